@@ -1,0 +1,6 @@
+"""The adapters that ship with the harness, by entry-point name. Torch-free."""
+
+from baselines.image_records import DIT_IMAGE, EBT_IMAGE
+from baselines.text_records import EBT_TEXT, TRANSFORMER_PP_TEXT
+
+__all__ = ["DIT_IMAGE", "EBT_IMAGE", "EBT_TEXT", "TRANSFORMER_PP_TEXT"]

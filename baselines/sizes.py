@@ -1,0 +1,66 @@
+"""Named model sizes (paper Table 5 and, for 4xs and 3xs, the authors' code)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from harness.protocol import Frozen
+
+SizeName = Literal["4xs", "3xs", "xxs", "xs", "small", "medium", "large", "xl"]
+
+#: name -> (depth, width, heads)
+SIZES: dict[str, tuple[int, int, int]] = {
+    "4xs": (2, 128, 2),
+    "3xs": (4, 256, 4),
+    "xxs": (6, 384, 6),
+    "xs": (12, 384, 6),
+    "small": (12, 768, 12),
+    "medium": (24, 1024, 16),
+    "large": (24, 1536, 16),
+    "xl": (24, 2048, 32),
+}
+
+
+class Sized(Frozen):
+    """Depth, width and heads, given by `size` or explicitly; the resolved config holds numbers."""
+
+    size: SizeName | None = Field(
+        default=None, description="a named size, instead of depth, width and heads", exclude=True
+    )
+    depth: int = Field(default=0, ge=0, description="number of blocks")
+    width: int = Field(default=0, ge=0, description="model width D")
+    heads: int = Field(default=0, ge=0, description="attention heads; must divide width")
+    ffn_width: int = Field(default=0, ge=0, description="feed-forward width; 0 means width")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        values = dict(given)
+        size = values.get("size")
+        if size is not None:
+            explicit = [k for k in ("depth", "width", "heads") if values.get(k)]
+            named = dict(zip(("depth", "width", "heads"), SIZES.get(str(size), ()), strict=False))
+            if any(values[k] != named.get(k) for k in explicit):
+                raise ValueError(f"size {size!r} and {', '.join(explicit)} are both given")
+            values |= named
+        if not values.get("ffn_width"):
+            values["ffn_width"] = values.get("width", 0)
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Sized:
+        missing = [k for k in ("depth", "width", "heads") if getattr(self, k) == 0]
+        if missing:
+            raise ValueError(
+                f"give size ({', '.join(SIZES)}) or depth, width and heads; "
+                f"missing: {', '.join(missing)}"
+            )
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(
+                f"width / heads must be an even whole number, got {self.width} / {self.heads}"
+            )
+        return self

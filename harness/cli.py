@@ -1,0 +1,171 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="harness",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Compare Energy-Based Transformers, Transformer++ and DiT under declared suites.",
+    epilog="Exit codes: 0 done, 1 a run failed, 2 wrong input, 130 interrupted (run again to go on).",
+)
+
+SuitePath = Annotated[Path, typer.Argument(help="A suite file, such as suites/quickstart.yaml.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Override a setting, e.g. budget.steps=100."),
+]
+Results = Annotated[
+    Path, typer.Option("--results", envvar="HARNESS_RESULTS", help="Where records are kept.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
+
+
+@app.command()
+def plan(
+    suite: SuitePath,
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    simulate: Annotated[
+        bool, typer.Option(help="Simulate the interval that each scaling section can reach.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Show every run of a suite: size, cost, what is done, and what it can decide."""
+    from harness.planning.suite import load_suite
+    from harness.show import plan as show
+
+    loaded = load_suite(suite, overrides=overrides or [])
+    show.print_plan(loaded, results, simulate=simulate, as_json=as_json)
+
+
+@app.command()
+def run(
+    suite: SuitePath,
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Runs at once; default: cores / threads per run.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    checkpoint_seconds: Annotated[
+        float, typer.Option(min=1, help="Seconds between checkpoints.")
+    ] = 60.0,
+    checkpoint_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps between checkpoints, instead of seconds.")
+    ] = None,
+    redo_other_source: Annotated[
+        bool, typer.Option(help="Redo finished runs whose code has changed since (kept aside).")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train and evaluate whatever of a suite is missing, on this machine."""
+    from harness.launch.local import LocalOptions
+    from harness.planning.suite import load_suite
+    from harness.show import run as show
+
+    loaded = load_suite(suite, overrides=overrides or [])
+    _check_device(device)
+    options = LocalOptions(workers, device, checkpoint_seconds, checkpoint_steps)
+    raise typer.Exit(
+        show.run_suite(
+            loaded, results, options=options, redo_other_source=redo_other_source, as_json=as_json
+        )
+    )
+
+
+@app.command()
+def table(
+    suite: SuitePath,
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to; default: RESULTS/tables/SUITE.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print a suite's tables and verdicts; write them as Markdown, CSV and LaTeX."""
+    from harness.planning.suite import load_suite
+    from harness.show import tables as show
+
+    loaded = load_suite(suite, overrides=overrides or [])
+    show.print_tables(loaded, results, out or results / "tables" / loaded.name, as_json=as_json)
+
+
+@app.command()
+def figures(
+    suite: SuitePath,
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to; default: RESULTS/figures/SUITE.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw a suite's figures as PNG and PDF, with the CSV they draw beside them."""
+    from harness.planning.suite import load_suite
+    from harness.show import figures as show
+
+    loaded = load_suite(suite, overrides=overrides or [])
+    show.write_figures(loaded, results, out or results / "figures" / loaded.name, as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check that this installation can run: versions, device, data, disk."""
+    from harness.show.doctor import examine
+
+    raise typer.Exit(examine(as_json=as_json))
+
+
+@app.command()
+def ls(
+    what: Annotated[
+        str, typer.Argument(help="adapters, data, suites, runs or schema.")
+    ] = "adapters",
+    results: Results = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """List what exists: adapters, data, suites, runs; or print the suite files' JSON schema."""
+    from harness.show.listing import print_listing
+
+    print_listing(what, results, as_json=as_json)
+
+
+def _check_device(device: str) -> None:
+    from harness.errors import HarnessError
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise HarnessError(
+            "unknown device", where="--device", given=device, allowed=["auto", "cpu", "cuda"]
+        )
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(value, indent=1, allow_nan=False))
+
+
+def main() -> None:
+    """Entry point: wrong input ends in a message and code 2, an interrupt in 130."""
+    from harness.errors import HarnessError
+
+    try:
+        app()
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,335 @@
+"""The embedded datasets: frozen documentation and code, generated text, real images, video.
+
+Text is frozen in `snapshots/` or generated from keys, so its digests are the same everywhere.
+Images are scikit-learn's own files; the photographs are JPEG, so their digest may depend on the
+decoder's version.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.disjoint import documents_sharing
+from harness.data.documents import (
+    FILE_PREFIX,
+    FILE_SPLITS,
+    Documents,
+    check_split,
+    load_file_documents,
+    texts_digest,
+)
+from harness.data.generated import arithmetic_problem, dyck_text, moving_digits, random_bytes
+from harness.data.keyed import keyed_fraction
+from harness.errors import HarnessError
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+DOCS_SHA256 = "5164b5d22ae96bc29bf9a53cdbf1c0f1833571ec79661c4c7bf6e53557f49576"
+SOURCE_SHA256 = "67c73c57ee2e8e72b069651d4cc3f42429443b559b0ab5e033447f6990c4efcc"
+
+DOCS_VALIDATION = 0.05
+DIGITS_VALIDATION = 0.15
+CLIPS = {"train": 1024, "validation": 128}
+
+_PSF = "PSF-2.0"
+_OWN = "Apache-2.0"
+_LEARNING = ("train", "validation")
+_OOD = ("test",)
+
+Modality = Literal["text", "image", "video"]
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """What `harness ls data` shows of a named dataset; `size` is approximate, over all splits.
+
+    `image_shape` is (channels, height, width) of an image or video set, else None.
+    """
+
+    name: str
+    modality: Modality
+    splits: tuple[str, ...]
+    description: str
+    size: str
+    image_shape: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The images of one split: pixels float32[N, C, H, W] in [-1, 1], labels int64[N] or None.
+
+    Both arrays are read-only. digest: sha256 over shapes, pixels and labels.
+    """
+
+    name: str
+    split: str
+    pixels: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+    digest: str
+    source: str
+    licence: str
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """The clips of one split: pixels float32[N, F, C, H, W] in [-1, 1], F frames each, read-only.
+
+    digest: sha256 over shape and pixels.
+    """
+
+    name: str
+    split: str
+    pixels: NDArray[np.float32]
+    digest: str
+    source: str
+    licence: str
+
+
+_RECORDS = (
+    DatasetRecord(
+        "builtin/docs",
+        "text",
+        _LEARNING,
+        "docstrings and language topics of CPython 3.11.7, distinct; the one text to train on",
+        "1.9 MB, 7,000 documents",
+    ),
+    DatasetRecord(
+        "builtin/source",
+        "text",
+        _OOD,
+        "Python code of the standard library without docstrings and comments; OOD, near",
+        "380 KB, 454 documents",
+    ),
+    DatasetRecord(
+        "builtin/arithmetic",
+        "text",
+        _OOD,
+        "generated arithmetic word problems with worked answers; OOD",
+        "105 KB, 770 documents",
+    ),
+    DatasetRecord(
+        "builtin/dyck",
+        "text",
+        _OOD,
+        "generated Dyck words of four bracket kinds, prefix and completion; OOD, far",
+        "120 KB, 1,000 documents",
+    ),
+    DatasetRecord(
+        "builtin/random-bytes",
+        "text",
+        _OOD,
+        "uniform random bytes; OOD, farthest: nothing can be learnt",
+        "100 KB, 100 documents",
+    ),
+    DatasetRecord(
+        "builtin/digits",
+        "image",
+        _LEARNING,
+        "scikit-learn's real handwritten digits, 1x8x8, labelled",
+        "1,797 images",
+        (1, 8, 8),
+    ),
+    DatasetRecord(
+        "builtin/photos",
+        "image",
+        _LEARNING,
+        "3x16x16 patches of scikit-learn's two photographs: one to train on, one to validate",
+        "5,148 patches",
+        (3, 16, 16),
+    ),
+    DatasetRecord(
+        "builtin/moving-digits",
+        "video",
+        _LEARNING,
+        "two real digits bouncing in 1x16x16 frames, 16 frames a clip; other digits to validate",
+        "1,152 clips",
+        (1, 16, 16),
+    ),
+)
+
+
+def list_datasets() -> tuple[DatasetRecord, ...]:
+    """Return a record of every named dataset; loads nothing."""
+    return _RECORDS
+
+
+def find_dataset(name: str) -> DatasetRecord:
+    """The record of a named dataset, or of the user's `file:...`; HarnessError if unknown."""
+    if name.startswith(FILE_PREFIX):
+        return DatasetRecord(name, "text", FILE_SPLITS, "the user's file", "")
+    return _record(name)
+
+
+def dataset_digest(name: str, split: str) -> str:
+    """Return the sha256 of the content of a split. Raises HarnessError for an unknown name."""
+    if name.startswith(FILE_PREFIX):
+        return load_file_documents(name, split=split).digest
+    by_modality: dict[Modality, Callable[[], Documents | Images | Clips]] = {
+        "text": lambda: load_documents(name, split),
+        "image": lambda: load_images(name, split),
+        "video": lambda: load_clips(name, split),
+    }
+    return by_modality[_record(name, split=split).modality]().digest
+
+
+def load_documents(name: str, split: str) -> Documents:
+    """Return the documents of a builtin text dataset, or of the user's `file:...`.
+
+    `builtin/docs` is split by the hash of each text; training documents that share a word 13-gram
+    with validation are dropped. Raises HarnessError for an unknown name or split, a wrong
+    modality, or a damaged snapshot.
+    """
+    if name.startswith(FILE_PREFIX):
+        return load_file_documents(name, split=split)
+    _record(name, split=split, modality="text")
+    return _builtin_documents(name, split)
+
+
+def load_images(name: str, split: str, *, patch: int = 16) -> Images:
+    """Return the images of a split. `patch`: side of the patches of `builtin/photos`, in pixels.
+
+    Raises HarnessError for an unknown name or split, or a wrong modality.
+    """
+    _record(name, split=split, modality="image")
+    return _digits(split) if name == "builtin/digits" else _photos(split, patch)
+
+
+def load_clips(name: str, split: str, *, frames: int = 16) -> Clips:
+    """Return the clips of a split, `frames` frames each.
+
+    Raises HarnessError for an unknown name or split, or a wrong modality.
+    """
+    _record(name, split=split, modality="video")
+    return _moving_digits(split, frames)
+
+
+def _record(
+    name: str, *, split: str | None = None, modality: Modality | None = None
+) -> DatasetRecord:
+    names = [record.name for record in _RECORDS if modality in (None, record.modality)]
+    if name not in names:
+        kind = f"{modality} dataset" if modality else "dataset"
+        files = "your own text: file:path.txt or file:path.jsonl#field"
+        hint = files if modality in (None, "text") else None
+        raise HarnessError(f"no such {kind}", allowed=names, given=name, hint=hint)
+    record = next(record for record in _RECORDS if record.name == name)
+    if split is not None:
+        check_split(name, split=split, splits=record.splits)
+    return record
+
+
+def read_snapshot(path: Path, *, sha256: str) -> dict[str, bytes]:
+    """Return {name: text} of a frozen file. Raises HarnessError unless its sha256 matches."""
+    hint = "reinstall the package, or rebuild the file: python -m harness.data.snapshot OUT"
+    if not path.is_file():
+        raise HarnessError("an embedded data file is missing", where=path.name, hint=hint)
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise HarnessError(
+            f"an embedded data file is damaged: its sha256 is {found}, and must be {sha256}",
+            where=path.name,
+            hint=hint,
+        )
+    records = map(json.loads, gzip.decompress(content).splitlines())
+    return {record["name"]: record["text"].encode() for record in records}
+
+
+@functools.lru_cache(maxsize=16)
+def _builtin_documents(name: str, split: str) -> Documents:
+    generators: dict[str, tuple[int, Callable[[int], str | bytes]]] = {
+        "builtin/arithmetic": (770, arithmetic_problem),
+        "builtin/dyck": (1000, dyck_text),
+        "builtin/random-bytes": (100, random_bytes),
+    }
+    source, licence = "CPython 3.11.7", _PSF
+    if name == "builtin/docs":
+        named = _docs_splits()[split]
+    elif name == "builtin/source":
+        named = read_snapshot(SNAPSHOTS / "source.jsonl.gz", sha256=SOURCE_SHA256)
+    else:
+        count, generate = generators[name]
+        items = (generate(index) for index in range(count))
+        texts = (item.encode() if isinstance(item, str) else item for item in items)
+        named = {f"{name}/{index}": text for index, text in enumerate(texts)}
+        source, licence = "generated", _OWN
+    values = tuple(named.values())
+    return Documents(name, split, tuple(named), values, texts_digest(values), source, licence)
+
+
+@functools.lru_cache(maxsize=1)
+def _docs_splits() -> dict[str, dict[str, bytes]]:
+    everything = read_snapshot(SNAPSHOTS / "docs.jsonl.gz", sha256=DOCS_SHA256)
+    splits: dict[str, dict[str, bytes]] = {"train": {}, "validation": {}}
+    for name, text in everything.items():
+        fraction = int.from_bytes(hashlib.sha256(text).digest()[:8], "big") / 2**64
+        splits["validation" if fraction < DOCS_VALIDATION else "train"][name] = text
+    train = list(splits["train"])
+    texts = [splits["train"][name] for name in train]
+    for index in documents_sharing(texts, list(splits["validation"].values())):
+        del splits["train"][train[index]]
+    return splits
+
+
+def _array_digest(*arrays: NDArray[np.float32] | NDArray[np.int64] | None) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        if array is not None:
+            array.flags.writeable = False
+            little = array.astype(array.dtype.newbyteorder("<"))
+            digest.update(f"{little.dtype.str}{array.shape}".encode())
+            digest.update(little.tobytes())
+    return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=2)
+def _digits(split: str) -> Images:
+    from sklearn.datasets import load_digits  # imported here: it takes a second
+
+    loaded = load_digits()
+    held_out = np.array(
+        [keyed_fraction("builtin/digits", i) < DIGITS_VALIDATION for i in range(len(loaded.target))]
+    )
+    chosen = held_out if split == "validation" else ~held_out
+    pixels = (loaded.images[chosen, None] / 8.0 - 1.0).astype(np.float32)
+    labels = loaded.target[chosen].astype(np.int64)
+    digest = _array_digest(pixels, labels)
+    source = "scikit-learn load_digits (UCI optical recognition of handwritten digits, test set)"
+    return Images("builtin/digits", split, pixels, labels, digest, source, "CC-BY-4.0")
+
+
+@functools.lru_cache(maxsize=4)
+def _photos(split: str, patch: int) -> Images:
+    from sklearn.datasets import load_sample_image  # imported here: it takes a second
+
+    photo = load_sample_image({"train": "china.jpg", "validation": "flower.jpg"}[split])
+    side = min(photo.shape[:2])
+    if not 2 <= patch <= side:
+        raise HarnessError("no such patch size", given=str(patch), allowed=(f"2 to {side}",))
+    # Training patches overlap by half for variety; validation patches never do.
+    stride = patch // 2 if split == "train" else patch
+    windows = np.lib.stride_tricks.sliding_window_view(photo, (patch, patch), axis=(0, 1))
+    patches = windows[::stride, ::stride].reshape(-1, 3, patch, patch)
+    pixels = (patches / 127.5 - 1.0).astype(np.float32)
+    source = "scikit-learn load_sample_image (china.jpg, flower.jpg)"
+    digest = _array_digest(pixels)
+    return Images("builtin/photos", split, pixels, None, digest, source, "CC-BY-2.0")
+
+
+@functools.lru_cache(maxsize=4)
+def _moving_digits(split: str, frames: int) -> Clips:
+    digits = _digits(split)
+    pixels = moving_digits(digits.pixels, key=split, clips=CLIPS[split], frames=frames)
+    digest = _array_digest(pixels)
+    source = f"generated from {digits.source}"
+    return Clips("builtin/moving-digits", split, pixels, digest, source, digits.licence)

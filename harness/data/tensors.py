@@ -1,0 +1,28 @@
+"""Rows as tensors on a device: the one place where data meet torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from harness.data.images import ImageRows
+from harness.data.text import TextRows
+from harness.protocol import ImageBatch, TextBatch
+
+
+def text_batch(rows: TextRows, ids: NDArray[np.int64], device: torch.device) -> TextBatch:
+    """The text rows `ids` (B,)."""
+    tokens, mask = rows.get(ids)
+    return TextBatch(
+        torch.from_numpy(tokens).to(device),
+        torch.from_numpy(mask).to(device),
+        torch.from_numpy(ids).to(device),
+    )
+
+
+def image_batch(rows: ImageRows, ids: NDArray[np.int64], device: torch.device) -> ImageBatch:
+    """The images `ids` (B,)."""
+    return ImageBatch(
+        torch.from_numpy(rows.get(ids)).to(device), torch.from_numpy(ids).to(device)
+    )

@@ -1,0 +1,195 @@
+"""Loss over a grid of thinking, with per-document sums so that gains are paired by document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.evals.context import EvalContext
+from harness.evals.probe_cost import prediction_cost
+from harness.evals.text_sets import TextSet, reference_losses, text_set
+from harness.planning.spec import ThinkingEval
+from harness.protocol import Descent, State, TextBatch, TextShape
+from harness.records import Measurement
+
+BY_DOCUMENT = "by_document.npz"
+
+
+def evaluate_thinking(
+    spec: ThinkingEval, context: EvalContext, folder: Path
+) -> list[Measurement]:
+    """Token-weighted loss of every thinking setting, the trained one always among them.
+
+    `by_document.npz` in `folder` keeps `sums` (settings, noise seeds, documents) in nats, `n`
+    (documents,) and `settings` as "steps x samples"; the trained setting comes first.
+    """
+    covered = text_set(spec, context)
+    trained = context.record.trained_thinking(context.config)
+    settings = list(dict.fromkeys([trained, *spec.thinking]))
+    sums: NDArray[np.float64] | None = None
+    for index, seed in enumerate(spec.noise_seeds):
+        of_seed, n = _document_sums(settings, spec, covered, context, seed)
+        if sums is None:
+            sums = np.zeros((len(settings), len(spec.noise_seeds), of_seed.shape[1]))
+        sums[:, index] = of_seed
+    assert sums is not None
+    labels = np.array([describe(s) for s in settings])
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / BY_DOCUMENT, sums=sums, n=n, settings=labels)
+    return _measurements(settings, trained, sums, n, covered, spec, context)
+
+
+def describe(thinking: Any) -> str:
+    """`2x1` for two steps of one sample; the kind's name where there is nothing to vary."""
+    if isinstance(thinking, Descent):
+        return f"{thinking.steps}x{thinking.samples}"
+    return str(thinking.kind)
+
+
+def _document_sums(
+    settings: Sequence[Any],
+    spec: ThinkingEval,
+    covered: TextSet,
+    context: EvalContext,
+    seed: int,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Nats summed per setting and document, and targets per document."""
+    documents = len(covered.rows.shards)
+    sums = np.zeros((len(settings), documents))
+    n = np.zeros(documents, np.int64)
+    noise = context.noise(seed, f"{spec.data}/{spec.split}")
+    with context.inference():
+        for batch, owners in covered.batches(spec.batch_size, context.device):
+            mask = batch.mask.cpu().numpy()
+            n += np.bincount(owners[mask], minlength=documents)
+            for index, nats in _losses(settings, batch, context, noise):
+                sums[index] += np.bincount(owners[mask], nats[mask], minlength=documents)
+    return sums, n
+
+
+def _losses(
+    settings: Sequence[Any], batch: TextBatch, context: EvalContext, noise: Any
+) -> list[tuple[int, NDArray[np.float64]]]:
+    """(setting index, nats (B, S)) of every setting, with one pass per family of settings."""
+    found: list[tuple[int, NDArray[np.float64]]] = []
+    for family in _families(settings):
+        widest = _widest([settings[i] for i in family])
+        if isinstance(widest, Descent):
+            grid = _Grid(batch)
+            context.adapter.predict(batch, widest, noise, grid)
+            found += [
+                (i, grid.nats(settings[i].steps, settings[i].samples)) for i in family
+            ]
+        else:
+            logits = context.adapter.predict(batch, widest, noise).value
+            found.append((family[0], _nats(logits, batch).cpu().numpy().astype(np.float64)))
+    return found
+
+
+class _Grid:
+    """Reducer: keeps each state's loss and energy per position, and nothing of vocabulary size."""
+
+    def __init__(self, batch: TextBatch) -> None:
+        self.batch = batch
+        self.states: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}
+
+    def __call__(self, state: State) -> None:
+        for offset, sample in enumerate(state.samples):
+            energy = None if state.energy is None else state.energy[:, offset]
+            loss = _nats(state.value[:, offset], self.batch)
+            self.states[state.step, sample] = (loss, energy)
+
+    def nats(self, steps: int, samples: int) -> NDArray[np.float64]:
+        """Loss (B, S) of the lowest-energy sample of the first `samples` after `steps` steps."""
+        losses = [self.states[steps, m][0] for m in range(samples)]
+        if samples == 1:
+            return losses[0].cpu().numpy().astype(np.float64)
+        energies = [self.states[steps, m][1] for m in range(samples)]
+        stacked = torch.stack([e for e in energies if e is not None])  # (M, B, S)
+        assert len(stacked) == samples, "selection needs every sample's energy"
+        chosen = stacked.argmin(0, keepdim=True)
+        return torch.stack(losses).gather(0, chosen)[0].cpu().numpy().astype(np.float64)
+
+
+def _nats(logits: Tensor, batch: TextBatch) -> Tensor:
+    targets = batch.tokens[:, 1:]
+    flat = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+    return flat.view(targets.shape)
+
+
+def _families(settings: Sequence[Any]) -> list[list[int]]:
+    """Settings that one pass serves: same step size, and a schedule that extends step by step."""
+    families: dict[Any, list[int]] = {}
+    for index, setting in enumerate(settings):
+        if isinstance(setting, Descent):
+            alone = setting.steps if setting.extra_steps == "every" else None
+            key: Any = ("descent", setting.step_size, setting.extra_steps, alone)
+        else:
+            key = ("other", index)
+        families.setdefault(key, []).append(index)
+    return list(families.values())
+
+
+def _widest(settings: Sequence[Any]) -> Any:
+    if not isinstance(settings[0], Descent):
+        return settings[0]
+    return settings[0].model_copy(
+        update={
+            "steps": max(s.steps for s in settings),
+            "samples": max(s.samples for s in settings),
+        }
+    )
+
+
+def _measurements(
+    settings: Sequence[Any],
+    trained: Any,
+    sums: NDArray[np.float64],
+    n: NDArray[np.int64],
+    covered: TextSet,
+    spec: ThinkingEval,
+    context: EvalContext,
+) -> list[Measurement]:
+    total = int(n.sum())
+    found = []
+    for index, setting in enumerate(settings):
+        cost = _cost(setting, covered, spec, context)
+        tags = {"data": spec.data, "split": spec.split, "trained": setting == trained,
+                **setting.model_dump(mode="json")}
+        for seed_index, seed in enumerate(spec.noise_seeds):
+            found.append(
+                context.measurement(
+                    "loss", float(sums[index, seed_index].sum()) / total, n=total,
+                    unit="nats/token", higher_is_better=False, noise_seed=seed, tags=tags, cost=cost,
+                )
+            )
+    for name, (nats, count) in reference_losses(spec, covered, context).items():
+        found.append(
+            context.measurement(
+                f"{name}_loss", nats / count, n=count, unit="nats/token", higher_is_better=False,
+                tags={"data": spec.data, "split": spec.split},
+            )
+        )
+    return found
+
+
+def _cost(
+    setting: Any, covered: TextSet, spec: ThinkingEval, context: EvalContext
+) -> dict[str, float | int | None]:
+    assert isinstance(context.shape, TextShape)
+    first, _ = next(covered.batches(min(spec.batch_size, 8), context.device))
+    noise = context.noise(spec.noise_seeds[0], f"{spec.data}/{spec.split}")
+    return prediction_cost(
+        context,
+        lambda: context.adapter.predict(first, setting, noise),
+        predictions=first.mask.numel(),
+        repeats=spec.timing_repeats,
+        vocab_size=context.shape.vocab_size,
+    )

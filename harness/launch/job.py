@@ -1,0 +1,26 @@
+"""What a worker is told: paths' names and settings that change no number. Torch-free."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to bring to its end, and the evaluations wanted of it; specs are read from disk."""
+
+    run_id: str
+    eval_ids: tuple[str, ...]
+    device: str = "auto"
+    checkpoint_seconds: float = 60.0
+    checkpoint_steps: int | None = None
+
+    def line(self) -> str:
+        """The job as the line that a worker reads."""
+        return json.dumps(asdict(self)) + "\n"
+
+    @staticmethod
+    def of(line: str) -> Job:
+        given = json.loads(line)
+        return Job(**(given | {"eval_ids": tuple(given["eval_ids"])}))

@@ -1,0 +1,81 @@
+"""What a suite still needs: runs to train and evaluations to do, against the records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.planning.spec import EvalBase, TrainSpec
+from harness.planning.suite import PlannedRun
+from harness.provenance import source_digest
+from harness.records import RunFolder, read_json, write_json
+
+Standing = Literal["new", "partial", "evaluate", "done", "failed", "other source"]
+
+
+@dataclass(frozen=True)
+class PendingRun:
+    """A run with work left; `expected_flops` orders the queue."""
+
+    run_id: str
+    spec: TrainSpec
+    eval_ids: tuple[str, ...]
+    expected_flops: float
+
+
+def merged(runs: Iterable[PlannedRun]) -> dict[str, tuple[PlannedRun, dict[str, EvalBase]]]:
+    """Run id -> the run, and every evaluation (by id) that any experiment wants of it."""
+    found: dict[str, tuple[PlannedRun, dict[str, EvalBase]]] = {}
+    for run in runs:
+        _, evaluations = found.setdefault(run.run_id, (run, {}))
+        evaluations |= {e.spec.eval_id: e.spec for e in run.evaluations}
+    return found
+
+
+def standing(run: PlannedRun, eval_ids: Iterable[str], results: Path) -> Standing:
+    """What the records say of a run."""
+    folder = RunFolder(results, run.run_id)
+    if not folder.path.exists():
+        return "new"
+    state = folder.status().state
+    if state == "done" and folder.training.exists():
+        if not all(folder.evaluation(e).is_done() for e in eval_ids):
+            return "evaluate"
+        return "done" if same_source(run, folder) else "other source"
+    if state == "failed":
+        return "failed"
+    return "partial" if folder.train_log.exists() else "new"
+
+
+def same_source(run: PlannedRun, folder: RunFolder) -> bool:
+    """The run was trained by the adapter and engine that are installed now."""
+    if not folder.provenance.exists():
+        return False
+    recorded = read_json(folder.provenance).get("source_digest")
+    return bool(recorded == source_digest(run.record))
+
+
+def prepare(
+    run: PlannedRun, evaluations: Mapping[str, EvalBase], results: Path, flops: float
+) -> PendingRun:
+    """Write the specs that a worker will read, and name what is left to do."""
+    folder = RunFolder(results, run.run_id)
+    if not folder.spec.exists():
+        write_json(folder.spec, run.spec.model_dump(mode="json"))
+    for eval_id, spec in evaluations.items():
+        evaluation = folder.evaluation(eval_id)
+        if not evaluation.spec.exists():
+            write_json(evaluation.spec, spec.model_dump(mode="json"))
+    return PendingRun(run.run_id, run.spec, tuple(evaluations), flops)
+
+
+def set_aside(run_id: str, results: Path) -> Path:
+    """Move a run's folder to `replaced/`, so that it can be done again and nothing is lost."""
+    folder = RunFolder(results, run_id)
+    target = results / "replaced" / f"{run_id}-{time.strftime('%Y%m%dT%H%M%S')}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder.path.rename(target)
+    return target

@@ -1,0 +1,206 @@
+"""TrainSpec and EvalSpec: frozen, closed, and identified by the hash of their full content.
+
+Everything that changes a number is in a spec; workers, paths, cluster and logging are not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from math import ceil
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from harness.protocol import Frozen, Thinking
+
+ID_LENGTH = 12
+
+
+class NextTokenTask(Frozen):
+    """Predict the next token of a text data set."""
+
+    kind: Literal["next_token"] = "next_token"
+    data: str = Field(default="builtin/docs", description="training set; its train split is used")
+    tokenizer: str = Field(default="bytes", description="'bytes' or a tokenizers JSON file")
+    context: int = Field(ge=1, description="observed tokens per row")
+    rows: Literal["packed", "first_window"] = Field(
+        default="packed",
+        description="cut the joined documents into rows, or keep each document's first window",
+    )
+
+
+class DenoisingTask(Frozen):
+    """Remove noise of a linear beta schedule from images."""
+
+    kind: Literal["denoising"] = "denoising"
+    data: str = Field(default="builtin/digits", description="training set; its train split is used")
+    train_level: float = Field(
+        default=0.1, gt=0, le=1, description="training noise, a fraction of the schedule"
+    )
+    num_timesteps: int = Field(default=1000, ge=2)
+    beta_start: float = Field(default=1e-4, gt=0, lt=1)
+    beta_end: float = Field(default=2e-2, gt=0, lt=1)
+
+
+Task = Annotated[NextTokenTask | DenoisingTask, Field(discriminator="kind")]
+
+
+class Budget(Frozen):
+    """How long a run trains, in exactly one unit."""
+
+    steps: int | None = Field(default=None, ge=1, description="optimizer steps")
+    tokens: float | None = Field(default=None, gt=0, description="fresh training tokens")
+    flops: float | None = Field(default=None, gt=0, description="training FLOPs by the formula")
+    seconds: float | None = Field(
+        default=None, gt=0, description="training seconds on device_class, running alone"
+    )
+
+    @property
+    def unit(self) -> str:
+        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Budget:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "a budget has exactly one of steps, tokens, flops, seconds; "
+                f"given: {', '.join(given) or 'none'}"
+            )
+        return self
+
+
+class Optimizer(Frozen):
+    """AdamW with linear warm-up, cosine decay and gradient clipping (paper Table 4)."""
+
+    lr: float = Field(gt=0, description="peak learning rate")
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0, description="step sizes are never decayed")
+    clip_norm: float | None = Field(default=1.0, gt=0, description="global gradient norm; null = off")
+    warmup_steps: int = Field(default=0, ge=0)
+    decay_steps: int | None = Field(
+        default=None, ge=1, description="length of the cosine; null = the whole budget"
+    )
+    floor_ratio: float = Field(default=0.1, ge=0, le=1, description="final over peak rate")
+    floor: Literal["per_group", "base_lr"] = Field(
+        default="per_group",
+        description="each group decays to its own floor, or all to the base rate's (authors' code)",
+    )
+
+
+class TrainSpec(Frozen):
+    """One training run, fully resolved."""
+
+    adapter: str
+    adapter_version: str
+    config: dict[str, Any]
+    task: Task
+    batch_size: int = Field(ge=1, description="rows per optimizer step, over all micro-batches")
+    accumulate: int = Field(default=1, ge=1, description="micro-batches per optimizer step")
+    budget: Budget
+    optimizer: Optimizer
+    seed: int = Field(ge=0)
+    precision: Literal["float32", "bf16"] = "float32"
+    threads: int = Field(default=1, ge=1, description="CPU threads of the run")
+    device_class: str | None = Field(
+        default=None, description="named device that a budget in seconds refers to"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainSpec:
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"accumulate must divide batch_size, got {self.accumulate} and {self.batch_size}"
+            )
+        if self.budget.unit == "seconds" and self.device_class is None:
+            raise ValueError(
+                "a budget in seconds needs device_class, such as cpu-2 or h100: seconds differ"
+            )
+        if self.budget.unit != "seconds" and self.device_class is not None:
+            raise ValueError("device_class belongs to a budget in seconds; remove it")
+        if self.budget.unit == "tokens" and self.task.kind != "next_token":
+            raise ValueError(
+                f"a {self.task.kind} task has no tokens; give the budget in steps, flops or seconds"
+            )
+        return self
+
+    @property
+    def run_id(self) -> str:
+        return f"{self.adapter}-{content_hash(self)}"
+
+    @property
+    def tokens_per_step(self) -> int | None:
+        if isinstance(self.task, NextTokenTask):
+            return self.batch_size * self.task.context
+        return None
+
+    def total_steps(self, flops_per_row: float) -> int | None:
+        """Optimizer steps of the budget; None for a budget in seconds."""
+        if self.budget.steps is not None:
+            return self.budget.steps
+        if self.budget.tokens is not None and self.tokens_per_step is not None:
+            return ceil(self.budget.tokens / self.tokens_per_step)
+        if self.budget.flops is not None:
+            return ceil(self.budget.flops / (flops_per_row * self.batch_size))
+        return None
+
+
+# --- evaluations -----------------------------------------------------------------------------
+
+
+class EvalBase(Frozen):
+    """What every evaluation states. `metric_version` rises when a metric's meaning changes."""
+
+    data: str
+    split: Literal["train", "validation", "test"]
+    limit: int | None = Field(default=None, ge=1, description="first rows or images only")
+    batch_size: int = Field(default=32, ge=1)
+    noise_seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    checkpoint: Literal["final"] = "final"
+    metric_version: int = 1
+
+    @property
+    def eval_id(self) -> str:
+        return content_hash(self)
+
+
+class LikelihoodEval(EvalBase):
+    """Token-weighted loss over the whole set with n-gram reference lines."""
+
+    kind: Literal["likelihood"] = "likelihood"
+    thinking: Thinking
+
+
+class ThinkingEval(EvalBase):
+    """Loss at every steps x samples of a grid; one flat line for a model that cannot think."""
+
+    kind: Literal["thinking"] = "thinking"
+    thinking: tuple[Thinking, ...] = Field(min_length=1)
+    timing_repeats: int = Field(default=3, ge=1)
+
+
+class DenoisingEval(EvalBase):
+    """PSNR and MSE of denoised images at one noise level against the cost of each thinking."""
+
+    kind: Literal["denoising"] = "denoising"
+    level: float = Field(gt=0, le=1, description="test noise, a fraction of the schedule")
+    thinking: tuple[Thinking, ...] = Field(min_length=1)
+    timing_repeats: int = Field(default=3, ge=1)
+    examples: int = Field(default=8, ge=0, description="images kept for the example strip")
+
+
+EvalSpec = Annotated[LikelihoodEval | ThinkingEval | DenoisingEval, Field(discriminator="kind")]
+
+
+def content_hash(spec: Frozen) -> str:
+    """First 12 hex digits of the SHA-256 of the spec's canonical JSON."""
+    canonical = json.dumps(
+        {"type": type(spec).__name__, **spec.model_dump(mode="json")},
+        sort_keys=True,
+        separators=(",", ":"),
+        allow_nan=False,
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]

@@ -1,0 +1,280 @@
+"""The contract between the harness and a model adapter.
+
+An adapter is a `torch.nn.Module` built as `factory(config, shape)` that meets `Adapter` below. The
+training loop and the evaluators know nothing else about it. A torch-free `AdapterRecord` describes it
+to planning and names the factory; third parties publish theirs under the entry-point group
+`harness.adapters`.
+
+What an adapter may not do: read evaluation data; keep state outside parameters and buffers; draw
+random numbers anywhere but from the `Noise` it is handed (so results do not depend on batch size,
+rank, order or resumption); choose the task (noise levels, windows and targets are the suite's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class Frozen(BaseModel):
+    """A frozen, closed pydantic model: the base of everything that enters a content hash."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+# --- what a model is built for ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TextShape:
+    """Next-token prediction: `context` observed tokens give `context` predictions."""
+
+    vocab_size: int
+    context: int
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """Denoising of (channels, height, width) images in [-1, 1] under a linear beta schedule.
+
+    `train_timesteps` is the suite's training noise level as a count of schedule steps: a level of
+    0.1 of 1000 is 100, so EBT trains at t = 99 and DiT at t in [0, 100) (paper section 4.4).
+    """
+
+    channels: int
+    height: int
+    width: int
+    train_timesteps: int
+    num_timesteps: int = 1000
+    beta_start: float = 1e-4
+    beta_end: float = 2e-2
+
+
+Shape = TextShape | ImageShape
+
+
+# --- batches ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """`tokens` (B, S + 1) int64; `mask` (B, S) bool marks targets that count; `rows` (B,) int64."""
+
+    tokens: Tensor
+    mask: Tensor
+    rows: Tensor
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Clean `images` (B, C, H, W) in [-1, 1] to train on; `rows` (B,) int64."""
+
+    images: Tensor
+    rows: Tensor
+
+
+@dataclass(frozen=True)
+class NoisyBatch:
+    """Noisy images (B, C, H, W) made by the evaluator at one `timestep`; `rows` (B,) int64."""
+
+    noisy: Tensor
+    timestep: int
+    rows: Tensor
+
+
+Batch = TextBatch | ImageBatch | NoisyBatch
+
+
+# --- thinking --------------------------------------------------------------------------------
+
+
+class Single(Frozen):
+    """One forward pass: the model cannot, or is not asked to, think."""
+
+    kind: Literal["single"] = "single"
+
+
+class Descent(Frozen):
+    """Energy descent: `steps` optimization steps on each of `samples` independent starts.
+
+    The sample of lowest final energy is kept, per prediction (paper section 3.3). Models with
+    several landscapes repeat either the last one or every one of them when `steps` exceeds the
+    number they were trained with.
+    """
+
+    kind: Literal["descent"] = "descent"
+    steps: int = Field(ge=1, description="optimization steps per sample")
+    samples: int = Field(default=1, ge=1, description="independent starts; lowest energy wins")
+    step_size: float | None = Field(default=None, gt=0, description="override of the trained one")
+    extra_steps: Literal["last", "every"] = Field(
+        default="last", description="which landscape the steps beyond training repeat"
+    )
+
+
+class Diffusion(Frozen):
+    """Deterministic DDIM from the noisy image, `recursions` times on its own output.
+
+    Each recursion takes `steps` network calls at evenly strided timesteps. `start` is the timestep
+    the sampler starts from: the highest one trained, or the one that matches the image's noise.
+    """
+
+    kind: Literal["diffusion"] = "diffusion"
+    steps: int = Field(ge=1, description="network calls per recursion")
+    start: Literal["trained", "matched"] = "trained"
+    recursions: int = Field(default=1, ge=1)
+
+
+Thinking = Annotated[Single | Descent | Diffusion, Field(discriminator="kind")]
+
+
+# --- results ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """`loss_sum` and `n` of one micro-batch; the loop divides by the global n, then calls backward.
+
+    `metrics` are (sum, count) pairs, so that they add over micro-batches and ranks.
+    """
+
+    loss_sum: Tensor
+    n: int
+    metrics: Mapping[str, tuple[Tensor, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class State:
+    """A point of a prediction's trajectory, handed to the reducer and not kept.
+
+    `value` (B, m, ...) holds samples `samples` after `step` optimization steps (or network calls):
+    un-normalised logits (B, m, S, V) for text, images (B, m, C, H, W) for denoising. `energy` is
+    (B, m, S) for text, (B, m) for images, None where the model has none.
+    """
+
+    step: int
+    samples: range
+    value: Tensor
+    energy: Tensor | None
+
+
+OnState = Callable[[State], None]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Network passes per prediction.
+
+    `nfe` is the paper's count (optimization steps x samples; network calls); `forward` adds the
+    passes that only read an energy for selection; `backward` counts passes to the input.
+    """
+
+    nfe: int
+    forward: int
+    backward: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The chosen prediction: logits (B, S, V) or images (B, C, H, W); energy (B, S), (B,) or None.
+
+    `energy` is None also where nothing had to be selected and no extra pass was spent on it.
+    """
+
+    value: Tensor
+    energy: Tensor | None
+    passes: Passes
+
+
+@dataclass(frozen=True)
+class ParamGroup:
+    """Parameters that share a learning-rate multiplier and weight decay on or off."""
+
+    name: str
+    params: Sequence[torch.nn.Parameter]
+    lr_multiplier: float = 1.0
+    weight_decay: bool = True
+
+
+class Noise(Protocol):
+    """Keyed random numbers: a function of (seed, scope, row, purpose, step, sample) and no more."""
+
+    def normal(
+        self, rows: Tensor, shape: Sequence[int], *, purpose: str, step: int = 0, sample: int = 0
+    ) -> Tensor:
+        """Standard normal float32 (len(rows), *shape) on the device of `rows`."""
+        ...
+
+    def uniform(
+        self, rows: Tensor, shape: Sequence[int], *, purpose: str, step: int = 0, sample: int = 0
+    ) -> Tensor:
+        """Uniform [0, 1) float32 (len(rows), *shape) on the device of `rows`."""
+        ...
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """What the training loop and the evaluators call. Implementations subclass `nn.Module`."""
+
+    def training_loss(self, batch: Any, noise: Noise) -> StepOutput:
+        """Summed loss (nats per valid token; mean error per image) of one micro-batch."""
+        ...
+
+    def predict(
+        self, batch: Any, thinking: Any, noise: Noise, on_state: OnState | None = None
+    ) -> Prediction:
+        """Predict every position or image; must work under no_grad and inference_mode callers."""
+        ...
+
+    def param_groups(self) -> Sequence[ParamGroup]:
+        """Every trainable parameter, exactly once."""
+        ...
+
+
+# --- the torch-free description --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """`total` trainable parameters, and those outside vocabulary-sized matrices."""
+
+    total: int
+    non_embedding: int
+
+
+@dataclass(frozen=True)
+class FlopCount:
+    """Matrix-multiply FLOPs (2 per multiply-add) and the part that touches the vocabulary."""
+
+    total: float
+    vocabulary: float = 0.0
+
+
+@dataclass(frozen=True)
+class AdapterRecord:
+    """What planning knows about an adapter, without importing torch.
+
+    Formulas are per row (one sequence or image): `training_flops(config, shape)` for forward and
+    backward of one training example, `prediction_flops(config, shape, thinking)` for a prediction.
+    `trained_thinking(config)` is the thinking that training prepares for; `source` cites the method.
+    """
+
+    name: str
+    version: str
+    family: str
+    modality: Literal["text", "image"]
+    description: str
+    config: type[Frozen]
+    factory: str
+    thinking: tuple[str, ...]
+    trained_thinking: Callable[[Any], Single | Descent | Diffusion]
+    parameters: Callable[[Any, Any], ParameterCount]
+    training_flops: Callable[[Any, Any], FlopCount]
+    prediction_flops: Callable[[Any, Any, Any], FlopCount]
+    source: str

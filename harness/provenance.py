@@ -1,0 +1,82 @@
+"""Where a run's numbers come from: code, packages, device, data, command. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from harness.protocol import AdapterRecord
+
+#: The engine's files that can change a number; the rest (planning, analysis, display) cannot.
+ENGINE = (
+    "cost.py", "noise.py", "protocol.py", "data", "evals", "training", "launch/worker.py",
+)
+PACKAGES = ("torch", "numpy", "diffusers", "safetensors", "scikit-learn", "tokenizers")
+
+
+@cache
+def source_digest(record: AdapterRecord) -> str:
+    """Digest of the adapter's package and of the engine's files that can change a number."""
+    engine = _package_folder("harness")
+    paths = [engine / name for name in ENGINE]
+    paths.append(_package_folder(record.factory.partition(".")[0].partition(":")[0]))
+    digest = hashlib.sha256()
+    for path in paths:
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        for file in files:
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _package_folder(package: str) -> Path:
+    found = find_spec(package)
+    assert found is not None, f"package {package!r} is not installed"
+    assert found.origin is not None, f"package {package!r} has no files"
+    path = Path(found.origin)
+    return path.parent if path.name == "__init__.py" else path
+
+
+def provenance(record: AdapterRecord, *, device: str, data: dict[str, str]) -> dict[str, Any]:
+    """Everything needed to make the run again; holds no host name and no absolute path."""
+    return {
+        "source_digest": source_digest(record),
+        "git": git_state(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "device": device,
+        "data": data,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def _git(*arguments: str) -> str | None:
+    folder = _package_folder("harness").parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def git_state() -> dict[str, Any]:
+    """Commit and whether tracked files differ from it; None where there is no repository."""
+    commit = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "changed": None if commit is None else bool(changed)}

@@ -1,0 +1,187 @@
+"""The run folder: every path of a run, atomic JSON and JSONL, and reading back.
+
+    runs/<run_id>/
+        spec.json  provenance.json  status.json
+        train.jsonl  training.json    the log, and what training cost
+        evals/<eval_id>/{spec.json, measurements.jsonl, done.json, ...}
+        checkpoints/step-<N>/    complete only once its manifest exists
+        logs/
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.errors import HarnessError
+
+State = Literal["planned", "queued", "running", "done", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured number with everything needed to judge and reproduce it.
+
+    `tags` name the setting it was measured at (data, level, steps, samples ...); `cost` holds NFE,
+    passes, FLOPs, seconds and memory of what was measured. Seeds are None where none applies.
+    """
+
+    name: str
+    value: float | None
+    n: int
+    unit: str
+    higher_is_better: bool | None
+    step: int
+    tokens_seen: int | None
+    train_seed: int
+    noise_seed: int | None
+    device: str
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    cost: Mapping[str, float | int | None] = field(default_factory=dict)
+
+
+MEASUREMENT_FIELDS = tuple(f.name for f in fields(Measurement))
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a run stands, since when (Unix seconds), and why."""
+
+    state: State
+    reason: str | None = None
+    step: int | None = None
+    total_steps: int | None = None
+    since: float | None = None
+
+
+class EvalFolder:
+    """One evaluation of one run; finished once `done.json` exists."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.spec = path / "spec.json"
+        self.measurements = path / "measurements.jsonl"
+        self.done = path / "done.json"
+        self.error = path / "error.json"
+
+    def is_done(self) -> bool:
+        return self.done.exists()
+
+    def write(self, spec: Mapping[str, Any], measurements: Iterable[Measurement], **done: Any) -> None:
+        """Write spec and measurements, then `done.json` last."""
+        write_json(self.spec, spec)
+        lines = (json.dumps(asdict(m), allow_nan=False) for m in measurements)
+        write_text(self.measurements, "".join(line + "\n" for line in lines))
+        write_json(self.done, {"finished": time.time(), **done})
+
+    def read(self) -> list[dict[str, Any]]:
+        return read_jsonl(self.measurements)
+
+
+class RunFolder:
+    """Every path of one run under `<results>/runs/<run_id>`."""
+
+    def __init__(self, results: Path, run_id: str) -> None:
+        self.run_id = run_id
+        self.path = results / "runs" / run_id
+        self.spec = self.path / "spec.json"
+        self.provenance = self.path / "provenance.json"
+        self.status_path = self.path / "status.json"
+        self.train_log = self.path / "train.jsonl"
+        self.training = self.path / "training.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.logs = self.path / "logs"
+        self.lock = self.path / ".lock"
+
+    def evaluation(self, eval_id: str) -> EvalFolder:
+        return EvalFolder(self.path / "evals" / eval_id)
+
+    def status(self) -> Status:
+        """The recorded status, or `planned` where the run has none yet."""
+        if not self.status_path.exists():
+            return Status("planned")
+        known = {f.name for f in fields(Status)}
+        return Status(**{k: v for k, v in read_json(self.status_path).items() if k in known})
+
+    def set_status(self, state: State, reason: str | None = None, **progress: int | None) -> None:
+        status = Status(state, reason, progress.get("step"), progress.get("total_steps"), time.time())
+        write_json(self.status_path, asdict(status))
+
+    @contextmanager
+    def claim(self) -> Iterator[bool]:
+        """Hold the run for this process; yields False where another process holds it.
+
+        The kernel drops the lock when the process dies, however it dies.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self.lock.open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write atomically: a reader sees the old file or the new one, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON document atomically; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON document; HarnessError names the file where it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise HarnessError(
+            f"not valid JSON: {error}", where=str(path), hint="remove the run folder to redo the run"
+        ) from error
+
+
+def append_jsonl(path: Path, record: Mapping[str, Any]) -> None:
+    """Append one line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps(record) + "\n")
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read every complete line; a last line cut short by a crash is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    records = []
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise HarnessError(f"not valid JSON: {error}", where=f"{path}:{number}") from error
+    return records

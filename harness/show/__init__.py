@@ -1,0 +1,1 @@
+"""What the verbs print: results of planning, launch and analysis as text, tables and JSON."""

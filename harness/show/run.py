@@ -1,0 +1,137 @@
+"""`harness run`: work off what is missing, with a live table, and say how it ended."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from harness.launch.local import LocalOptions, Outcome, run_local
+from harness.launch.pending import PendingRun, merged, prepare, set_aside, standing
+from harness.launch.progress import ProgressTable
+from harness.planning.budget import run_cost
+from harness.planning.suite import Suite
+from harness.records import RunFolder, read_json
+from harness.show.console import run_name, terminal
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is left of a suite, and what the records already hold."""
+
+    pending: list[PendingRun]
+    found_done: list[str]
+    other_source: list[str]
+
+
+def run_suite(
+    suite: Suite, results: Path, *, options: LocalOptions, redo_other_source: bool, as_json: bool
+) -> int:
+    """Run what is missing; returns the exit code (0, 1 where a run failed, 130 interrupted)."""
+    console = terminal(stderr=as_json)
+    began = time.monotonic()
+    work = _sort(suite, results, redo_other_source)
+    if work.found_done:
+        console.print(f"{len(work.found_done)} runs and their evaluations are found done.")
+    if work.other_source:
+        console.print(
+            f"[yellow]{len(work.other_source)} finished runs were made by other source code than "
+            "is installed now; they are kept as they are. Redo them: --redo-other-source[/]"
+        )
+    outcome = Outcome()
+    if work.pending:
+        with ProgressTable(_names(suite, work.pending), console) as progress:
+            outcome = run_local(
+                work.pending, results, options=options, on_event=progress.on_event
+            )
+    problems = _problems(suite, work.pending, outcome, results)
+    if as_json:
+        print(json.dumps(_summary(suite, work, outcome, problems), indent=1, allow_nan=False))
+    else:
+        _report(console, suite, outcome, problems, time.monotonic() - began)
+    if outcome.interrupted:
+        return 130
+    return 1 if problems else 0
+
+
+def _sort(suite: Suite, results: Path, redo_other_source: bool) -> _Work:
+    pending, done, other = [], [], []
+    for run_id, (run, evaluations) in merged(suite.runs).items():
+        state = standing(run, evaluations, results)
+        if state == "other source" and redo_other_source:
+            set_aside(run_id, results)
+            state = "new"
+        if state == "other source":
+            other.append(run_id)
+        elif state == "done":
+            done.append(run_id)
+        else:
+            flops = run_cost(run).flops or 0.0
+            pending.append(prepare(run, evaluations, results, flops))
+    return _Work(pending, done, other)
+
+
+def _names(suite: Suite, pending: list[PendingRun]) -> dict[str, str]:
+    wanted = {p.run_id for p in pending}
+    return {run.run_id: run_name(run) for run in suite.runs if run.run_id in wanted}
+
+
+def _problems(
+    suite: Suite, pending: list[PendingRun], outcome: Outcome, results: Path
+) -> list[dict[str, str]]:
+    """Every run that failed, or of which an evaluation failed, with reason and log."""
+    names = _names(suite, pending)
+    found = []
+    for run_id in outcome.of("failed"):
+        folder = RunFolder(results, run_id)
+        reasons = []
+        if folder.status().state == "failed":
+            reasons.append(folder.status().reason or "unknown")
+        for path in sorted(folder.path.glob("evals/*/error.json")):
+            reasons.append(f"evaluation {path.parent.name}: {read_json(path)['reason']}")
+        log = folder.logs / "worker.log"
+        found.append(
+            {"run": run_id, "name": names[run_id], "reason": "; ".join(reasons), "log": str(log)}
+        )
+    return found
+
+
+def _summary(
+    suite: Suite, work: _Work, outcome: Outcome, problems: list[dict[str, str]]
+) -> dict[str, Any]:
+    return {
+        "suite": suite.name,
+        "version": suite.version,
+        "found_done": work.found_done,
+        "other_source": work.other_source,
+        "endings": {run_id: how for run_id, (how, _) in outcome.endings.items()},
+        "failed": problems,
+        "interrupted": outcome.interrupted,
+    }
+
+
+def _report(
+    console: Console,
+    suite: Suite,
+    outcome: Outcome,
+    problems: list[dict[str, str]],
+    seconds: float,
+) -> None:
+    held = outcome.of("held")
+    if held:
+        console.print(f"[yellow]{len(held)} runs are being worked on by another process.[/]")
+    for problem in problems:
+        console.print(f"[red]failed[/] {problem['name']} ({problem['run']}): {problem['reason']}")
+        console.print(f"       log: {problem['log']}", soft_wrap=True)
+    if outcome.interrupted:
+        console.print("[yellow]interrupted[/]; the same command goes on from here.")
+        return
+    done = len(outcome.of("done"))
+    if done:
+        console.print(f"{done} runs done in {seconds:.0f} s.")
+    if not problems:
+        console.print(f"Next: harness table {suite.path}; harness figures {suite.path}")

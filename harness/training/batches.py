@@ -1,0 +1,36 @@
+"""Training rows as micro-batches: the same rows in the same order for every adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from harness.data.images import ImageRows
+from harness.data.tensors import image_batch, text_batch
+from harness.data.text import TextRows, row_order
+from harness.planning.spec import TrainSpec
+from harness.protocol import Batch
+
+
+@dataclass(frozen=True)
+class RowBatches:
+    """Rows drawn without replacement in epochs, ordered by the run's seed and the step alone."""
+
+    rows: TextRows | ImageRows
+    spec: TrainSpec
+    device: torch.device
+
+    def micro_batches(self, step: int) -> list[Batch]:
+        """Optimizer step `step`'s rows, cut into `accumulate` equal parts."""
+        ids = row_order(
+            len(self.rows), batch_size=self.spec.batch_size, seed=self.spec.seed, step=step
+        )
+        return [self._batch(part) for part in np.split(ids, self.spec.accumulate)]
+
+    def _batch(self, ids: NDArray[np.int64]) -> Batch:
+        if isinstance(self.rows, TextRows):
+            return text_batch(self.rows, ids, self.device)
+        return image_batch(self.rows, ids, self.device)

@@ -1,0 +1,114 @@
+"""Checkpoints: a folder `step-<N>` that counts only once its manifest exists and agrees.
+
+The manifest is written last and holds each file's size and SHA-256, so a crash, a full disk or a
+damaged file can never be resumed from. The newest complete checkpoint and the one before are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from harness.records import read_json, write_json
+
+MANIFEST = "manifest.json"
+MODEL = "model.safetensors"
+OPTIMIZER = "optimizer.pt"
+STATE = "state.json"
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint on disk, `step` optimizer steps into the run."""
+
+    path: Path
+    step: int
+
+    def state(self) -> dict[str, Any]:
+        value: dict[str, Any] = read_json(self.path / STATE)
+        return value
+
+    def weights_hash(self) -> str:
+        digest: str = read_json(self.path / MANIFEST)["files"][MODEL]["sha256"]
+        return digest
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+) -> Checkpoint:
+    """Write `step-<step>` beside the others, then drop all but the newest `KEPT`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{step}"
+    building = folder / f".step-{step}.partial"
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir()
+    try:
+        tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+        save_file(tensors, building / MODEL)
+        torch.save(optimizer.state_dict(), building / OPTIMIZER)
+        write_json(building / STATE, {**state, "step": step})
+        files = {name: _fingerprint(building / name) for name in (MODEL, OPTIMIZER, STATE)}
+        write_json(building / MANIFEST, {"step": step, "files": files})
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(building, path)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    for old in sorted(_complete(folder), key=lambda c: c.step)[:-KEPT]:
+        shutil.rmtree(old.path)
+    return Checkpoint(path, step)
+
+
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint whose every file has its recorded size and hash; None if there is none."""
+    for candidate in sorted(_complete(folder), key=lambda c: -c.step):
+        if _intact(candidate.path):
+            return candidate
+    return None
+
+
+def load_model(checkpoint: Checkpoint, model: nn.Module) -> None:
+    """Load the weights into `model`, every name matching."""
+    model.load_state_dict(load_file(checkpoint.path / MODEL))
+
+
+def load_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
+    """Load the optimizer's state."""
+    stored = torch.load(checkpoint.path / OPTIMIZER, weights_only=True, map_location="cpu")
+    optimizer.load_state_dict(stored)
+
+
+def _complete(folder: Path) -> Iterator[Checkpoint]:
+    for path in folder.glob("step-*"):
+        if (path / MANIFEST).exists() and path.name[5:].isdecimal():
+            yield Checkpoint(path, int(path.name[5:]))
+
+
+def _intact(path: Path) -> bool:
+    files = read_json(path / MANIFEST)["files"]
+    return all(
+        (path / name).exists() and _fingerprint(path / name) == recorded
+        for name, recorded in files.items()
+    )
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        os.fsync(handle.fileno())
+    return {"bytes": path.stat().st_size, "sha256": digest}

@@ -1,0 +1,505 @@
+"""The text adapters against a textbook EBT, transformers' Llama, and their own records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive_ebt import Naive
+from torch import Tensor
+
+from baselines.adapters import text
+from baselines.adapters.text import EBTText, TransformerPPText
+from baselines.text_records import (
+    EBT_TEXT,
+    QUERY_BLOCK,
+    TRANSFORMER_PP_TEXT,
+    EBTTextConfig,
+    TransformerPPTextConfig,
+    landscape_schedule,
+)
+from harness.cost import FlopCounter
+from harness.noise import NoiseSource
+from harness.protocol import Adapter, Descent, Single, State, TextBatch, TextShape
+
+VOCAB, LENGTH, BATCH = 23, 9, 3
+SHAPE = TextShape(vocab_size=VOCAB, context=LENGTH)
+NOISE = NoiseSource(seed=5)
+SIZES: dict[str, Any] = {"depth": 2, "width": 16, "heads": 2, "ffn_width": 24}
+EXACT = 1e-9
+
+
+def ebt(dtype: torch.dtype = torch.float64, **changes: Any) -> EBTText:
+    """A small EBT whose step size keeps three steps well conditioned."""
+    torch.manual_seed(3)
+    return EBTText(EBTTextConfig(**(SIZES | {"step_size": 2.0} | changes)), SHAPE).to(dtype)
+
+
+def transformer(dtype: torch.dtype = torch.float64) -> TransformerPPText:
+    torch.manual_seed(3)
+    return TransformerPPText(TransformerPPTextConfig(**SIZES), SHAPE).to(dtype)
+
+
+def batch(rows: int = BATCH, length: int = LENGTH) -> TextBatch:
+    """Random tokens with some targets masked; row i is the same whatever the batch."""
+    generator = torch.Generator().manual_seed(11)
+    tokens = torch.randint(VOCAB, (BATCH, LENGTH + 1), generator=generator)[:rows, : length + 1]
+    mask = torch.rand(BATCH, LENGTH, generator=generator)[:rows, :length] > 0.25
+    return TextBatch(tokens, mask, torch.arange(rows) + 40)
+
+
+def naive(model: EBTText) -> Naive:
+    return Naive(dict(model.network.named_parameters()), model.config.heads)
+
+
+def states(model: Any, of: TextBatch, thinking: Any) -> tuple[list[State], Any]:
+    """Every state, and the prediction."""
+    seen: list[State] = []
+    prediction = model.predict(of, thinking, NOISE, seen.append)
+    return seen, prediction
+
+
+def by_step(seen: Sequence[State]) -> dict[int, tuple[Tensor, Tensor | None]]:
+    """step -> values and energies of all samples, chunks joined."""
+    joined = {}
+    for step in {state.step for state in seen}:
+        chunks = [state for state in seen if state.step == step]
+        assert [i for state in chunks for i in state.samples] == list(
+            range(sum(len(state.samples) for state in chunks))
+        )
+        energies = [state.energy for state in chunks if state.energy is not None]
+        value = torch.cat([state.value for state in chunks], dim=1)
+        joined[step] = value, torch.cat(energies, dim=1) if energies else None
+    return joined
+
+
+def close(ours: Tensor, theirs: Tensor, what: str = "") -> None:
+    torch.testing.assert_close(
+        ours, theirs, rtol=EXACT, atol=EXACT, msg=lambda text: f"{what}: {text}"
+    )
+
+
+@pytest.fixture(params=["ebt", "transformer"])
+def either(request: pytest.FixtureRequest) -> tuple[Any, Any]:
+    """Each adapter with a way to think."""
+    if request.param == "ebt":
+        return ebt(), Descent(steps=3, samples=2)
+    return transformer(), Single()
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several causal blocks even at test lengths, the last one ragged."""
+    monkeypatch.setattr("baselines.text_records.QUERY_BLOCK", 4)
+
+
+# --- against the textbook --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("conditioning", "steps", "step_size"),
+    [
+        ("time_embed", 1, 2.0),
+        ("time_embed", 2, 2.0),
+        ("time_embed", 3, 0.3),
+        ("none", 2, 2.0),
+        ("none", 3, 0.3),
+        ("none", 2, 1e-6),
+    ],
+)
+@pytest.mark.usefixtures("small_blocks")
+def test_training_matches_the_textbook(conditioning: str, steps: int, step_size: float) -> None:
+    model = ebt(step_conditioning=conditioning, steps=steps, step_size=step_size)
+    of = batch()
+    start = NOISE.normal(of.rows, (LENGTH, VOCAB), purpose="start", sample=0).double()
+    out = model.training_loss(of, NOISE)
+    expected = naive(model).training_loss(of.tokens, of.mask, start, steps)
+    close(out.loss_sum, expected, "loss")
+    assert out.n == int(of.mask.sum())
+    named = dict(model.network.named_parameters())
+    ours = torch.autograd.grad(3.0 * out.loss_sum, list(named.values()))
+    theirs = torch.autograd.grad(3.0 * expected, list(named.values()))
+    for name, one, other in zip(named, ours, theirs, strict=True):
+        close(one / other.norm().clamp(min=1.0), other / other.norm().clamp(min=1.0), name)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_training_metrics_are_sums_over_valid_targets() -> None:
+    model, of = ebt(), batch()
+    metrics = model.training_loss(of, NOISE).metrics
+    oracle = naive(model)
+    logits = NOISE.normal(of.rows, (LENGTH, VOCAB), purpose="start", sample=0).double()
+    inputs = of.tokens[:, :-1]
+    energies = []
+    for landscape in range(2):
+        distribution = logits.detach().softmax(-1)
+        energies.append((oracle.energies(inputs, distribution, landscape) * of.mask).sum())
+        logits = oracle.step(inputs, logits.detach(), landscape, model.network.alpha)
+    nats = -logits.log_softmax(-1).gather(-1, of.tokens[:, 1:, None])[..., 0]
+    expected = {
+        "energy_first": energies[0],
+        "energy_last": energies[1],
+        "loss_last": (nats * of.mask).sum(),
+    }
+    assert set(metrics) == set(expected)
+    for name, (total, count) in metrics.items():
+        close(total, expected[name].detach(), name)
+        assert count == int(of.mask.sum())
+
+
+@pytest.mark.parametrize(
+    ("conditioning", "extra_steps", "steps", "samples"),
+    [
+        ("time_embed", "last", 2, 3),
+        ("time_embed", "last", 4, 2),
+        ("time_embed", "every", 4, 3),
+        ("none", "last", 3, 3),
+        ("time_embed", "last", 1, 1),
+    ],
+)
+@pytest.mark.usefixtures("small_blocks")
+def test_thinking_matches_the_textbook(
+    monkeypatch: pytest.MonkeyPatch, conditioning: str, extra_steps: Any, steps: int, samples: int
+) -> None:
+    monkeypatch.setattr(text, "CHUNK_LOGITS", 2 * BATCH * LENGTH * VOCAB)
+    model, of = ebt(step_conditioning=conditioning), batch()
+    thinking = Descent(steps=steps, samples=samples, extra_steps=extra_steps, step_size=0.7)
+    seen, prediction = states(model, of, thinking)
+    schedule = landscape_schedule(model.config, thinking)
+    inputs, alpha = of.tokens[:, :-1], torch.tensor(0.7, dtype=torch.float64)
+    found = []
+    for sample in range(samples):
+        start = NOISE.normal(of.rows, (LENGTH, VOCAB), purpose="start", sample=sample).double()
+        for step in range(1, steps + 1):
+            logits, energy = naive(model).think(inputs, start, schedule[:step], alpha)
+            values, energies = by_step(seen)[step]
+            close(values[:, sample], logits, f"logits {step}, {sample}")
+            if samples > 1:
+                assert energies is not None
+                close(energies[:, sample], energy, f"energy {step}, {sample}")
+        close(by_step(seen)[0][0][:, sample], start, "start")
+        found.append((logits, energy))
+    stacked = torch.stack([energy for _, energy in found])
+    best = stacked.argmin(0)
+    for row, position in product(range(BATCH), range(LENGTH)):
+        expected = found[int(best[row, position])][0][row, position]
+        close(prediction.value[row, position], expected, "chosen")
+    if samples > 1:
+        close(prediction.energy, stacked.min(0).values, "chosen energy")
+    else:
+        assert prediction.energy is None
+
+
+# --- against outside truth -------------------------------------------------------------------
+
+
+def test_transformer_is_llama() -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    model = transformer(torch.float32)
+    llama = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCAB,
+            hidden_size=SIZES["width"],
+            intermediate_size=SIZES["ffn_width"],
+            num_hidden_layers=SIZES["depth"],
+            num_attention_heads=SIZES["heads"],
+            rms_norm_eps=1e-5,
+            max_position_embeddings=64,
+            rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        )
+    )
+    llama.load_state_dict(dict(_as_llama(model.network.state_dict())))
+    ids = batch().tokens[:, :-1]
+    with torch.no_grad():
+        torch.testing.assert_close(model.network(ids), llama(ids).logits, rtol=1e-5, atol=1e-5)
+
+
+def _as_llama(weights: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """transformers' names; rows of q and k go from interleaved pairs to halves."""
+    names = {
+        "embed": "model.embed_tokens",
+        "norm": "model.norm",
+        "output": "lm_head",
+        "attention.wq": "self_attn.q_proj",
+        "attention.wk": "self_attn.k_proj",
+        "attention.wv": "self_attn.v_proj",
+        "attention.wo": "self_attn.o_proj",
+        "attention_norm": "input_layernorm",
+        "ffn.gate": "mlp.gate_proj",
+        "ffn.up": "mlp.up_proj",
+        "ffn.down": "mlp.down_proj",
+        "ffn_norm": "post_attention_layernorm",
+    }
+    for name, weight in weights.items():
+        stem, layer = name.removesuffix(".weight"), ""
+        if stem.startswith("layers."):
+            _, index, stem = stem.split(".", 2)
+            layer = f"model.layers.{index}."
+        if stem in ("attention.wq", "attention.wk"):
+            pairs = weight.unflatten(0, (SIZES["heads"], -1, 2))
+            weight = pairs.transpose(1, 2).reshape(weight.shape)
+        yield f"{layer}{names[stem]}.weight", weight
+
+
+# --- what a prediction may depend on ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.usefixtures("small_blocks")
+def test_no_prediction_sees_its_target_or_anything_later(
+    either: tuple[Any, Any], dtype: torch.dtype
+) -> None:
+    model, thinking = either[0].to(dtype), either[1]
+    of = batch()
+    before, chosen = states(model, of, thinking)
+    for position in range(1, LENGTH + 1):
+        tokens = of.tokens.clone()
+        tokens[:, position:] = (tokens[:, position:] + 1) % VOCAB
+        after, other = states(model, TextBatch(tokens, of.mask, of.rows), thinking)
+        assert torch.equal(chosen.value[:, :position], other.value[:, :position])
+        if position < LENGTH:
+            assert not torch.equal(chosen.value[:, position], other.value[:, position])
+        for one, two in zip(before, after, strict=True):
+            assert torch.equal(one.value[:, :, :position], two.value[:, :, :position])
+
+
+def test_predictions_do_not_depend_on_the_batch(either: tuple[Any, Any]) -> None:
+    model, thinking = either
+    whole = model.predict(batch(), thinking, NOISE).value
+    for rows in range(1, BATCH):
+        close(model.predict(batch(rows), thinking, NOISE).value, whole[:rows])
+    single = batch()
+    last = TextBatch(single.tokens[2:], single.mask[2:], single.rows[2:])
+    close(model.predict(last, thinking, NOISE).value, whole[2:])
+
+
+def test_losses_add_over_micro_batches(either: tuple[Any, Any]) -> None:
+    model, whole = either[0], batch()
+    parts = [
+        model.training_loss(TextBatch(whole.tokens[r], whole.mask[r], whole.rows[r]), NOISE)
+        for r in (slice(0, 1), slice(1, 3))
+    ]
+    out = model.training_loss(whole, NOISE)
+    close(parts[0].loss_sum + parts[1].loss_sum, out.loss_sum)
+    assert parts[0].n + parts[1].n == out.n
+
+
+def test_training_ignores_masked_targets(either: tuple[Any, Any]) -> None:
+    model, of = either[0], batch()
+    tokens = of.tokens.clone()
+    position = int((~of.mask[0]).nonzero()[-1])  # a masked target, and nothing valid after it
+    mask = of.mask.clone()
+    mask[0, position:] = False
+    one = model.training_loss(TextBatch(tokens, mask, of.rows), NOISE)
+    tokens[0, position + 1] = (tokens[0, position + 1] + 1) % VOCAB
+    other = model.training_loss(TextBatch(tokens, mask, of.rows), NOISE)
+    assert torch.equal(one.loss_sum, other.loss_sum)
+    assert one.n == int(mask.sum())
+
+
+@pytest.mark.parametrize("conditioning", ["time_embed", "none"])
+def test_one_pass_holds_every_shorter_run(
+    monkeypatch: pytest.MonkeyPatch, conditioning: str
+) -> None:
+    model, of = ebt(step_conditioning=conditioning), batch()
+    monkeypatch.setattr(text, "CHUNK_LOGITS", 3 * BATCH * LENGTH * VOCAB)
+    seen = by_step(states(model, of, Descent(steps=4, samples=5))[0])
+    assert sorted(seen) == [0, 1, 2, 3, 4]
+    for steps, samples in product(range(1, 5), range(2, 6)):
+        run = model.predict(of, Descent(steps=steps, samples=samples), NOISE)
+        value, energy = seen[steps]
+        assert energy is not None
+        lowest, index = energy[:, :samples].min(dim=1)
+        picked = value.gather(1, index[:, None, :, None].expand(-1, 1, -1, VOCAB))[:, 0]
+        close(run.value, picked)
+        close(run.energy, lowest)
+    for steps in range(1, 5):
+        close(model.predict(of, Descent(steps=steps), NOISE).value, seen[steps][0][:, 0])
+
+
+def test_energies_are_given_where_free() -> None:
+    def steps_with_energy(conditioning: str) -> list[int]:
+        model = ebt(step_conditioning=conditioning)
+        seen, _ = states(model, batch(), Descent(steps=4))
+        return [state.step for state in seen if state.energy is not None]
+
+    assert steps_with_energy("none") == [0, 1, 2, 3]
+    assert steps_with_energy("time_embed") == [0, 2, 3]
+
+
+@pytest.mark.parametrize("caller", [nullcontext, torch.no_grad, torch.inference_mode])
+def test_any_caller_may_predict(either: tuple[Any, Any], caller: Any) -> None:
+    model, thinking = either
+    expected = model.predict(batch(), thinking, NOISE).value
+    with caller():
+        of = batch()
+        prediction = model.predict(of, thinking, NOISE)
+    assert torch.equal(prediction.value, expected)
+    assert not prediction.value.requires_grad
+    assert all(parameter.grad is None for parameter in model.parameters())
+    model.training_loss(batch(), NOISE).loss_sum.backward()
+
+
+def test_passes_count_selection() -> None:
+    model, of = ebt(), batch()
+    one = model.predict(of, Descent(steps=3), NOISE).passes
+    assert (one.nfe, one.forward, one.backward) == (3, 3, 3)
+    many = model.predict(of, Descent(steps=3, samples=4), NOISE).passes
+    assert (many.nfe, many.forward, many.backward) == (12, 16, 12)
+
+
+# --- settings --------------------------------------------------------------------------------
+
+
+def test_step_size_is_clamped() -> None:
+    model, of = ebt(), batch()
+    with torch.no_grad():
+        model.network.alpha.fill_(-3.0)
+    clamped = model.predict(of, Descent(steps=2), NOISE).value
+    explicit = model.predict(of, Descent(steps=2, step_size=1e-4), NOISE).value
+    close(clamped, explicit)
+    loss = model.training_loss(of, NOISE).loss_sum
+    with torch.no_grad():
+        model.network.alpha.fill_(1e-4)
+    close(model.training_loss(of, NOISE).loss_sum, loss)
+
+
+def test_step_size_has_its_own_group() -> None:
+    weights, alpha = ebt(step_size=0.3).param_groups()
+    assert (alpha.lr_multiplier, alpha.weight_decay) == (pytest.approx(0.9), False)
+    assert (weights.lr_multiplier, weights.weight_decay) == (1.0, True)
+    assert ebt(step_size=0.3, step_size_lr_multiplier=2.0).param_groups()[1].lr_multiplier == 2.0
+    assert [group.name for group in ebt(step_size_learned=False).param_groups()] == ["weights"]
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_param_groups_hold_everything_once(learned: bool) -> None:
+    model = ebt(step_size_learned=learned)
+    grouped = [id(p) for group in model.param_groups() for p in group.params]
+    trainable = [id(p) for p in model.parameters() if p.requires_grad]
+    assert sorted(grouped) == sorted(trainable)
+
+
+def test_every_landscape_must_get_equal_steps() -> None:
+    with pytest.raises(ValueError, match="multiple of 2; got 3"):
+        ebt().predict(batch(), Descent(steps=3, extra_steps="every"), NOISE)
+
+
+def test_adapters_refuse_thinking_they_cannot_do() -> None:
+    with pytest.raises(TypeError, match="cannot think"):
+        transformer().predict(batch(), Descent(steps=1), NOISE)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="'descent'"):
+        ebt().predict(batch(), Single(), NOISE)  # type: ignore[arg-type]
+    assert isinstance(ebt(), Adapter)
+    assert isinstance(transformer(), Adapter)
+
+
+def test_autocast_keeps_energies_and_logits_in_float32() -> None:
+    model, of = ebt(torch.float32, step_size=0.05), batch()
+    exact, _ = states(model, of, Descent(steps=2, samples=2))
+    loss = model.training_loss(of, NOISE).loss_sum
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        seen, prediction = states(model, of, Descent(steps=2, samples=2))
+        low = model.training_loss(of, NOISE)
+    low.loss_sum.backward()
+    for state, reference in zip(seen, exact, strict=True):
+        assert state.value.dtype == torch.float32
+        assert state.energy is not None
+        assert state.energy.dtype == torch.float32
+        assert reference.energy is not None
+        error = (state.energy - reference.energy).norm() / reference.energy.norm()
+        assert error < 0.1, f"step {state.step}: {error:.3f}"
+    assert prediction.energy.dtype == torch.float32
+    torch.testing.assert_close(low.loss_sum, loss, rtol=0.02, atol=0.0)
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+# --- records ---------------------------------------------------------------------------------
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    depth=st.integers(1, 3),
+    heads=st.integers(1, 3),
+    ffn=st.integers(0, 20),
+    steps=st.integers(1, 3),
+    learned=st.booleans(),
+    conditioning=st.sampled_from(["time_embed", "none"]),
+)
+def test_parameter_formulas_are_exact(
+    depth: int, heads: int, ffn: int, steps: int, learned: bool, conditioning: str
+) -> None:
+    sizes = {"depth": depth, "width": heads * 4, "heads": heads, "ffn_width": ffn}
+    plain = TransformerPPTextConfig(**sizes)
+    config = EBTTextConfig(
+        **sizes, steps=steps, step_size_learned=learned, step_conditioning=conditioning
+    )
+    for model, record, of in (
+        (TransformerPPText(plain, SHAPE), TRANSFORMER_PP_TEXT, plain),
+        (EBTText(config, SHAPE), EBT_TEXT, config),
+    ):
+        count = record.parameters(of, SHAPE)
+        trainable = [p for p in model.parameters() if p.requires_grad]
+        assert count.total == sum(p.numel() for p in trainable)
+        small = [p for p in trainable if VOCAB not in p.shape]
+        assert count.non_embedding == sum(p.numel() for p in small)
+
+
+def test_named_sizes_match_the_paper() -> None:
+    shape = TextShape(vocab_size=50277, context=256)
+    for size, millions in {"xxs": 6.18, "xs": 12.4, "medium": 176.0, "large": 396.0}.items():
+        for record in (TRANSFORMER_PP_TEXT, EBT_TEXT):
+            count = record.parameters(record.config(size=size), shape)
+            assert count.non_embedding / 1e6 == pytest.approx(millions, rel=0.005)
+
+
+@pytest.mark.parametrize("conditioning", ["time_embed", "none"])
+@pytest.mark.parametrize(
+    ("depth", "width", "ffn", "vocab", "length", "steps"),
+    [(1, 16, 0, 31, 12, 2), (2, 32, 48, 67, QUERY_BLOCK + 9, 2), (3, 24, 0, 101, 40, 3)],
+)
+def test_flop_formulas_match_the_count(
+    conditioning: Any, depth: int, width: int, ffn: int, vocab: int, length: int, steps: int
+) -> None:
+    shape, rows = TextShape(vocab, length), 2
+    sizes = {"depth": depth, "width": width, "heads": 2, "ffn_width": ffn}
+    config = EBTTextConfig(**sizes, steps=steps, step_conditioning=conditioning)
+    plain = TransformerPPTextConfig(**sizes)
+    of = TextBatch(
+        torch.randint(vocab, (rows, length + 1)),
+        torch.ones(rows, length, dtype=torch.bool),
+        torch.arange(rows),
+    )
+    cases = [
+        (EBTText(config, shape), EBT_TEXT, config, Descent(steps=steps)),
+        (EBTText(config, shape), EBT_TEXT, config, Descent(steps=4, samples=3)),
+        (EBTText(config, shape), EBT_TEXT, config, Descent(steps=1, samples=2)),
+        (TransformerPPText(plain, shape), TRANSFORMER_PP_TEXT, plain, Single()),
+    ]
+    for model, record, used, thinking in cases:
+        with FlopCounter(vocab_size=vocab) as training:
+            model.training_loss(of, NOISE).loss_sum.backward()
+        with FlopCounter(vocab_size=vocab) as predicting:
+            model.predict(of, thinking, NOISE)
+        for counted, formula in (
+            (training, record.training_flops(used, shape)),
+            (predicting, record.prediction_flops(used, shape, thinking)),
+        ):
+            assert rows * formula.total == pytest.approx(counted.total, rel=0.01)
+            assert rows * formula.vocabulary == pytest.approx(counted.vocabulary, rel=0.01)
+
+
+def test_config_resolves_the_step_size_multiplier() -> None:
+    assert EBTTextConfig(size="xxs").step_size_lr_multiplier == 1500.0
+    assert EBTTextConfig(size="xxs", step_size=5).step_size_lr_multiplier == 15.0
+    resolved = EBTTextConfig(size="xxs", step_size=5).model_dump()
+    assert EBTTextConfig(**resolved).model_dump() == resolved
