@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from baselines.descent import EnergyFn
 from baselines.dit import DiTBlock, FinalLayer, PatchEmbed, initialise, sincos_positions
 
 _MIN_STEP_SIZE = 1e-4
@@ -49,4 +50,10 @@ class ImageEnergy(nn.Module):
         condition = self.condition.weight.expand(len(images), -1)  # (B, D)
         for block in self.blocks:
             h = block(h, condition, fused=False)
-        return self.final_layer(h, condition).mean(dim=(1, 2))  # (B,)
+        energy = self.final_layer(h, condition).to(images.dtype)  # (B, N, 1)
+        return energy.mean(dim=(1, 2))  # (B,)
+
+    def frozen(self) -> EnergyFn:
+        """This energy with constant parameters: descending it keeps half the activations."""
+        constants = {name: p.detach() for name, p in self.named_parameters()}
+        return lambda images: torch.func.functional_call(self, constants, (images,))

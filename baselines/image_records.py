@@ -156,8 +156,8 @@ def dit_prediction_flops(
 ) -> FlopCount:
     """One forward pass per network call."""
     tokens, patch = _patches(config, shape)
-    trained = thinking.start == "trained" if isinstance(thinking, Diffusion) else True
-    check_diffusion(thinking, shape.train_timesteps if trained else shape.num_timesteps)
+    matched = isinstance(thinking, Diffusion) and thinking.start == "matched"
+    check_diffusion(thinking, shape.num_timesteps if matched else shape.train_timesteps)
     d = config.width
     embedder = 2 * FREQUENCIES * d + 2 * d * d
     forward = sum(_products(config, tokens, patch)) + 2 * tokens * d * 2 * patch + embedder

@@ -91,7 +91,7 @@ class DiTImage(_ImageAdapter):
         draw = noise.uniform(batch.rows, (), purpose="timestep")  # (B,)
         t = (draw * self.shape.train_timesteps).long().clamp(max=highest)
         noised, drawn = self._noised(batch, t, noise)
-        output = self.network(noised, t)
+        output = self.network(noised, t).to(noised.dtype)
         mse = noise_mse(output, drawn)  # (B,)
         bound = variational_bound(output, batch.images, noised, t, self._schedule(noised))  # (B,)
         metrics = {"noise_mse": mse, "variational_bound": bound}
@@ -125,7 +125,7 @@ class DiTImage(_ImageAdapter):
     def _ddim(self, sampler: DDIMScheduler, timesteps: list[int], x: Tensor) -> Tensor:
         for index, timestep in zip(sampler.timesteps.tolist(), timesteps, strict=True):
             t = torch.full((len(x),), timestep, device=x.device)
-            predicted = self.network(x, t)[:, : self.shape.channels]
+            predicted = self.network(x, t)[:, : self.shape.channels].to(x.dtype)
             x = sampler.step(predicted, index, x, use_clipped_model_output=True, return_dict=False)[
                 0
             ]
@@ -209,7 +209,8 @@ class EBTImage(_ImageAdapter):
         thinking = check_descent(thinking)
         step_size = thinking.step_size or self.network.step_size().detach()
         y = batch.noisy
-        for k, (after, energy) in enumerate(descend(self.network, y, thinking.steps, step_size)):
+        path = descend(self.network.frozen(), y, thinking.steps, step_size)
+        for k, (after, energy) in enumerate(path):
             if on_state is not None and k > 0:
                 on_state(State(k, range(1), y.unsqueeze(1), energy.unsqueeze(1)))
             y = after

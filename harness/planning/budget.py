@@ -38,14 +38,18 @@ def run_cost(run: PlannedRun) -> RunCost:
 
 
 def axis_value(run: PlannedRun, cost: RunCost, axis: Axis) -> float | None:
-    """Where a run lies on a report's x axis; None where that is known only after training."""
+    """A run's nominal budget on a report's axis, equal for all its seeds; None where it has none.
+
+    Parameters are non-embedding; FLOPs are the formula's; data are tokens.
+    """
     values: dict[str, Any] = {
         "parameters": cost.non_embedding,
         "flops": cost.flops,
-        "tokens": cost.tokens,
+        "data": cost.tokens,
+        "seconds": run.spec.budget.seconds,
         "depth": run.spec.config.get("depth"),
         "width": run.spec.config.get("width"),
-        "batch_size": run.spec.batch_size,
+        "batch": run.spec.batch_size,
     }
     return None if values[axis] is None else float(values[axis])
 

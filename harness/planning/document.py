@@ -39,7 +39,7 @@ class Experiment(Frozen):
     evaluations: dict[str, Settings] = Field(default_factory=dict)
 
 
-Axis = Literal["parameters", "flops", "tokens", "depth", "width", "batch_size"]
+Axis = Literal["data", "parameters", "flops", "seconds", "depth", "width", "batch"]
 
 
 class ScalingSection(Frozen):

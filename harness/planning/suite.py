@@ -40,6 +40,12 @@ class PlannedRun:
         return self.spec.run_id
 
     @property
+    def name(self) -> str:
+        """`text/ebt size=large seed 0`: how people tell runs apart."""
+        axes = "".join(f" {axis}={label}" for axis, label in self.labels.items())
+        return f"{self.experiment}/{self.adapter_label}{axes} seed {self.spec.seed}"
+
+    @property
     def record(self) -> AdapterRecord:
         return find_adapter(self.spec.adapter)
 

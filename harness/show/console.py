@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from harness.planning.suite import PlannedRun
-
 _PIPE_WIDTH = 160
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -26,9 +24,3 @@ def si(value: float | None) -> str:
         if abs(value) >= size:
             return f"{value / size:.3g} {prefix}"
     return f"{value:.3g} "
-
-
-def run_name(run: PlannedRun) -> str:
-    """`text/ebt size=large seed 0`: how people tell runs apart."""
-    axes = "".join(f" {name}={label}" for name, label in run.labels.items())
-    return f"{run.experiment}/{run.adapter_label}{axes} seed {run.spec.seed}"

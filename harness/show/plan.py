@@ -13,7 +13,7 @@ from rich.table import Table
 from harness.launch.pending import merged, standing
 from harness.planning.budget import RunCost, run_cost, scaling_designs, total_flops
 from harness.planning.suite import PlannedRun, Suite
-from harness.show.console import run_name, si, terminal
+from harness.show.console import si, terminal
 
 
 def print_plan(suite: Suite, results: Path, *, simulate: bool, as_json: bool) -> None:
@@ -30,7 +30,7 @@ def print_plan(suite: Suite, results: Path, *, simulate: bool, as_json: bool) ->
         print(json.dumps(document, indent=1, allow_nan=False))
         return
     console = terminal()
-    console.print(_table(rows, [run_name(run) for run in suite.runs]))
+    console.print(_table(rows, [run.name for run in suite.runs]))
     shared = len(suite.runs) - len(runs)
     evaluations = sum(len(evals) for _, evals in runs.values())
     counts = ", ".join(f"{count} {state}" for state, count in Counter(states.values()).items())

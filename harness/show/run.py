@@ -16,7 +16,7 @@ from harness.launch.progress import ProgressTable
 from harness.planning.budget import run_cost
 from harness.planning.suite import Suite
 from harness.records import RunFolder, read_json
-from harness.show.console import run_name, terminal
+from harness.show.console import terminal
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _sort(suite: Suite, results: Path, redo_other_source: bool) -> _Work:
 
 def _names(suite: Suite, pending: list[PendingRun]) -> dict[str, str]:
     wanted = {p.run_id for p in pending}
-    return {run.run_id: run_name(run) for run in suite.runs if run.run_id in wanted}
+    return {run.run_id: run.name for run in suite.runs if run.run_id in wanted}
 
 
 def _problems(

@@ -345,40 +345,27 @@ def test_parameter_formula_counts_the_real_ones(record, shape: ImageShape, sizes
     assert record.parameters(config, shape) == ParameterCount(real, real)
 
 
-@pytest.mark.parametrize(("shape", "sizes"), CASES)
-@pytest.mark.parametrize("batch", [1, 5])
-@pytest.mark.parametrize("steps", [1, 2])
-def test_ebt_flop_formulas_match_the_counter(
-    shape: ImageShape, sizes: dict, batch: int, steps: int
-) -> None:
-    adapter = _ebt(shape, **sizes, steps=steps)
-    config = EBTImageConfig(**sizes, steps=steps)
-    images, rows = _images(batch, shape), torch.arange(batch)
-    with FlopCounter() as counter:
-        adapter.training_loss(ImageBatch(images, rows), NOISE).loss_sum.backward()
-    expected = batch * EBT_IMAGE.training_flops(config, shape).total
-    assert counter.total == pytest.approx(expected, rel=0.01)
-    thinking = Descent(steps=3)
-    with FlopCounter() as counter:
-        adapter.predict(NoisyBatch(images, 99, rows), thinking, NOISE)
-    expected = batch * EBT_IMAGE.prediction_flops(config, shape, thinking).total
-    assert counter.total == pytest.approx(expected, rel=0.01)
+FLOP_CASES = [
+    (EBT_IMAGE, {"steps": 1}, Descent(steps=3)),
+    (EBT_IMAGE, {"steps": 2}, Descent(steps=1)),
+    (DIT_IMAGE, {}, Diffusion(steps=3, recursions=2)),
+]
 
 
 @pytest.mark.parametrize(("shape", "sizes"), CASES)
+@pytest.mark.parametrize(("record", "given", "thinking"), FLOP_CASES)
 @pytest.mark.parametrize("batch", [1, 5])
-def test_dit_flop_formulas_match_the_counter(shape: ImageShape, sizes: dict, batch: int) -> None:
-    adapter = _dit(shape, **sizes)
-    config = DiTImageConfig(**sizes)
+def test_flop_formulas_match_the_counter(record, given, thinking, shape, sizes, batch) -> None:
+    adapter = (_ebt if record is EBT_IMAGE else _dit)(shape, **sizes, **given)
+    config = record.config(**sizes, **given)
     images, rows = _images(batch, shape), torch.arange(batch)
     with FlopCounter() as counter:
         adapter.training_loss(ImageBatch(images, rows), NOISE).loss_sum.backward()
-    expected = batch * DIT_IMAGE.training_flops(config, shape).total
+    expected = batch * record.training_flops(config, shape).total
     assert counter.total == pytest.approx(expected, rel=0.01)
-    thinking = Diffusion(steps=3, recursions=2)
     with FlopCounter() as counter:
         adapter.predict(NoisyBatch(images, 99, rows), thinking, NOISE)
-    expected = batch * DIT_IMAGE.prediction_flops(config, shape, thinking).total
+    expected = batch * record.prediction_flops(config, shape, thinking).total
     assert counter.total == pytest.approx(expected, rel=0.01)
 
 

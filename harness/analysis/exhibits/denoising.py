@@ -1,0 +1,174 @@
+"""A denoising section: quality against cost at each noise level, and equal-quality ratios."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harness.analysis.frame import SuiteFrame
+from harness.analysis.intervals import SeedMean, over_seeds
+from harness.planning.document import DenoisingSection
+
+EXAMPLES = "examples.npz"
+NOISY = "noisy input"
+
+
+@dataclass(frozen=True)
+class DenoisingRow:
+    """One adapter's thinking at one level, over training seeds. Costs are per image.
+
+    `psnr` is of the mean MSE over all images (the paper's), `psnr_per_image` the mean of each
+    image's. The noisy input itself has no cost.
+    """
+
+    adapter: str
+    family: str
+    level: float
+    setting: str
+    recursions: int | None
+    start: str | None
+    psnr: SeedMean
+    psnr_per_image: SeedMean
+    mse: SeedMean
+    nfe: int | None
+    flops: float | None
+    seconds: float | None
+    images: int
+    noise_seeds: int
+
+
+#: Settings this close to an adapter's best PSNR count as equal to it, so that the cheapest of them
+#: is compared and not the one that wins by a rounding.
+TOLERANCE_DB = 0.1
+
+
+@dataclass(frozen=True)
+class EqualQuality:
+    """An adapter's cheapest setting within `TOLERANCE_DB` of its best, and the cheapest setting of
+    another adapter that is at least as good within that tolerance; ratios are other over row.
+    """
+
+    row: DenoisingRow
+    other: DenoisingRow | None
+
+    def ratio(self, cost: str) -> float | None:
+        own = getattr(self.row, cost)
+        theirs = None if self.other is None else getattr(self.other, cost)
+        return None if own is None or theirs is None else float(theirs) / float(own)
+
+
+@dataclass(frozen=True)
+class DenoisingExhibit:
+    """Rows in order of level, adapter and NFE; the noisy input first at each level."""
+
+    section: DenoisingSection
+    rows: tuple[DenoisingRow, ...]
+    device: tuple[str, ...]
+    examples: tuple[tuple[str, float, Path], ...]
+
+    @property
+    def levels(self) -> list[float]:
+        return sorted({row.level for row in self.rows})
+
+    def equal_quality(self) -> list[EqualQuality]:
+        """At each level, each adapter's best row against the cheapest equal of every other."""
+        found = []
+        for level in self.levels:
+            at = [r for r in self.rows if r.level == level and r.nfe is not None]
+            adapters = list(dict.fromkeys(r.adapter for r in at))
+            for adapter in adapters:
+                own = [r for r in at if r.adapter == adapter]
+                top = max(r.psnr.value for r in own)
+                best = _cheapest(own, top)
+                assert best is not None
+                found += [
+                    EqualQuality(best, _cheapest([r for r in at if r.adapter == other], top))
+                    for other in adapters
+                    if other != adapter
+                ]
+        return found
+
+
+def _cheapest(rows: list[DenoisingRow], quality: float) -> DenoisingRow | None:
+    equal = [r for r in rows if r.psnr.value >= quality - TOLERANCE_DB]
+    return min(equal, key=lambda r: r.flops or 0.0, default=None)
+
+
+def denoising_exhibit(section: DenoisingSection, frame: SuiteFrame) -> DenoisingExhibit:
+    """Gather one denoising section from a suite's records."""
+    rows = frame.of(section.experiment, section.evaluation) if len(frame.rows) else frame.rows
+    if not len(rows):
+        return DenoisingExhibit(section, (), (), ())
+    named = rows.assign(setting=[_setting(record) for _, record in rows.iterrows()])
+    found: list[DenoisingRow] = []
+    for level, at in named.groupby("level"):
+        noisy = at[at["kind"] == "noisy"]
+        found.append(_row(noisy, adapter=NOISY, family=NOISY))
+        settings = [
+            _row(own, adapter=str(adapter), family=str(own["family"].iloc[0]))
+            for (adapter, _), own in at[at["kind"] != "noisy"].groupby(
+                ["adapter", "setting"], sort=False
+            )
+        ]
+        found += sorted(settings, key=lambda r: (r.adapter, r.start or "", r.nfe or 0))
+    return DenoisingExhibit(
+        section, tuple(found), tuple(sorted(set(rows["device"]))), tuple(_examples(named))
+    )
+
+
+def _setting(record: pd.Series) -> str:
+    """How people call a setting: `3 steps`, `100 calls x 2, start matched`."""
+    kind = record["kind"]
+    if kind == "noisy":
+        return ""
+    if kind == "descent":
+        return f"{record['steps']} step{'s' if record['steps'] > 1 else ''}"
+    calls = f"{record['steps']} call{'s' if record['steps'] > 1 else ''}"
+    times = f" × {record['recursions']}" if record["recursions"] > 1 else ""
+    return f"{calls}{times}" + (", matched start" if record["start"] == "matched" else "")
+
+
+def _row(own: pd.DataFrame, *, adapter: str, family: str) -> DenoisingRow:
+    first = own.iloc[0]
+
+    def mean(metric: str) -> SeedMean:
+        values = own[own["metric"] == metric].groupby("seed")["value"].mean()
+        return over_seeds([float(v) for v in values])
+
+    return DenoisingRow(
+        adapter=adapter,
+        family=family,
+        level=float(first["level"]),
+        setting=str(first["setting"]),
+        recursions=None if pd.isna(first["recursions"]) else int(first["recursions"]),
+        start=None if pd.isna(first["start"]) else str(first["start"]),
+        psnr=mean("psnr"),
+        psnr_per_image=mean("psnr_per_image"),
+        mse=mean("mse"),
+        nfe=None if pd.isna(first["nfe"]) else int(first["nfe"]),
+        flops=None if pd.isna(first["flops"]) else float(first["flops"]),
+        seconds=None if own["seconds"].isna().all() else float(own["seconds"].median()),
+        images=int(first["n"]),
+        noise_seeds=int(own["noise_seed"].nunique()),
+    )
+
+
+def _examples(rows: pd.DataFrame) -> list[tuple[str, float, Path]]:
+    """(adapter, level, file) of the lowest training seed's example images."""
+    found = []
+    for (adapter, level), own in rows.groupby(["adapter", "level"], sort=False):
+        folder = own.sort_values("seed")["folder"].iloc[0]
+        path = Path(str(folder)) / EXAMPLES
+        if path.exists():
+            found.append((str(adapter), float(str(level)), path))
+    return found
+
+
+def load_examples(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Setting -> images (N, C, H, W) in [-1, 1]; `clean` and `noisy` among them."""
+    with np.load(path) as stored:
+        return {name: stored[name] for name in stored.files}

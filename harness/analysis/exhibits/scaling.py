@@ -1,0 +1,172 @@
+"""A scaling section: losses along the axis, n-gram reference lines, the rate and its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import exp, log
+
+import pandas as pd
+
+from harness.analysis.frame import SuiteFrame
+from harness.analysis.intervals import SeedMean, over_seeds
+from harness.analysis.points import Point
+from harness.analysis.scaling import ScalingRate, scaling_rate
+from harness.planning.budget import axis_value, run_cost
+from harness.planning.document import ScalingSection
+from harness.planning.suite import Suite
+
+REFERENCES = ("unigram", "bigram", "trigram")
+
+
+@dataclass(frozen=True)
+class ScalingRow:
+    """One adapter at one budget, over its seeds. Costs are those of training one run."""
+
+    adapter: str
+    family: str
+    label: str
+    x: float
+    non_embedding: int
+    parameters: int
+    tokens: int | None
+    training_flops: float
+    training_seconds: float
+    loss: SeedMean
+    bits_per_byte: SeedMean
+    n: int
+    noise_seeds: int
+    noise_spread: float | None
+    seeds: tuple[int, ...]
+
+    @property
+    def perplexity(self) -> float:
+        return exp(self.loss.value)
+
+
+@dataclass(frozen=True)
+class ScalingExhibit:
+    """`references` holds each n-gram's loss in nats and bits per byte on the same targets.
+
+    `rate` is None, with the reason in `no_rate`, where a family has no finished run or two points
+    cannot be told apart.
+    """
+
+    section: ScalingSection
+    rows: tuple[ScalingRow, ...]
+    references: Mapping[str, tuple[float, float]]
+    rate: ScalingRate | None
+    no_rate: str
+    device: tuple[str, ...]
+    data: str
+
+    def beat(self, reference: str) -> list[ScalingRow]:
+        """The rows whose interval's upper end, or value where there is none, is below it."""
+        line = self.references[reference][0]
+        return [row for row in self.rows if (row.loss.high or row.loss.value) < line]
+
+
+def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) -> ScalingExhibit:
+    """Gather one scaling section from a suite's records."""
+    rows = frame.of(section.experiment, section.evaluation)
+    xs = {
+        run.run_id: axis_value(run, run_cost(run), section.x)
+        for run in suite.of(section.experiment)
+    }
+    labels = {
+        run.run_id: " ".join(run.labels.values()) for run in suite.of(section.experiment)
+    }
+    losses = rows[(rows["metric"] == "loss")] if len(rows) else rows
+    table: list[ScalingRow] = []
+    for adapter in (section.baseline, section.candidate):
+        own = losses[losses["adapter"] == adapter] if len(losses) else losses
+        for _, point in own.groupby(own["run"].map(xs), sort=True) if len(own) else ():
+            table.append(_row(point, rows, labels, xs))
+    rate, reason = _rate(section, table, losses, xs)
+    return ScalingExhibit(
+        section=section,
+        rows=tuple(table),
+        references=_references(rows),
+        rate=rate,
+        no_rate=reason,
+        device=tuple(sorted(set(losses["device"]))) if len(losses) else (),
+        data=_data(losses),
+    )
+
+
+def _data(losses: pd.DataFrame) -> str:
+    sets = sorted({f"{d} ({s})" for d, s in zip(losses["data"], losses["split"], strict=True)}
+                  if len(losses) else ())
+    return ", ".join(sets)
+
+
+def _row(
+    point: pd.DataFrame,
+    rows: pd.DataFrame,
+    labels: Mapping[str, str],
+    xs: Mapping[str, float | None],
+) -> ScalingRow:
+    first = point.iloc[0]
+    by_seed = point.groupby("seed")["value"]
+    bits = rows[(rows["metric"] == "bits_per_byte") & rows["run"].isin(set(point["run"]))]
+    noise_seeds = int(point.groupby("seed").size().min())
+    spread = None if noise_seeds < 2 else float(by_seed.std().max())
+    x = xs[str(first["run"])]
+    assert x is not None
+    return ScalingRow(
+        adapter=str(first["adapter"]),
+        family=str(first["family"]),
+        label=labels[str(first["run"])],
+        x=x,
+        non_embedding=int(first["non_embedding"]),
+        parameters=int(first["parameters"]),
+        tokens=None if pd.isna(first["training_tokens"]) else int(first["training_tokens"]),
+        training_flops=float(point["training_flops"].mean()),
+        training_seconds=float(point["training_seconds"].mean()),
+        loss=over_seeds([float(v) for v in by_seed.mean()]),
+        bits_per_byte=over_seeds([float(v) for v in bits.groupby("seed")["value"].mean()]),
+        n=int(first["n"]),
+        noise_seeds=noise_seeds,
+        noise_spread=spread,
+        seeds=tuple(sorted(int(s) for s in point["seed"].unique())),
+    )
+
+
+def _references(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    found = {}
+    for name in REFERENCES:
+        loss = rows[rows["metric"] == f"{name}_loss"] if len(rows) else rows
+        bits = rows[rows["metric"] == f"{name}_bits_per_byte"] if len(rows) else rows
+        if len(loss) and len(bits):
+            found[name] = (float(loss["value"].iloc[0]), float(bits["value"].iloc[0]))
+    return found
+
+
+def _rate(
+    section: ScalingSection,
+    table: list[ScalingRow],
+    losses: pd.DataFrame,
+    xs: Mapping[str, float | None],
+) -> tuple[ScalingRate | None, str]:
+    points: dict[str, list[Point]] = {section.baseline: [], section.candidate: []}
+    if len(losses):
+        means = losses.groupby(["adapter", "run", "seed"])["value"].mean().reset_index()
+        for record in means.itertuples():
+            x = xs[str(record.run)]
+            if str(record.adapter) in points and x is not None:
+                points[str(record.adapter)].append(
+                    Point(x=x, seed=int(str(record.seed)), loss=float(str(record.value)),
+                          run=str(record.run))
+                )
+    for adapter, own in points.items():
+        if len({p.x for p in own}) < 2:
+            return None, f"{adapter} has fewer than two finished points"
+    rate = scaling_rate(
+        points[section.candidate], baseline=points[section.baseline], axis=section.x
+    )
+    return rate, ""
+
+
+def bits(nats: float) -> float:
+    """Nats as bits."""
+    return nats / log(2)

@@ -1,0 +1,156 @@
+"""The tidy table: one row per measurement of every run of a suite, by declared columns.
+
+A required column that a record lacks is an error that names the file; any other stays missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.errors import HarnessError
+from harness.launch.pending import same_source
+from harness.planning.suite import PlannedRun, Suite
+from harness.records import EvalFolder, RunFolder, read_json
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column, the path it is read from, and whether every record must have it."""
+
+    name: str
+    path: tuple[str, ...]
+    dtype: str
+    required: bool = False
+
+
+_MEASUREMENT = (
+    Column("metric", ("name",), "string", required=True),
+    Column("value", ("value",), "Float64", required=True),
+    Column("n", ("n",), "Int64", required=True),
+    Column("unit", ("unit",), "string", required=True),
+    Column("seed", ("train_seed",), "Int64", required=True),
+    Column("noise_seed", ("noise_seed",), "Int64", required=True),
+    Column("step", ("step",), "Int64", required=True),
+    Column("tokens_seen", ("tokens_seen",), "Int64", required=True),
+    Column("device", ("device",), "string", required=True),
+    Column("data", ("tags", "data"), "string", required=True),
+    Column("split", ("tags", "split"), "string", required=True),
+    Column("level", ("tags", "level"), "Float64"),
+    Column("kind", ("tags", "kind"), "string"),
+    Column("steps", ("tags", "steps"), "Int64"),
+    Column("samples", ("tags", "samples"), "Int64"),
+    Column("step_size", ("tags", "step_size"), "Float64"),
+    Column("extra_steps", ("tags", "extra_steps"), "string"),
+    Column("recursions", ("tags", "recursions"), "Int64"),
+    Column("start", ("tags", "start"), "string"),
+    Column("trained", ("tags", "trained"), "boolean"),
+    Column("nfe", ("cost", "nfe"), "Int64"),
+    Column("forward", ("cost", "forward"), "Int64"),
+    Column("backward", ("cost", "backward"), "Int64"),
+    Column("flops", ("cost", "flops"), "Float64"),
+    Column("flops_vocabulary", ("cost", "flops_vocabulary"), "Float64"),
+    Column("seconds", ("cost", "seconds"), "Float64"),
+    Column("peak_memory_bytes", ("cost", "peak_memory_bytes"), "Int64"),
+)
+_TRAINING = (
+    Column("training_steps", ("steps",), "Int64", required=True),
+    Column("training_rows", ("rows",), "Int64", required=True),
+    Column("training_tokens", ("tokens",), "Int64", required=True),
+    Column("training_seconds", ("seconds",), "Float64", required=True),
+    Column("training_flops", ("flops",), "Float64", required=True),
+    Column("training_flops_vocabulary", ("flops_vocabulary",), "Float64", required=True),
+    Column("training_peak_memory_bytes", ("peak_memory_bytes",), "Int64", required=True),
+)
+
+
+@dataclass(frozen=True)
+class SuiteFrame:
+    """Every measurement of a suite's finished evaluations, and what is not there yet.
+
+    `missing` names the runs and evaluations without a result; `other_source` the run ids whose code
+    differs from what is installed.
+    """
+
+    rows: pd.DataFrame
+    missing: tuple[str, ...]
+    other_source: tuple[str, ...]
+    folders: Mapping[tuple[str, str], tuple[Path, ...]]
+
+    def of(self, experiment: str, evaluation: str) -> pd.DataFrame:
+        """The rows of one experiment's evaluation."""
+        rows = self.rows
+        return rows[(rows["experiment"] == experiment) & (rows["evaluation"] == evaluation)]
+
+
+def load_frame(suite: Suite, results: Path) -> SuiteFrame:
+    """Read the records of every run of `suite` under `results`."""
+    records: list[dict[str, Any]] = []
+    missing: list[str] = []
+    other: dict[str, None] = {}
+    folders: dict[tuple[str, str], list[Path]] = {}
+    for run in suite.runs:
+        folder = RunFolder(results, run.run_id)
+        finished = folder.status().state == "done" and folder.training.exists()
+        if finished and not same_source(run, folder):
+            other[run.run_id] = None
+        common = _common(run, folder) if finished else {}
+        for planned in run.evaluations:
+            evaluation = folder.evaluation(planned.spec.eval_id)
+            if not (finished and evaluation.is_done()):
+                missing.append(f"{run.name}: {planned.name} on {planned.spec.data}")
+                continue
+            folders.setdefault((run.experiment, planned.name), []).append(evaluation.path)
+            identity = {"evaluation": planned.name, "eval_id": planned.spec.eval_id,
+                        "folder": str(evaluation.path)}
+            records += [common | identity | row for row in _measurements(evaluation)]
+    frame = pd.DataFrame.from_records(records)
+    types = {c.name: c.dtype for c in (*_MEASUREMENT, *_TRAINING)}
+    frame = frame.astype({k: v for k, v in types.items() if k in frame.columns})
+    return SuiteFrame(
+        frame, tuple(missing), tuple(other), {k: tuple(v) for k, v in folders.items()}
+    )
+
+
+def _common(run: PlannedRun, folder: RunFolder) -> dict[str, Any]:
+    counted = run.record.parameters(run.config, run.shape)
+    training = read_json(folder.training)
+    return {
+        "run": run.run_id,
+        "experiment": run.experiment,
+        "adapter": run.adapter_label,
+        "family": run.record.family,
+        **{f"axis.{name}": label for name, label in run.labels.items()},
+        "parameters": counted.total,
+        "non_embedding": counted.non_embedding,
+        "depth": run.spec.config.get("depth"),
+        "width": run.spec.config.get("width"),
+        "batch_size": run.spec.batch_size,
+        **_pick(training, _TRAINING, folder.training),
+    }
+
+
+def _measurements(evaluation: EvalFolder) -> list[dict[str, Any]]:
+    return [_pick(m, _MEASUREMENT, evaluation.measurements) for m in evaluation.read()]
+
+
+def _pick(record: Mapping[str, Any], columns: Sequence[Column], path: Path) -> dict[str, Any]:
+    picked = {}
+    for column in columns:
+        value: Any = record
+        for part in column.path:
+            if not isinstance(value, Mapping) or part not in value:
+                if column.required:
+                    raise HarnessError(
+                        f"the record has no {'.'.join(column.path)!r}", where=str(path),
+                        hint="it was written by another version; remove the folder to redo it",
+                    )
+                value = None
+                break
+            value = value[part]
+        picked[column.name] = value
+    return picked

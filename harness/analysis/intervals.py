@@ -1,0 +1,39 @@
+"""Means over training seeds with Student's t interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from scipy.stats import t as student
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class SeedMean:
+    """Mean over training seeds; `half_width` of the 95 % t interval, None for one seed."""
+
+    value: float
+    half_width: float | None
+    seeds: int
+
+    @property
+    def low(self) -> float | None:
+        return None if self.half_width is None else self.value - self.half_width
+
+    @property
+    def high(self) -> float | None:
+        return None if self.half_width is None else self.value + self.half_width
+
+
+def over_seeds(values: Sequence[float]) -> SeedMean:
+    """Mean and 95 % t interval of one value per training seed; ValueError where there is none."""
+    if not values:
+        raise ValueError("no values")
+    if len(values) == 1:
+        return SeedMean(float(values[0]), None, 1)
+    quantile = float(student.ppf(0.5 + LEVEL / 2, len(values) - 1))
+    half = quantile * stdev(values) / len(values) ** 0.5
+    return SeedMean(float(mean(values)), half, len(values))
