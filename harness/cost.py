@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -149,16 +150,26 @@ def _is_cuda(device: torch.device | str) -> bool:
     return torch.device(device).type == "cuda"
 
 
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_PROCESS_STATUS = Path("/proc/self/status")
+
+
 def reset_peak_memory(device: torch.device | str) -> None:
-    """Start a new peak on CUDA. Elsewhere nothing: a process's peak cannot be taken back."""
+    """Start a new peak, on CUDA and on Linux; elsewhere a process's peak cannot be taken back."""
     if _is_cuda(device):
         torch.cuda.reset_peak_memory_stats(device)
+    elif _CLEAR_REFS.exists():
+        _CLEAR_REFS.write_text("5")
 
 
 def peak_memory_bytes(device: torch.device | str) -> int:
-    """Peak bytes: of CUDA's allocator since the last reset; elsewhere resident, of the process."""
+    """Peak bytes since the last reset: of CUDA's allocator, or resident, of the whole process."""
     if _is_cuda(device):
         return int(torch.cuda.max_memory_allocated(device))
+    if _PROCESS_STATUS.exists():
+        for line in _PROCESS_STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -46,7 +46,8 @@ class Crossover:
 def equal_loss(rate: ScalingRate, *, loss: float | None = None) -> EqualLoss:
     """Compute-equivalent gain of a fitted rate, at `loss` or the lowest loss both curves reach.
 
-    The interval is a percentile interval over the rate's own resamples, at its unadjusted level.
+    The interval is a percentile interval over the rate's own resamples, at its unadjusted level;
+    in planted experiments a 95 % one covers 90-93 %, least where noise is constant in nats.
     """
     laws = _laws(rate)
     if laws is None:

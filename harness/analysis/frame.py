@@ -84,6 +84,8 @@ class SuiteFrame:
     def of(self, experiment: str, evaluation: str) -> pd.DataFrame:
         """The rows of one experiment's evaluation."""
         rows = self.rows
+        if rows.empty:
+            return rows
         return rows[(rows["experiment"] == experiment) & (rows["evaluation"] == evaluation)]
 
 

@@ -44,8 +44,12 @@ Resampling: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """How the interval is made. `trajectory`: points are evaluation steps of one run per seed,
-    and whole seeds are resampled across all points. `seed` is keyed by the axis' name."""
+    """How the interval is made.
+
+    `trajectory`: points are evaluation steps of one run per seed, and whole seeds are resampled
+    across all points (three seeds under-cover: 81 % for a nominal 95 %, five 88 %). `seed` is keyed
+    by the axis' name.
+    """
 
     resamples: int = 1999
     level: float = 0.95

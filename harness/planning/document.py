@@ -93,15 +93,16 @@ def json_schema() -> dict[str, Any]:
     schema = SuiteDocument.model_json_schema()
     train = TrainSpec.model_json_schema()
     definitions = schema["$defs"] | train.pop("$defs")
+    keys = {k: v for k, v in train["properties"].items() if k in SETTING_KEYS}
     settings = {
         "type": "object",
-        "properties": {k: v for k, v in train["properties"].items() if k in SETTING_KEYS},
+        "properties": keys,
         "patternProperties": {r"^[a-z_]+(\.[a-z0-9_]+)+$": {}},
         "additionalProperties": False,
     }
     definitions["Settings"] = settings
     definitions["AxisValue"] = settings | {
-        "properties": settings["properties"]
+        "properties": keys
         | {
             "label": {"type": ["string", "number"]},
             "adapters": {

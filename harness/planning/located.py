@@ -78,7 +78,7 @@ def read_yaml(path: Path) -> Located:
     except yaml.YAMLError as error:
         raise HarnessError(_problem(error), where=_place(path, error)) from error
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
     return Located(tree, places)
 
 
@@ -87,7 +87,7 @@ def _convert(loader: _Loader, node: Any, key: Key, path: Path, places: dict[Key,
     if isinstance(node, yaml.MappingNode):
         tree: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            name = str(loader.construct_object(key_node))  # type: ignore[no-untyped-call]
+            name = str(loader.construct_object(key_node))
             place = f"{path}:{key_node.start_mark.line + 1}"
             if name in tree:
                 raise HarnessError(f"the key {name!r} is given twice", where=place)
@@ -99,7 +99,7 @@ def _convert(loader: _Loader, node: Any, key: Key, path: Path, places: dict[Key,
             _convert(loader, child, (*key, index), path, places)
             for index, child in enumerate(node.value)
         ]
-    return loader.construct_object(node)  # type: ignore[no-untyped-call]
+    return loader.construct_object(node)
 
 
 def _problem(error: yaml.YAMLError) -> str:
@@ -119,7 +119,7 @@ def parse_scalar(text: str) -> Any:
         node = loader.get_single_node()
         return None if node is None else _convert(loader, node, (), Path("--set"), {})
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
 
 
 def undotted(layer: Located) -> Located:

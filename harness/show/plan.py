@@ -13,7 +13,8 @@ from rich.table import Table
 from harness.launch.pending import merged, standing
 from harness.planning.budget import RunCost, run_cost, scaling_designs, total_flops
 from harness.planning.suite import PlannedRun, Suite
-from harness.show.console import si, terminal
+from harness.quantities import si
+from harness.show.console import terminal
 
 
 def print_plan(suite: Suite, results: Path, *, simulate: bool, as_json: bool) -> None:
@@ -80,7 +81,7 @@ def _decisions(suite: Suite) -> list[dict[str, Any]]:
     """What each scaling section could decide: the simulated range of its rate."""
     from harness.analysis.simulation import simulate_interval
 
-    found = []
+    found: list[dict[str, Any]] = []
     for section, design in scaling_designs(suite):
         if len(design.xs) < 2:
             text = f"{len(design.xs)} points along {section.x}: no rate can be fitted"

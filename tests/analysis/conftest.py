@@ -11,7 +11,8 @@ from harness.analysis.points import Point
 
 @dataclass(frozen=True)
 class World:
-    """What is planted; sigma in nats, `correlation` between families of the same point and seed."""
+    """What is planted; sigma in nats, or of the log loss if `log_noise`; `correlation` between
+    families of the same point and seed."""
 
     rate: float = 0.35
     exponent: float = 0.3
@@ -23,6 +24,7 @@ class World:
     seeds: int = 3
     correlation: float = 0.0
     start: float = 1e7
+    log_noise: bool = False
 
 
 Planted = tuple[list[Point], list[Point]]
@@ -40,7 +42,7 @@ def plant_pair(world: World, rng: np.random.Generator) -> Planted:
         own = rng.normal(0, 1, shape)
         noise = np.sqrt(world.correlation) * common + np.sqrt(1 - world.correlation) * own
         loss = world.floor + world.reducible * (x / x[0]) ** -exponent
-        loss = loss[:, None] + world.sigma * noise
+        loss = loss[:, None] + world.sigma * noise * (loss[:, None] if world.log_noise else 1)
         families.append(as_points(x, loss, name))
     return families[0], families[1]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import exp, expm1
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -161,8 +162,8 @@ def _setting_name(group: pd.DataFrame) -> pd.Series:
     return named.where(group["kind"] == "descent", group["kind"])
 
 
-def _whole(value: object) -> int | None:
-    return None if pd.isna(value) else int(str(value))
+def _whole(value: Any) -> int | None:
+    return None if pd.isna(value) else int(value)
 
 
 def _shifts(rows: pd.DataFrame) -> list[ShiftRow]:
@@ -170,13 +171,15 @@ def _shifts(rows: pd.DataFrame) -> list[ShiftRow]:
     if not len(rows):
         return []
     single = rows[(rows["metric"] == "loss") & (rows["kind"] == "single")]
-    means = single.groupby(["data", "split"])["value"].mean()
-    home = [value for (_, split), value in means.items() if split == "validation"]
+    means = {
+        str(data): (float(own["value"].mean()), str(own["split"].iloc[0]))
+        for data, own in single.groupby("data")
+    }
+    home = [loss for loss, split in means.values() if split == "validation"]
     bigrams = rows[rows["metric"] == "bigram_loss"].groupby("data")["value"].first()
     found = []
-    for data in dict.fromkeys(rows["data"]):
-        own = [value for (name, _), value in means.items() if name == data]
-        ratio = exp(own[0] - home[0]) if own and len(home) == 1 else None
-        bigram = float(bigrams[data]) if data in bigrams else None
-        found.append(ShiftRow(str(data), ratio, bigram))
+    for data in map(str, dict.fromkeys(rows["data"])):
+        known = data in means and len(home) == 1
+        ratio = exp(means[data][0] - home[0]) if known else None
+        found.append(ShiftRow(data, ratio, float(bigrams[data]) if data in bigrams else None))
     return sorted(found, key=lambda row: row.bigram_loss or 0.0)

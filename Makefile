@@ -1,0 +1,62 @@
+# Thin over the `harness` command. TORCH=cpu|cuda chooses the PyTorch build (default: cuda where
+# nvidia-smi works); PYTHON chooses the interpreter (3.11 or later); SUITE the suite file.
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
+SUITE ?= suites/quickstart.yaml
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 10
+TORCH_INDEX := $(if $(filter cpu,$(TORCH)),$(CPU_INDEX),)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test lint tables figures
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1|/' | \
+	  while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+	@echo "  SUITE=$(SUITE)  TORCH=$(TORCH)  PYTHON=$(PYTHON)"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed; give it with PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.torch-$(TORCH): constraints.txt | $(BIN)/python
+	@echo "installing PyTorch ($(TORCH) build) into $(VENV)"
+	$(PIP) $(TORCH_INDEX) torch
+	@rm -f $(VENV)/.torch-* && touch $@
+
+$(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.torch-$(TORCH)
+	@echo "installing the harness and what it needs"
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	@echo "installing the development extras"
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.installed ## make .venv and install the pinned dependencies
+
+quickstart: setup ## train, evaluate, print tables and draw figures: EBT, Transformer++ and DiT
+	@$(BIN)/harness run suites/quickstart.yaml
+	@$(BIN)/harness table suites/quickstart.yaml
+	@$(BIN)/harness figures suites/quickstart.yaml
+	@echo
+	@echo "Tables:  results/tables/quickstart    Figures: results/figures/quickstart"
+	@echo "Next: $(BIN)/harness plan suites/quickstart.yaml, or copy it and change it: suites/README.md"
+
+test: $(VENV)/.dev lint ## lint, types and tests
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev ## ruff and strict mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+tables: setup ## print and write the tables of SUITE
+	@$(BIN)/harness table $(SUITE)
+
+figures: setup ## draw the figures of SUITE
+	@$(BIN)/harness figures $(SUITE)

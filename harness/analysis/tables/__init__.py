@@ -1,0 +1,1 @@
+"""Exhibits as tables: the same rows as text, Markdown, LaTeX and CSV."""

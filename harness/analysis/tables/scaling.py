@@ -1,0 +1,191 @@
+"""Tables of a scaling section: losses with reference lines, and the rate with its verdict."""
+
+from __future__ import annotations
+
+from math import exp
+
+from harness.analysis.exhibits.scaling import ScalingExhibit, ScalingRow
+from harness.analysis.points import Estimate
+from harness.analysis.tables.table import Cell, Table, percent, percent_range, plus_minus
+from harness.planning.document import Axis
+from harness.quantities import si
+
+#: The paper's own figure per axis, in percent: "EBT scales x % faster" (section 4).
+PAPER_RATES: dict[Axis, tuple[str, float]] = {
+    "data": ("Fig 4a", 35.98),
+    "batch": ("Fig 4b", 28.46),
+    "depth": ("Fig 4c", 5.29),
+    "parameters": ("Fig 5a", 2.91),
+    "flops": ("Fig 5b", 2.92),
+    "width": ("Fig 5c", 0.02),
+}
+AXIS_NAMES: dict[Axis, str] = {
+    "data": "training tokens",
+    "parameters": "non-embedding parameters",
+    "flops": "training FLOPs",
+    "seconds": "training seconds",
+    "depth": "blocks",
+    "width": "width",
+    "batch": "rows per step",
+}
+
+
+def scaling_tables(exhibit: ScalingExhibit) -> list[Table]:
+    """The loss table and, where two families have points, the rate table."""
+    return [losses_table(exhibit), rate_table(exhibit)]
+
+
+def losses_table(exhibit: ScalingExhibit) -> Table:
+    """Loss, perplexity and bits per byte of every point, n-gram models below."""
+    section = exhibit.section
+    best = {
+        x: min((r for r in exhibit.rows if r.label == x), key=lambda r: r.loss.value)
+        for x in {r.label for r in exhibit.rows}
+    }
+    rows = [_loss_cells(row, best[row.label] is row) for row in exhibit.rows]
+    for name, (loss, bits) in exhibit.references.items():
+        rows.append(
+            [Cell(f"add-one {name}"), Cell(""), Cell(""), Cell(""), Cell(""), Cell(""),
+             Cell(f"{loss:.3f}"), Cell(f"{exp(loss):.2f}"), Cell(f"{bits:.3f}"), Cell("")]
+        )
+    header = (
+        "model", section.x if section.x not in ("parameters", "flops") else "size", "non-emb.",
+        "tokens", "train FLOPs", "train s", "loss ↓", "perplexity ↓", "bits/byte ↓", "seeds",
+    )
+    return Table(
+        name=f"scaling-{section.x}",
+        title=f"{section.title}: validation loss on {exhibit.data or 'nothing yet'}",
+        header=header,
+        rows=rows,
+        data=[_loss_data(row) for row in exhibit.rows]
+        + [
+            {"model": f"add-one {name}", "loss": loss, "bits_per_byte": bits}
+            for name, (loss, bits) in exhibit.references.items()
+        ],
+        notes=_loss_notes(exhibit),
+        text_columns=2,
+    )
+
+
+def _loss_cells(row: ScalingRow, best: bool) -> list[Cell]:
+    return [
+        Cell(row.adapter),
+        Cell(row.label),
+        Cell(si(row.non_embedding).strip()),
+        Cell(si(row.tokens).strip()),
+        Cell(si(row.training_flops).strip()),
+        Cell(f"{row.training_seconds:.1f}"),
+        Cell(plus_minus(row.loss.value, row.loss.half_width, 3), bold=best),
+        Cell(f"{row.perplexity:.2f}", bold=best),
+        Cell(plus_minus(row.bits_per_byte.value, row.bits_per_byte.half_width, 3), bold=best),
+        Cell(str(len(row.seeds))),
+    ]
+
+
+def _loss_data(row: ScalingRow) -> dict[str, object]:
+    return {
+        "model": row.adapter, "label": row.label, "x": row.x,
+        "non_embedding": row.non_embedding, "parameters": row.parameters, "tokens": row.tokens,
+        "training_flops": row.training_flops, "training_seconds": row.training_seconds,
+        "loss": row.loss.value, "loss_low": row.loss.low, "loss_high": row.loss.high,
+        "perplexity": row.perplexity, "bits_per_byte": row.bits_per_byte.value,
+        "n": row.n, "seeds": " ".join(map(str, row.seeds)), "noise_seeds": row.noise_seeds,
+        "noise_spread": row.noise_spread,
+    }
+
+
+def _loss_notes(exhibit: ScalingExhibit) -> list[str]:
+    if not exhibit.rows:
+        return []
+    first = exhibit.rows[0]
+    notes = [
+        f"Loss in nats per token, weighted by token over {first.n:,} targets; perplexity is its "
+        f"exponential. Mean over training seeds {', '.join(map(str, first.seeds))} ± 95 % t "
+        "interval; bold: lowest at a size. n-gram models are fitted on the training split and "
+        "scored on the same targets.",
+    ]
+    noisy = [r for r in exhibit.rows if r.noise_spread is not None]
+    if noisy:
+        spread = max(r.noise_spread or 0.0 for r in noisy)
+        notes.append(
+            f"Each loss is a mean over {noisy[0].noise_seeds} evaluation noise seeds; their largest "
+            f"standard deviation is {spread:.4f} nats."
+        )
+    if "bigram" in exhibit.references:
+        below = exhibit.beat("bigram")
+        names = ", ".join(f"{r.adapter} {r.label}" for r in below) or "none"
+        notes.append(f"Below the bigram by their whole interval: {names}.")
+    notes.append(f"Training time measured on {', '.join(exhibit.device)}.")
+    return notes
+
+
+def rate_table(exhibit: ScalingExhibit) -> Table:
+    """The scaling rate of the candidate over the baseline, and the paper's kind of number."""
+    section, rate = exhibit.section, exhibit.rate
+    name = f"rate-{section.x}"
+    title = (
+        f"{section.title}: scaling rate of {section.candidate} over {section.baseline} "
+        f"along {AXIS_NAMES[section.x]}"
+    )
+    header = ("quantity", "value", "95 % interval", "points", "seeds", "verdict or reason")
+    if rate is None:
+        return Table(name, title, header, [], [], [f"No rate: {exhibit.no_rate}."], text_columns=1)
+    paper = PAPER_RATES.get(section.x)
+    rows = [
+        [*_estimate("apparent slope ratio", rate.apparent), Cell("biased by E and A; no verdict")],
+        [*_estimate("scaling rate", rate.rho), Cell(rate.verdict.text)],
+    ]
+    if paper:
+        rows.append(
+            [Cell(f"paper, {paper[0]}"), Cell(f"{paper[1]:+.2f} %"), Cell("none given"), Cell(""),
+             Cell("1"), Cell("an apparent slope ratio, at the paper's scale")]
+        )
+    return Table(
+        name, title, header, rows,
+        data=[
+            _estimate_data("apparent slope ratio", rate.apparent)
+            | {"verdict": "", "reason": "biased by E and A"},
+            _estimate_data("scaling rate", rate.rho)
+            | {"verdict": rate.verdict.status, "reason": rate.verdict.reason},
+        ],
+        notes=_rate_notes(exhibit),
+        text_columns=1,
+    )
+
+
+def _estimate(name: str, estimate: Estimate) -> list[Cell]:
+    interval = estimate.interval
+    return [
+        Cell(name),
+        Cell(percent(estimate.value) or "not identified"),
+        Cell("" if interval is None else percent_range((interval.low, interval.high))),
+        Cell(str(estimate.points)),
+        Cell(str(estimate.seeds)),
+    ]
+
+
+def _estimate_data(name: str, estimate: Estimate) -> dict[str, object]:
+    interval = estimate.interval
+    return {
+        "quantity": name, "value": estimate.value,
+        "low": None if interval is None else interval.low,
+        "high": None if interval is None else interval.high,
+        "level": None if interval is None else interval.level,
+        "points": estimate.points, "seeds": estimate.seeds, "label": estimate.label,
+    }
+
+
+def _rate_notes(exhibit: ScalingExhibit) -> list[str]:
+    rate = exhibit.rate
+    assert rate is not None
+    notes = [
+        "Scaling rate: a(candidate) / a(baseline) − 1 of L(x) = E + A·x^(−a), fitted per family; "
+        "apparent slope ratio: the same of raw log-log slopes, the paper's kind of number.",
+    ]
+    if rate.rho.value is None and rate.rho.reason:
+        notes.append(f"Scaling rate: {rate.rho.reason}.")
+    notes.append(
+        f"{rate.rho.label.capitalize()}. Bootstrap: {rate.resampling}, "
+        f"{rate.bootstrap.resamples} resamples{', seeds paired' if rate.paired else ''}."
+    )
+    return notes

@@ -1,0 +1,111 @@
+"""Table of a thinking section: gain of every setting on every set, with its cost."""
+
+from __future__ import annotations
+
+from harness.analysis.exhibits.thinking import ShiftRow, ThinkingExhibit, ThinkingRow
+from harness.analysis.tables.table import Cell, Table, percent, percent_range
+from harness.quantities import si
+
+
+def thinking_tables(exhibit: ThinkingExhibit) -> list[Table]:
+    """The gain table."""
+    best = {
+        (row.adapter, row.label, row.data): min(
+            (r for r in exhibit.rows
+             if (r.adapter, r.label, r.data) == (row.adapter, row.label, row.data)),
+            key=lambda r: r.loss,
+        )
+        for row in exhibit.rows
+    }
+    shifts = {shift.data: shift for shift in exhibit.shifts}
+    order = list(shifts)
+    rows = sorted(
+        exhibit.rows, key=lambda r: (order.index(r.data), r.adapter != "transformer++", r.nfe)
+    )
+    return [
+        Table(
+            name="thinking",
+            title=f"{exhibit.section.title}: gain over the trained number of steps",
+            header=(
+                "set", "model", "steps × samples", "NFE", "FLOPs/token", "µs/token", "loss ↓",
+                "loss gain ↑", "95 % interval", "perplexity gain ↑",
+            ),
+            rows=[_cells(r, best[r.adapter, r.label, r.data] is r) for r in rows],
+            data=[_data(r, exhibit) for r in rows],
+            notes=_notes(exhibit),
+            text_columns=2,
+        )
+    ]
+
+
+def _cells(row: ThinkingRow, best: bool) -> list[Cell]:
+    setting = "1 pass" if row.steps is None else f"{row.steps} × {row.samples}"
+    return [
+        Cell(row.data),
+        Cell(f"{row.adapter} {row.label}".strip()),
+        Cell(setting + (" (trained)" if row.trained and row.steps is not None else "")),
+        Cell(str(row.nfe)),
+        Cell(si(row.flops).strip()),
+        Cell(f"{1e6 * row.seconds:.1f}"),
+        Cell(f"{row.loss:.4f}", bold=best and row.steps is not None),
+        Cell("" if row.trained else percent(row.gain)),
+        Cell(percent_range(row.gain_interval)),
+        Cell("" if row.trained else percent(row.perplexity_gain)),
+    ]
+
+
+def _data(row: ThinkingRow, exhibit: ThinkingExhibit) -> dict[str, object]:
+    low, high = row.gain_interval or (None, None)
+    ppl_low, ppl_high = row.perplexity_interval or (None, None)
+    shift = next((s for s in exhibit.shifts if s.data == row.data), None)
+    return {
+        "data": row.data, "model": row.adapter, "label": row.label, "steps": row.steps,
+        "samples": row.samples, "trained": row.trained, "nfe": row.nfe, "flops": row.flops,
+        "seconds": row.seconds, "loss": row.loss, "gain": row.gain, "gain_low": low,
+        "gain_high": high, "perplexity_gain": row.perplexity_gain, "perplexity_low": ppl_low,
+        "perplexity_high": ppl_high, "n": row.n, "documents": row.documents, "seeds": row.seeds,
+        "noise_seeds": row.noise_seeds,
+        "ood_perplexity_ratio": None if shift is None else shift.perplexity_ratio,
+        "ood_bigram_loss": None if shift is None else shift.bigram_loss,
+    }
+
+
+def _notes(exhibit: ThinkingExhibit) -> list[str]:
+    if not exhibit.rows:
+        return []
+    tried = [r for r in exhibit.rows if not r.trained]
+    gaining = exhibit.gaining()
+    first = exhibit.rows[0]
+    notes = [
+        "Gain: (L(trained) − L(setting)) / L(trained), a ratio of sums paired by document; interval "
+        f"by resampling {first.seeds} training seeds, then documents. Costs per predicted token; "
+        f"NFE = steps × samples; time on {', '.join(exhibit.device)}.",
+        _finding(tried, gaining),
+    ]
+    notes += [_distance(shift, exhibit) for shift in exhibit.shifts]
+    notes.append("Fewer than 8 sets: how gain moves with OOD magnitude is descriptive only.")
+    return notes
+
+
+def _distance(shift: ShiftRow, exhibit: ThinkingExhibit) -> str:
+    first = next(r for r in exhibit.rows if r.data == shift.data)
+    text = f"{shift.data}: n = {first.n:,} tokens in {first.documents} documents"
+    if shift.perplexity_ratio is not None:
+        text += f"; OOD magnitude (ratio of Transformer++ perplexities) {shift.perplexity_ratio:.2f}"
+    if shift.bigram_loss is not None:
+        text += f"; cross-entropy under the training set's bigrams {shift.bigram_loss:.2f} nats"
+    return text + "."
+
+
+def _finding(tried: list[ThinkingRow], gaining: list[ThinkingRow]) -> str:
+    if not gaining:
+        return (
+            f"No gain from thinking at this scale: of {len(tried)} settings beyond the trained one, "
+            "none has an interval above zero."
+        )
+    top = max(gaining, key=lambda r: r.gain)
+    return (
+        f"{len(gaining)} of {len(tried)} settings have an interval above zero (not adjusted for "
+        f"their number); the largest is {percent(top.gain)} ({top.steps} steps × {top.samples} "
+        f"samples on {top.data})."
+    )

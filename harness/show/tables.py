@@ -1,0 +1,94 @@
+"""`harness table`: every section's tables on the terminal and in files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from harness.analysis.exhibits.denoising import denoising_exhibit
+from harness.analysis.exhibits.scaling import scaling_exhibit
+from harness.analysis.exhibits.thinking import thinking_exhibit
+from harness.analysis.frame import SuiteFrame, load_frame
+from harness.analysis.tables.denoising import denoising_tables
+from harness.analysis.tables.scaling import scaling_tables
+from harness.analysis.tables.table import Table
+from harness.analysis.tables.thinking import thinking_tables
+from harness.planning.document import ScalingSection, Section, ThinkingSection
+from harness.planning.suite import Suite
+from harness.show.console import terminal
+
+_LISTED = 5
+
+
+def print_tables(suite: Suite, results: Path, out: Path, *, as_json: bool) -> None:
+    """Print the tables of every report section; write them to `out` as Markdown, LaTeX and CSV."""
+    frame = load_frame(suite, results)
+    tables = [table for section in suite.report for table in section_tables(section, suite, frame)]
+    notes = completeness(suite, frame)
+    written = [path for table in tables for path in table.write(out)]
+    if as_json:
+        document = {
+            "suite": suite.name,
+            "notes": notes,
+            "tables": [
+                {"name": t.name, "title": t.title, "rows": list(t.data), "notes": list(t.notes)}
+                for t in tables
+            ],
+        }
+        print(json.dumps(document, indent=1, allow_nan=False))
+        return
+    console = terminal()
+    for table in tables:
+        _print(console, table)
+    for note in notes:
+        console.print(f"[yellow]{escape(note)}[/]")
+    if written:
+        console.print(f"{len(tables)} tables as .md, .tex and .csv in {out}", soft_wrap=True)
+    else:
+        console.print(f"{suite.path} has no report sections, so there is no table")
+
+
+def section_tables(section: Section, suite: Suite, frame: SuiteFrame) -> list[Table]:
+    """The tables of one report section."""
+    if isinstance(section, ScalingSection):
+        return scaling_tables(scaling_exhibit(section, suite, frame))
+    if isinstance(section, ThinkingSection):
+        return thinking_tables(thinking_exhibit(section, frame))
+    return denoising_tables(denoising_exhibit(section, frame))
+
+
+def completeness(suite: Suite, frame: SuiteFrame) -> list[str]:
+    """What is missing and what was made by other code, in words; empty when all is well."""
+    notes = []
+    if frame.missing:
+        shown = "; ".join(frame.missing[:_LISTED])
+        more = len(frame.missing) - _LISTED
+        notes.append(
+            f"{len(frame.missing)} evaluations are missing: {shown}"
+            + (f"; and {more} more" if more > 0 else "")
+            + f". Make them: harness run {suite.path}"
+        )
+    if frame.other_source:
+        notes.append(
+            f"{len(frame.other_source)} runs were made by other source code than is installed now. "
+            f"Redo them: harness run {suite.path} --redo-other-source"
+        )
+    return notes
+
+
+def _print(console: Console, table: Table) -> None:
+    console.print(f"\n[bold]{escape(table.title)}[/]")
+    if table.rows:
+        shown = RichTable(box=None, header_style="bold", pad_edge=False)
+        for index, name in enumerate(table.header):
+            justify = "left" if index < table.text_columns else "right"
+            shown.add_column(name, justify=justify)  # type: ignore[arg-type]
+        for row in table.rows:
+            shown.add_row(*(f"[bold]{escape(c.text)}[/]" if c.bold else escape(c.text) for c in row))
+        console.print(shown)
+    for note in table.notes:
+        console.print(f"[dim]{escape(note)}[/]")
