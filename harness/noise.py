@@ -55,7 +55,9 @@ class NoiseSource:
 
 
 def _digest(*key: str | int) -> bytes:
-    return blake2b(repr(key).encode(), digest_size=16).digest()
+    # int() so that a numpy integer, whose repr differs, names the same stream.
+    plain = tuple(part if isinstance(part, str) else int(part) for part in key)
+    return blake2b(repr(plain).encode(), digest_size=16).digest()
 
 
 def _fill_cpu(out: Tensor, kind: str, digest: bytes) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -16,7 +18,13 @@ from harness.protocol import AdapterRecord
 
 #: The engine's files that can change a number; the rest (planning, analysis, display) cannot.
 ENGINE = (
-    "cost.py", "noise.py", "protocol.py", "data", "evals", "training", "launch/worker.py",
+    "cost.py",
+    "noise.py",
+    "protocol.py",
+    "data",
+    "evals",
+    "training",
+    "launch/worker.py",
 )
 PACKAGES = ("torch", "numpy", "diffusers", "safetensors", "scikit-learn", "tokenizers")
 
@@ -43,7 +51,9 @@ def _package_folder(package: str) -> Path:
     return path.parent if path.name == "__init__.py" else path
 
 
-def provenance(record: AdapterRecord, *, device: str, data: dict[str, str]) -> dict[str, Any]:
+def provenance(
+    record: AdapterRecord, *, device: str, data: dict[str, str], command: Sequence[str]
+) -> dict[str, Any]:
     """Everything needed to make the run again; holds no host name and no absolute path."""
     return {
         "source_digest": source_digest(record),
@@ -52,8 +62,24 @@ def provenance(record: AdapterRecord, *, device: str, data: dict[str, str]) -> d
         "packages": {name: _version(name) for name in PACKAGES},
         "device": device,
         "data": data,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": list(command),
     }
+
+
+def user_command() -> tuple[str, ...]:
+    """The command line of this process, with no absolute path in it."""
+    return (Path(sys.argv[0]).name, *map(_portable, sys.argv[1:]))
+
+
+def _portable(argument: str) -> str:
+    """An absolute path becomes relative to the working directory, or outside it its last part."""
+    return re.sub(r"(?:^|(?<=[=:]))/.*", lambda found: _shortened(found[0]), argument)
+
+
+def _shortened(text: str) -> str:
+    path = Path(text)
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else path.name
 
 
 def _version(package: str) -> str | None:

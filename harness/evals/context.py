@@ -28,8 +28,8 @@ class EvalContext:
     spec: TrainSpec
     device: torch.device
     cache: Path
-    step: int
-    tokens_seen: int | None
+    step: int = 0
+    tokens_seen: int | None = None
     shared: dict[Any, Any] = field(default_factory=dict)
 
     def noise(self, seed: int, purpose: str) -> NoiseSource:
@@ -43,8 +43,10 @@ class EvalContext:
         module.eval()
         bf16 = self.spec.precision == "bf16"
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            yield
-        module.train()
+            try:
+                yield
+            finally:
+                module.train()
 
     def measurement(
         self,

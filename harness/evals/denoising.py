@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log10
+from math import log10, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from harness.records import Measurement
 
 EXAMPLES = "examples.npz"
 PEAK = 255.0
+#: Images in the batch whose cost is measured.
+TIMED_IMAGES = 16
 
 
 def add_noise(images: Tensor, noise: Tensor, timestep: int, shape: ImageShape) -> Tensor:
@@ -29,7 +31,7 @@ def add_noise(images: Tensor, noise: Tensor, timestep: int, shape: ImageShape) -
         shape.beta_start, shape.beta_end, shape.num_timesteps, dtype=torch.float64
     )
     kept = float((1 - betas)[: timestep + 1].prod())
-    return images * kept**0.5 + noise * (1 - kept) ** 0.5
+    return images * sqrt(kept) + noise * sqrt(1 - kept)
 
 
 def squared_error(predicted: Tensor, clean: Tensor) -> Tensor:
@@ -116,7 +118,7 @@ def _noisy_batch(
     spec: DenoisingEval,
 ) -> tuple[Tensor, NoisyBatch]:
     assert isinstance(context.shape, ImageShape)
-    clean = torch.from_numpy(np.ascontiguousarray(pixels)).to(context.device)
+    clean = torch.from_numpy(pixels.copy()).to(context.device)
     rows = torch.arange(first_row, first_row + len(pixels), device=context.device)
     source = context.noise(seed, f"{spec.data}/{spec.split}")
     noise = source.normal(rows, clean.shape[1:], purpose="noising", step=timestep)
@@ -154,7 +156,7 @@ def _cost(
 ) -> dict[str, float | int | None]:
     key = ("denoising cost", spec.eval_id, describe(setting))
     if key not in context.shared:
-        count = min(len(pixels), spec.batch_size)
+        count = min(len(pixels), spec.batch_size, TIMED_IMAGES)
         _, batch = _noisy_batch(context, pixels[:count], 0, timestep, seed, spec)
         noise = context.noise(seed, f"{spec.data}/{spec.split}/predict")
         context.shared[key] = prediction_cost(
@@ -184,8 +186,14 @@ def _measurements(
     ]
     return [
         context.measurement(
-            name, value, n=len(per_image), unit=unit, higher_is_better=better, noise_seed=seed,
-            tags=tags, cost=cost,
+            name,
+            value,
+            n=len(per_image),
+            unit=unit,
+            higher_is_better=better,
+            noise_seed=seed,
+            tags=tags,
+            cost=cost,
         )
         for name, value, unit, better in values
     ]

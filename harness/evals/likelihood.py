@@ -38,8 +38,9 @@ def _loss(spec: LikelihoodEval, context: EvalContext, seed: int) -> tuple[float,
     with context.inference():
         for batch, _ in text_set(spec, context).batches(spec.batch_size, context.device):
             logits = context.adapter.predict(batch, spec.thinking, noise).value.float()
-            nats = F.cross_entropy(logits.flatten(0, 1), batch.tokens[:, 1:].flatten(),
-                                   reduction="none").view(batch.mask.shape)  # (B, S)
+            nats = F.cross_entropy(
+                logits.flatten(0, 1), batch.tokens[:, 1:].flatten(), reduction="none"
+            ).view(batch.mask.shape)  # (B, S)
             total += float(nats[batch.mask].double().sum())
             n += int(batch.mask.sum())
     return total, n
@@ -62,8 +63,14 @@ def _losses(
     }
     return [
         context.measurement(
-            prefix + name, value, n=n, unit=unit, higher_is_better=False, noise_seed=seed,
-            tags=tags, cost=cost,
+            prefix + name,
+            value,
+            n=n,
+            unit=unit,
+            higher_is_better=False,
+            noise_seed=seed,
+            tags=tags,
+            cost=cost,
         )
         for name, (value, unit) in values.items()
     ]

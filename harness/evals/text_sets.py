@@ -55,9 +55,7 @@ def text_set(spec: EvalBase, context: EvalContext) -> TextSet:
                 load_documents(task.data, "train"),
                 evaluation=load_documents(spec.data, spec.split),
             )
-        shards = prepare_text(
-            spec.data, spec.split, tokenizer=task.tokenizer, cache=context.cache
-        )
+        shards = prepare_text(spec.data, spec.split, tokenizer=task.tokenizer, cache=context.cache)
         context.shared[key] = TextRows(shards, context=task.context, rows=task.rows)
     rows: TextRows = context.shared[key]
     count = len(rows) if spec.limit is None else min(spec.limit, len(rows))
@@ -67,15 +65,13 @@ def text_set(spec: EvalBase, context: EvalContext) -> TextSet:
 def reference_losses(
     spec: EvalBase, covered: TextSet, context: EvalContext
 ) -> dict[str, tuple[float, int]]:
-    """Add-one n-grams fitted on the training split: name -> (sum of nats, n) on the same targets."""
+    """Add-one n-grams of the training split: name -> (sum of nats, n) on the same targets."""
     task = context.spec.task
     assert isinstance(task, NextTokenTask)
     fitted = ("ngrams", task.data, task.context, task.rows, task.tokenizer)
     if fitted not in context.shared:
         shards = prepare_text(task.data, "train", tokenizer=task.tokenizer, cache=context.cache)
-        context.shared[fitted] = fit_ngrams(
-            TextRows(shards, context=task.context, rows=task.rows)
-        )
+        context.shared[fitted] = fit_ngrams(TextRows(shards, context=task.context, rows=task.rows))
     scored = (*fitted, spec.data, spec.split, len(covered.ids))
     if scored not in context.shared:
         context.shared[scored] = context.shared[fitted].loss(covered.rows, covered.ids)

@@ -22,9 +22,7 @@ from harness.records import Measurement
 BY_DOCUMENT = "by_document.npz"
 
 
-def evaluate_thinking(
-    spec: ThinkingEval, context: EvalContext, folder: Path
-) -> list[Measurement]:
+def evaluate_thinking(spec: ThinkingEval, context: EvalContext, folder: Path) -> list[Measurement]:
     """Token-weighted loss of every thinking setting, the trained one always among them.
 
     `by_document.npz` in `folder` keeps `sums` (settings, noise seeds, documents) in nats, `n`
@@ -84,9 +82,7 @@ def _losses(
         if isinstance(widest, Descent):
             grid = _Grid(batch)
             context.adapter.predict(batch, widest, noise, grid)
-            found += [
-                (i, grid.nats(settings[i].steps, settings[i].samples)) for i in family
-            ]
+            found += [(i, grid.nats(settings[i].steps, settings[i].samples)) for i in family]
         else:
             logits = context.adapter.predict(batch, widest, noise).value
             found.append((family[0], _nats(logits, batch).cpu().numpy().astype(np.float64)))
@@ -161,19 +157,33 @@ def _measurements(
     found = []
     for index, setting in enumerate(settings):
         cost = _cost(setting, covered, spec, context)
-        tags = {"data": spec.data, "split": spec.split, "trained": setting == trained,
-                **setting.model_dump(mode="json")}
+        tags = {
+            "data": spec.data,
+            "split": spec.split,
+            "trained": setting == trained,
+            **setting.model_dump(mode="json"),
+        }
         for seed_index, seed in enumerate(spec.noise_seeds):
             found.append(
                 context.measurement(
-                    "loss", float(sums[index, seed_index].sum()) / total, n=total,
-                    unit="nats/token", higher_is_better=False, noise_seed=seed, tags=tags, cost=cost,
+                    "loss",
+                    float(sums[index, seed_index].sum()) / total,
+                    n=total,
+                    unit="nats/token",
+                    higher_is_better=False,
+                    noise_seed=seed,
+                    tags=tags,
+                    cost=cost,
                 )
             )
     for name, (nats, count) in reference_losses(spec, covered, context).items():
         found.append(
             context.measurement(
-                f"{name}_loss", nats / count, n=count, unit="nats/token", higher_is_better=False,
+                f"{name}_loss",
+                nats / count,
+                n=count,
+                unit="nats/token",
+                higher_is_better=False,
                 tags={"data": spec.data, "split": spec.split},
             )
         )

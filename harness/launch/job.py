@@ -8,13 +8,17 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Job:
-    """A run to bring to its end, and the evaluations wanted of it; specs are read from disk."""
+    """A run to bring to its end, and the evaluations wanted of it; specs are read from disk.
+
+    `command` is what the user typed, for the run's provenance.
+    """
 
     run_id: str
     eval_ids: tuple[str, ...]
     device: str = "auto"
     checkpoint_seconds: float = 60.0
     checkpoint_steps: int | None = None
+    command: tuple[str, ...] = ()
 
     def line(self) -> str:
         """The job as the line that a worker reads."""
@@ -23,4 +27,4 @@ class Job:
     @staticmethod
     def of(line: str) -> Job:
         given = json.loads(line)
-        return Job(**(given | {"eval_ids": tuple(given["eval_ids"])}))
+        return Job(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})

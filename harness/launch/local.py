@@ -1,7 +1,7 @@
 """Run a suite on this machine: a few worker processes, each serving runs one after another.
 
-Importing torch costs seconds, so small runs share a worker. A run that fails, or a worker that dies,
-ends that run only. Runs with a budget in seconds get the machine to themselves.
+Importing torch costs seconds, so small runs share a worker. A run that fails, or a worker that
+dies, ends that run only. Runs with a budget in seconds get the machine to themselves.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.launch.job import Job
 from harness.launch.pending import PendingRun
+from harness.provenance import user_command
 from harness.records import RunFolder
 
 Event = dict[str, Any]
@@ -50,30 +51,41 @@ class LocalOptions:
 
 
 class _Worker:
-    """A worker process and the thread that reads its events."""
+    """A worker process and the threads that read what it says."""
 
     def __init__(self, results: Path, events: queue.Queue[tuple[_Worker, Event | None]]) -> None:
         self.run_id: str | None = None
         # Its own session: Ctrl-C reaches the parent alone, which then asks each worker to stop.
         self.process = subprocess.Popen(
             [sys.executable, "-m", "harness.launch.worker", "--results", str(results)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
             start_new_session=True,
         )
-        self._errors: deque[str] = deque(maxlen=20)
-        threading.Thread(target=self._read, args=(events,), daemon=True).start()
-        threading.Thread(target=self._read_errors, daemon=True).start()
+        self._said: deque[str] = deque(maxlen=20)
+        self._readers = [
+            threading.Thread(target=self._read, args=(events,), daemon=True),
+            threading.Thread(target=self._read_errors, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
 
     def _read(self, events: queue.Queue[tuple[_Worker, Event | None]]) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            events.put((self, json.loads(line)))
+        with self.process.stdout as lines:
+            for line in lines:
+                try:
+                    events.put((self, json.loads(line)))
+                except json.JSONDecodeError:  # a library's own print, or the last line of a death
+                    self._said.append(line)
         events.put((self, None))
 
     def _read_errors(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self._errors.append(line)
+        with self.process.stderr as lines:
+            self._said.extend(lines)
 
     def give(self, job: Job) -> None:
         assert self.process.stdin is not None
@@ -88,18 +100,28 @@ class _Worker:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
 
-    def close(self) -> None:
-        """Let the worker end; kill it where it does not."""
+    def end_input(self) -> None:
+        """Nothing more to do: an idle worker ends."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.close()
         except BrokenPipeError:
-            self.process.kill()
+            return
+
+    def wait(self, seconds: float) -> None:
+        """Give it `seconds` to end."""
         try:
-            self.process.wait(timeout=_GRACE_SECONDS)
+            self.process.wait(timeout=max(0.0, seconds))
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            return
+
+    def kill(self) -> None:
+        """End the process now, if it has not ended, and collect what it left."""
+        self.process.kill()
+        self.process.wait()
+        self.end_input()
+        for reader in self._readers:
+            reader.join(timeout=1)
 
     def last_words(self) -> str:
         """How the process died, with the end of what it said."""
@@ -108,7 +130,8 @@ class _Worker:
             name = signal.Signals(-code).name
             hint = " (out of memory?)" if name == "SIGKILL" else ""
             return f"the worker was killed by {name}{hint}"
-        said = "".join(self._errors).strip().splitlines()
+        self._readers[1].join(timeout=1)
+        said = "".join(self._said).strip().splitlines()
         return f"the worker ended with code {code}" + (f": {said[-1]}" if said else "")
 
 
@@ -119,7 +142,10 @@ def run_local(
     options: LocalOptions,
     on_event: Callable[[Event], None],
 ) -> Outcome:
-    """Bring every pending run to its end; Ctrl-C and SIGTERM leave the rest resumable."""
+    """Bring every pending run to its end; Ctrl-C and SIGTERM leave the rest resumable.
+
+    The first signal lets every run write a checkpoint; the second ends the workers at once.
+    """
     outcome = Outcome()
     together = [p for p in pending if p.spec.budget.seconds is None]
     alone = [p for p in pending if p.spec.budget.seconds is not None]
@@ -127,104 +153,136 @@ def run_local(
     try:
         for group, workers in ((together, options.workers), (alone, 1)):
             if group and not outcome.interrupted:
-                _serve(group, results, options, workers, on_event, outcome)
+                _Pool(results, options, on_event, outcome).serve(group, workers)
     finally:
         signal.signal(signal.SIGTERM, previous)
     return outcome
 
 
-def _serve(
-    group: Sequence[PendingRun],
-    results: Path,
-    options: LocalOptions,
-    workers: int | None,
-    on_event: Callable[[Event], None],
-    outcome: Outcome,
-) -> None:
-    # Longest first, so that no worker is left alone with a long run at the end.
-    waiting = deque(sorted(group, key=lambda p: -p.expected_flops))
-    threads = max(p.spec.threads for p in group)
-    count = min(len(waiting), workers or max(1, available_cores() // threads))
-    events: queue.Queue[tuple[_Worker, Event | None]] = queue.Queue()
-    active = [_Worker(results, events) for _ in range(count)]
-    for worker in active:
-        worker.give(_job(waiting.popleft(), options))
-    pool = _Pool(results, options, on_event, outcome, waiting, active, events)
-    try:
-        while any(w.run_id for w in pool.active):
-            pool.handle(*_next(events))
-    except KeyboardInterrupt:
-        outcome.interrupted = True
-        pool.stop()
-    finally:
-        for worker in pool.active:
-            worker.close()
-
-
-def _next(events: queue.Queue[tuple[_Worker, Event | None]]) -> tuple[_Worker, Event | None]:
-    while True:  # a plain get() would not let Ctrl-C through on every platform
-        try:
-            return events.get(timeout=0.5)
-        except queue.Empty:
-            continue
-
-
-def _job(pending: PendingRun, options: LocalOptions) -> Job:
-    return Job(
-        pending.run_id, pending.eval_ids, options.device, options.checkpoint_seconds,
-        options.checkpoint_steps,
-    )
-
-
-@dataclass
 class _Pool:
-    """The workers and what is left to do."""
+    """The workers, and the runs that wait for one."""
 
-    results: Path
-    options: LocalOptions
-    on_event: Callable[[Event], None]
-    outcome: Outcome
-    waiting: deque[PendingRun]
-    active: list[_Worker]
-    events: queue.Queue[tuple[_Worker, Event | None]]
+    def __init__(
+        self,
+        results: Path,
+        options: LocalOptions,
+        on_event: Callable[[Event], None],
+        outcome: Outcome,
+    ) -> None:
+        self.results, self.options = results, options
+        self.on_event, self.outcome = on_event, outcome
+        self.command = user_command()
+        self.waiting: deque[PendingRun] = deque()
+        self.active: list[_Worker] = []
+        self.events: queue.Queue[tuple[_Worker, Event | None]] = queue.Queue()
 
-    def handle(self, worker: _Worker, event: Event | None) -> None:
-        if event is None:
-            self._died(worker)
-            return
-        self.on_event(event)
-        if event["event"] == "end":
-            self.outcome.endings[event["run"]] = (event["ending"], event["reason"])
-            worker.run_id = None
-            if self.waiting and not self.outcome.interrupted:
-                worker.give(_job(self.waiting.popleft(), self.options))
-
-    def _died(self, worker: _Worker) -> None:
-        """A worker is gone: its run failed, and another worker takes its place."""
-        self.active.remove(worker)
-        if worker.run_id is None:
-            return
-        reason = worker.last_words()
-        RunFolder(self.results, worker.run_id).set_status("failed", reason)
-        self.outcome.endings[worker.run_id] = ("failed", reason)
-        self.on_event({"event": "end", "run": worker.run_id, "ending": "failed", "reason": reason})
-        if self.waiting and not self.outcome.interrupted:
-            fresh = _Worker(self.results, self.events)
-            self.active.append(fresh)
-            fresh.give(_job(self.waiting.popleft(), self.options))
-
-    def stop(self) -> None:
-        """Ask every worker to checkpoint, and wait a while for it."""
-        for worker in self.active:
-            worker.ask_to_stop()
-        deadline = time.monotonic() + _GRACE_SECONDS
-        while any(w.run_id for w in self.active) and time.monotonic() < deadline:
+    def serve(self, group: Sequence[PendingRun], workers: int | None) -> None:
+        """Work off `group`; a KeyboardInterrupt is taken as the wish to stop."""
+        # Longest first, so that no worker is left alone with a long run at the end.
+        self.waiting.extend(sorted(group, key=lambda p: -p.expected_flops))
+        threads = max(p.spec.threads for p in group)
+        count = min(len(group), workers or max(1, available_cores() // threads))
+        try:
             try:
-                self.handle(*self.events.get(timeout=0.5))
+                for _ in range(count):
+                    self._hire()
+                self._handle_all()
+            except KeyboardInterrupt:
+                self.outcome.interrupted = True
+                self._stop()
+            self._dismiss()
+        except KeyboardInterrupt:
+            self.outcome.interrupted = True
+        finally:
+            self._kill()
+
+    def _hire(self) -> None:
+        """Start a worker for the next run that waits."""
+        if self.waiting and not self.outcome.interrupted:
+            worker = _Worker(self.results, self.events)
+            self.active.append(worker)
+            worker.give(self._next_job())
+
+    def _next_job(self) -> Job:
+        pending, options = self.waiting.popleft(), self.options
+        return Job(
+            pending.run_id,
+            pending.eval_ids,
+            options.device,
+            options.checkpoint_seconds,
+            options.checkpoint_steps,
+            self.command,
+        )
+
+    def _handle_all(self, seconds: float = float("inf")) -> None:
+        """Take events until no worker has a run."""
+        deadline = time.monotonic() + seconds
+        while any(w.run_id for w in self.active) and time.monotonic() < deadline:
+            try:  # a plain get() would not let Ctrl-C through on every platform
+                worker, event = self.events.get(timeout=0.5)
             except queue.Empty:
                 continue
-            except KeyboardInterrupt:
-                return
+            if event is None:
+                self._died(worker)
+            else:
+                self._handle(worker, event)
+
+    def _handle(self, worker: _Worker, event: Event) -> None:
+        self.on_event(event)
+        if event["event"] != "end":
+            return
+        self.outcome.endings[event["run"]] = (event["ending"], event["reason"])
+        worker.run_id = None
+        if event["ending"] == "stopped":  # it heard a signal and takes no more jobs
+            worker.end_input()
+            self._hire()
+        elif self.waiting and not self.outcome.interrupted:
+            worker.give(self._next_job())
+
+    def _died(self, worker: _Worker) -> None:
+        """A worker is gone: its run ends with it, and another worker takes its place."""
+        self.active.remove(worker)
+        reason = worker.last_words()
+        worker.kill()
+        if worker.run_id is not None:
+            self._lost(worker.run_id, reason)
+            self._hire()
+
+    def _lost(self, run_id: str, reason: str) -> None:
+        """Record a run that could not record its own end."""
+        ending: Literal["stopped", "failed"] = "stopped" if self.outcome.interrupted else "failed"
+        folder = RunFolder(self.results, run_id)
+        if not folder.training.exists():  # status is of training: an evaluation leaves it alone
+            try:
+                folder.set_status(ending, reason)
+            except OSError as error:
+                reason = f"{reason}; its status could not be written: {error.strerror}"
+        self.outcome.endings[run_id] = (ending, reason)
+        self.on_event({"event": "end", "run": run_id, "ending": ending, "reason": reason})
+
+    def _stop(self) -> None:
+        """Let every worker checkpoint, and idle ones end."""
+        for worker in self.active:
+            worker.ask_to_stop()
+        self._handle_all(_GRACE_SECONDS)
+
+    def _dismiss(self) -> None:
+        """Let the workers end by themselves."""
+        for worker in self.active:
+            worker.end_input()
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for worker in self.active:
+            if worker.run_id is None:
+                worker.wait(deadline - time.monotonic())
+
+    def _kill(self) -> None:
+        """End whatever is left at once; the last checkpoints stay as they are."""
+        for worker in self.active:
+            worker.kill()
+        for worker in self.active:
+            if worker.run_id is not None:
+                self._lost(worker.run_id, "ended at once; run again to go on from its checkpoint")
+        self.active.clear()
 
 
 def available_cores() -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -58,9 +59,9 @@ class ProgressTable:
             event["ending"], f"[yellow]{event['ending']}[/]"
         )
         loss = f"  loss {last['loss']:.4g}" if "loss" in last else ""
-        reason = f"  {event['reason']}" if event["reason"] and event["ending"] != "done" else ""
+        reason = f"  {escape(event['reason'])}" if event["reason"] and event["ending"] != "done" else ""
         took = f"  {_duration(time.monotonic() - last['began'])}" if "began" in last else ""
-        name = self.names.get(event["run"], event["run"])
+        name = escape(self.names.get(event["run"], event["run"]))
         self.console.print(
             f"[{done}/{len(self.names)}] {mark}  {name}{loss}{took}{reason}", highlight=False
         )
@@ -70,7 +71,7 @@ class ProgressTable:
         for column in ("run", "phase", "loss", "step", "speed", "left"):
             table.add_column(column, justify="left" if column in ("run", "phase") else "right")
         for run, entry in self.active.items():
-            table.add_row(self.names.get(run, run), *self._cells(entry))
+            table.add_row(escape(self.names.get(run, run)), *self._cells(entry))
         done, total = sum(self.ended.values()), len(self.names)
         table.caption = f"{done} of {total} runs ended, {_duration(time.monotonic() - self.began)}"
         return table

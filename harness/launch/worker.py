@@ -2,7 +2,7 @@
 
 Run as `python -m harness.launch.worker --results DIR`: reads one JSON job per line on standard
 input, writes one JSON event per line on standard output, and keeps torch loaded between jobs. What
-the job itself prints goes to the run's log.
+the job itself prints, tracebacks included, goes to the run's log.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import signal
 import sys
 import time
 import traceback
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import TypeAdapter
@@ -27,7 +27,7 @@ from torch import nn
 
 from harness.data.builtin import dataset_digest, load_images
 from harness.data.images import ImageRows
-from harness.data.text import TextRows, prepare_text
+from harness.data.text import TextRows, load_tokenizer, prepare_text
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext, device_name
 from harness.evals.denoising import evaluate_denoising
@@ -43,7 +43,7 @@ from harness.planning.spec import (
     ThinkingEval,
     TrainSpec,
 )
-from harness.protocol import Adapter, ImageShape, TextShape
+from harness.protocol import Adapter, TextShape
 from harness.provenance import provenance
 from harness.records import EvalFolder, Measurement, RunFolder, read_json, write_json
 from harness.registry import adapter as find_adapter
@@ -61,7 +61,7 @@ class Stopped(BaseException):
 
 
 class StopFlag:
-    """Set by SIGINT and SIGTERM; training looks at it, evaluations are interrupted by it."""
+    """Set by SIGINT and SIGTERM; training looks at it, other work is interrupted by it."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -74,6 +74,7 @@ class StopFlag:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
         if self.interrupt:
+            self.interrupt = False
             raise Stopped
 
     @contextmanager
@@ -88,74 +89,155 @@ class StopFlag:
             self.interrupt = False
 
 
-def work(results: Path, job: Job, *, stop: StopFlag, emit: Callable[[Event], None]) -> str:
-    """Train and evaluate one run; returns `done`, `failed`, `stopped` or `held`.
+@dataclass(frozen=True)
+class Ending:
+    """How work on a run ended, and why where it is not done."""
 
-    Every ending is recorded in status.json with its reason; no exception of the run escapes.
+    how: Literal["done", "failed", "stopped", "held"]
+    reason: str | None = None
+
+
+def work(results: Path, job: Job, *, stop: StopFlag, emit: Callable[[Event], None]) -> Ending:
+    """Train and evaluate one run, unless another process holds it.
+
+    No exception of the run escapes. status.json says how training ended and why; evaluations after
+    it leave it alone.
     """
     folder = RunFolder(results, job.run_id)
     with folder.claim() as held:
         if not held:
-            return "held"
+            return Ending("held", "another process works on it")
         progress: dict[str, Any] = {}
 
         def note(event: Event) -> None:
             progress.update({k: event[k] for k in ("step", "total_steps") if k in event})
             emit({"run": job.run_id, **event})
 
-        try:
-            return _work(results, folder, job, stop, note)
-        except (Stopped, KeyboardInterrupt):
-            folder.set_status("stopped", "stopped by a signal; run again to continue", **progress)
-            return "stopped"
-        except NonFiniteLoss as error:
-            folder.set_status("failed", f"not finite: {error}", **progress)
-        except Exception as error:
-            traceback.print_exc()
-            folder.set_status("failed", _reason(error), **progress)
-        return "failed"
+        ending = _ending(lambda: _work(results, folder, job, stop, note))
+        if ending.how in ("failed", "stopped") and not folder.training.exists():
+            try:
+                folder.set_status(ending.how, ending.reason, **progress)
+            except OSError:  # a full disk: the caller still hears the reason
+                traceback.print_exc()
+        return ending
+
+
+def _ending(run: Callable[[], Ending]) -> Ending:
+    try:
+        return run()
+    except (Stopped, KeyboardInterrupt):
+        return Ending("stopped", "stopped by a signal; run again to continue")
+    except NonFiniteLoss as error:
+        return Ending("failed", f"not finite: {error}")
+    except Exception as error:
+        traceback.print_exc()
+        return Ending("failed", _reason(error))
 
 
 def _reason(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, HarnessError):
+        return "; ".join(lines)
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _work(
     results: Path, folder: RunFolder, job: Job, stop: StopFlag, emit: Callable[[Event], None]
-) -> str:
+) -> Ending:
+    missing = [e for e in map(folder.evaluation, job.eval_ids) if not e.is_done()]
+    if folder.training.exists() and folder.status().state == "done" and not missing:
+        return Ending("done")
     spec = TrainSpec.model_validate(read_json(folder.spec))
     torch.set_num_threads(spec.threads)
     device = _device(job.device)
     record = find_adapter(spec.adapter)
     config = record.config.model_validate(spec.config)
     shape = shape_of(spec.task)
+    data = _data_digests(spec)
+    _check_data(folder, data)
     torch.manual_seed(spec.seed)
     adapter: Adapter = load_factory(record)(config, shape).to(device)
-    cache = results / "data"
-    if folder.status().state != "done" or not folder.training.exists():
-        folder.set_status("running")
-        emit({"event": "phase", "phase": "train"})
-        data = {f"{spec.task.data}/train": dataset_digest(spec.task.data, "train")}
-        known = provenance(record, device=device_name(device, spec.threads), data=data)
-        write_json(folder.provenance, known)
-        total = spec.total_steps(record.training_flops(config, shape).total)
-        operation = Operation(
-            checkpoint_seconds=job.checkpoint_seconds,
-            checkpoint_steps=job.checkpoint_steps,
-            should_stop=lambda: stop.asked,
-            on_progress=lambda line: emit({"event": "progress", **line}),
-        )
-        batches = RowBatches(_training_rows(spec, cache), spec, device)
-        vocab_size = shape.vocab_size if isinstance(shape, TextShape) else None
-        finished = train(
-            spec, adapter, batches, folder,
-            total_steps=total, operation=operation, vocab_size=vocab_size,
-        )
-        if not finished:
-            raise Stopped
-        folder.set_status("done", step=read_json(folder.training)["steps"], total_steps=total)
-    return _evaluate_all(results, folder, job, stop, emit, adapter, spec, device)
+    context = EvalContext(
+        adapter=adapter,
+        record=record,
+        config=config,
+        shape=shape,
+        spec=spec,
+        device=device,
+        cache=results / "data",
+    )
+    if not folder.training.exists():
+        _train(folder, context, job, data, stop, emit)
+    if folder.status().state != "done":
+        steps = read_json(folder.training)["steps"]
+        folder.set_status("done", step=steps, total_steps=steps)
+    return _evaluate_all(folder, missing, job, context, stop, emit) if missing else Ending("done")
+
+
+def _train(
+    folder: RunFolder,
+    context: EvalContext,
+    job: Job,
+    data: dict[str, str],
+    stop: StopFlag,
+    emit: Callable[[Event], None],
+) -> None:
+    """Train to the end of the budget; Stopped where a signal asked for an end before."""
+    spec, record, shape = context.spec, context.record, context.shape
+    folder.set_status("running")
+    emit({"event": "phase", "phase": "train"})
+    name = device_name(context.device, spec.threads)
+    known = provenance(record, device=name, data=data, command=job.command)
+    if _begun(folder):
+        before = read_json(folder.provenance)["source_digest"]
+        if before != known["source_digest"]:  # never equal to one source: part of each made it
+            known["source_digest"] = f"{before}+{known['source_digest']}"
+    write_json(folder.provenance, known)
+    operation = Operation(
+        checkpoint_seconds=job.checkpoint_seconds,
+        checkpoint_steps=job.checkpoint_steps,
+        should_stop=lambda: stop.asked,
+        on_progress=lambda line: emit({"event": "progress", **line}),
+    )
+    finished = train(
+        spec,
+        context.adapter,
+        RowBatches(_training_rows(spec, context.cache), spec, context.device),
+        folder,
+        total_steps=spec.total_steps(record.training_flops(context.config, shape).total),
+        operation=operation,
+        vocab_size=shape.vocab_size if isinstance(shape, TextShape) else None,
+    )
+    if not finished:
+        raise Stopped
+
+
+def _begun(folder: RunFolder) -> bool:
+    """There is training that would be gone on from or evaluated."""
+    trained = folder.training.exists() or any(folder.checkpoints.glob("step-*"))
+    return trained and folder.provenance.exists()
+
+
+def _data_digests(spec: TrainSpec) -> dict[str, str]:
+    task = spec.task
+    digests = {f"{task.data}/train": dataset_digest(task.data, "train")}
+    if isinstance(task, NextTokenTask):
+        digests[f"tokenizer {task.tokenizer}"] = load_tokenizer(task.tokenizer).digest
+    return digests
+
+
+def _check_data(folder: RunFolder, data: dict[str, str]) -> None:
+    """HarnessError where the run was begun on other data of the same name."""
+    if not _begun(folder):
+        return
+    recorded = read_json(folder.provenance)["data"]
+    for name, digest in data.items():
+        if recorded.get(name, digest) != digest:
+            raise HarnessError(
+                f"the data changed since this run began: {name} had digest "
+                f"{recorded[name][:12]} and has {digest[:12]} now",
+                hint=f"bring the old data back, or remove runs/{folder.run_id} to train it again",
+            )
 
 
 def _training_rows(spec: TrainSpec, cache: Path) -> TextRows | ImageRows:
@@ -173,48 +255,55 @@ def _device(name: str) -> torch.device:
 
 
 def _evaluate_all(
-    results: Path,
     folder: RunFolder,
+    missing: list[EvalFolder],
     job: Job,
+    context: EvalContext,
     stop: StopFlag,
     emit: Callable[[Event], None],
-    adapter: Adapter,
-    spec: TrainSpec,
-    device: torch.device,
-) -> str:
-    missing = [e for e in map(folder.evaluation, job.eval_ids) if not e.is_done()]
-    if not missing:
-        return "done"
-    final = ckpt.newest_checkpoint(folder.checkpoints)
-    if final is None:
-        raise HarnessError(
-            "the run is done but its checkpoint is gone or damaged, so it cannot be evaluated",
-            where=str(folder.checkpoints), hint="remove the run folder to train it again",
-        )
-    assert isinstance(adapter, nn.Module)
-    ckpt.load_model(final, adapter)
-    context = EvalContext(
-        adapter=adapter, record=find_adapter(spec.adapter),
-        config=find_adapter(spec.adapter).config.model_validate(spec.config),
-        shape=shape_of(spec.task), spec=spec, device=device, cache=results / "data",
-        step=final.step,
-        tokens_seen=None if spec.tokens_per_step is None else final.step * spec.tokens_per_step,
+) -> Ending:
+    """Do every missing evaluation of the final checkpoint; one that raises stops no other."""
+    emit({"event": "phase", "phase": "evaluate"})
+    final = _final_checkpoint(folder)
+    assert isinstance(context.adapter, nn.Module)
+    ckpt.load_model(final, context.adapter)
+    per_step = context.spec.tokens_per_step
+    context = replace(
+        context, step=final.step, tokens_seen=None if per_step is None else final.step * per_step
     )
-    failed = False
+    reasons = []
     for evaluation in missing:
-        emit({"event": "phase", "phase": "evaluate"})
+        spec = _EVAL.validate_python(read_json(evaluation.spec))
         try:
             with stop.interrupting():
-                _evaluate(evaluation, context)
+                _evaluate(spec, evaluation, context, job.command)
         except Exception as error:
-            failed = True
             traceback.print_exc()
             write_json(evaluation.error, {"reason": _reason(error), "time": time.time()})
-    return "failed" if failed else "done"
+            name = f"evaluation {evaluation.path.name} ({spec.kind} on {spec.data})"
+            reasons.append(f"{name}: {_reason(error)}")
+    return Ending("failed", "; ".join(reasons)) if reasons else Ending("done")
 
 
-def _evaluate(folder: EvalFolder, context: EvalContext) -> None:
-    spec = _EVAL.validate_python(read_json(folder.spec))
+def _final_checkpoint(folder: RunFolder) -> ckpt.Checkpoint:
+    """The checkpoint that training ended with; HarnessError where it is gone or damaged."""
+    newest = ckpt.newest_checkpoint(folder.checkpoints)
+    recorded = read_json(folder.training)
+    if newest is None or newest.weights_hash() != recorded["weights_sha256"]:
+        raise HarnessError(
+            "the run is trained, but its final checkpoint is gone or damaged, so it cannot be "
+            "evaluated",
+            hint=f"remove runs/{folder.run_id} to train it again",
+        )
+    return newest
+
+
+def _evaluate(
+    spec: LikelihoodEval | ThinkingEval | DenoisingEval,
+    folder: EvalFolder,
+    context: EvalContext,
+    command: Sequence[str],
+) -> None:
     began = time.monotonic()
     found: list[Measurement]
     if isinstance(spec, LikelihoodEval):
@@ -222,15 +311,17 @@ def _evaluate(folder: EvalFolder, context: EvalContext) -> None:
     elif isinstance(spec, ThinkingEval):
         found = evaluate_thinking(spec, context, folder.path)
     else:
-        assert isinstance(context.shape, ImageShape)
         found = evaluate_denoising(spec, context, folder.path)
     folder.error.unlink(missing_ok=True)
     folder.write(
-        spec.model_dump(mode="json"), found,
+        spec.model_dump(mode="json"),
+        found,
         seconds=time.monotonic() - began,
         provenance=provenance(
-            context.record, device=device_name(context.device, context.spec.threads),
+            context.record,
+            device=device_name(context.device, context.spec.threads),
             data={f"{spec.data}/{spec.split}": dataset_digest(spec.data, spec.split)},
+            command=command,
         ),
     )
 
@@ -262,22 +353,31 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, required=True)
     results: Path = parser.parse_args(arguments).results
     events = os.fdopen(os.dup(1), "w", buffering=1)
-
-    def emit(event: Mapping[str, Any]) -> None:
-        events.write(json.dumps(event) + "\n")
-
     stop = StopFlag()
     stop.install()
-    warnings.simplefilter("default")
-    for line in sys.stdin:
-        job = Job.of(line)
-        folder = RunFolder(results, job.run_id)
-        with _output_to(folder.logs / "worker.log"):
-            ending = work(results, job, stop=stop, emit=emit)
-        emit({"event": "end", "run": job.run_id, "ending": ending, "reason": folder.status().reason})
-        if stop.asked:
-            break
 
+    def emit(event: Mapping[str, Any]) -> None:
+        try:
+            events.write(json.dumps(event) + "\n")
+        except BrokenPipeError:  # whoever gave the job is gone: keep what is done, and end
+            stop.asked = True
+
+    while not stop.asked and (job := _next_job(stop)) is not None:
+        with _output_to(RunFolder(results, job.run_id).logs / "worker.log"):
+            ending = work(results, job, stop=stop, emit=emit)
+            when = time.strftime("%Y-%m-%d %H:%M:%S")
+            print(f"{when} {ending.how}" + (f": {ending.reason}" if ending.reason else ""))
+        emit({"event": "end", "run": job.run_id, "ending": ending.how, "reason": ending.reason})
+
+
+def _next_job(stop: StopFlag) -> Job | None:
+    """The next line of standard input; None at its end, or when a signal comes while idle."""
+    try:
+        with stop.interrupting():
+            line = sys.stdin.readline()
+    except Stopped:
+        return None
+    return Job.of(line) if line else None
 
 
 if __name__ == "__main__":

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from harness.launch.local import LocalOptions, Outcome, run_local
 from harness.launch.pending import PendingRun, merged, prepare, set_aside, standing
 from harness.launch.progress import ProgressTable
 from harness.planning.budget import run_cost
 from harness.planning.suite import Suite
-from harness.records import RunFolder, read_json
+from harness.records import RunFolder
 from harness.show.console import terminal
 
 
@@ -45,15 +47,13 @@ def run_suite(
     outcome = Outcome()
     if work.pending:
         with ProgressTable(_names(suite, work.pending), console) as progress:
-            outcome = run_local(
-                work.pending, results, options=options, on_event=progress.on_event
-            )
-    problems = _problems(suite, work.pending, outcome, results)
+            outcome = run_local(work.pending, results, options=options, on_event=progress.on_event)
+    problems = _problems(_names(suite, work.pending), outcome, results)
     if as_json:
         print(json.dumps(_summary(suite, work, outcome, problems), indent=1, allow_nan=False))
     else:
         _report(console, suite, outcome, problems, time.monotonic() - began)
-    if outcome.interrupted:
+    if outcome.interrupted or outcome.of("stopped"):
         return 130
     return 1 if problems else 0
 
@@ -80,24 +80,18 @@ def _names(suite: Suite, pending: list[PendingRun]) -> dict[str, str]:
     return {run.run_id: run.name for run in suite.runs if run.run_id in wanted}
 
 
-def _problems(
-    suite: Suite, pending: list[PendingRun], outcome: Outcome, results: Path
-) -> list[dict[str, str]]:
+def _problems(names: Mapping[str, str], outcome: Outcome, results: Path) -> list[dict[str, str]]:
     """Every run that failed, or of which an evaluation failed, with reason and log."""
-    names = _names(suite, pending)
-    found = []
-    for run_id in outcome.of("failed"):
-        folder = RunFolder(results, run_id)
-        reasons = []
-        if folder.status().state == "failed":
-            reasons.append(folder.status().reason or "unknown")
-        for path in sorted(folder.path.glob("evals/*/error.json")):
-            reasons.append(f"evaluation {path.parent.name}: {read_json(path)['reason']}")
-        log = folder.logs / "worker.log"
-        found.append(
-            {"run": run_id, "name": names[run_id], "reason": "; ".join(reasons), "log": str(log)}
-        )
-    return found
+    return [
+        {
+            "run": run_id,
+            "name": names[run_id],
+            "reason": reason or "unknown",
+            "log": str(RunFolder(results, run_id).logs / "worker.log"),
+        }
+        for run_id, (how, reason) in outcome.endings.items()
+        if how == "failed"
+    ]
 
 
 def _summary(
@@ -125,13 +119,14 @@ def _report(
     if held:
         console.print(f"[yellow]{len(held)} runs are being worked on by another process.[/]")
     for problem in problems:
-        console.print(f"[red]failed[/] {problem['name']} ({problem['run']}): {problem['reason']}")
-        console.print(f"       log: {problem['log']}", soft_wrap=True)
-    if outcome.interrupted:
+        what = escape(f"{problem['name']} ({problem['run']}): {problem['reason']}")
+        console.print(f"[red]failed[/] {what}")
+        console.print(f"       log: {escape(problem['log'])}", soft_wrap=True)
+    if outcome.interrupted or outcome.of("stopped"):
         console.print("[yellow]interrupted[/]; the same command goes on from here.")
         return
     done = len(outcome.of("done"))
     if done:
         console.print(f"{done} runs done in {seconds:.0f} s.")
-    if not problems:
+    if not problems and not held:
         console.print(f"Next: harness table {suite.path}; harness figures {suite.path}")

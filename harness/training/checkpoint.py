@@ -1,7 +1,8 @@
 """Checkpoints: a folder `step-<N>` that counts only once its manifest exists and agrees.
 
 The manifest is written last and holds each file's size and SHA-256, so a crash, a full disk or a
-damaged file can never be resumed from. The newest complete checkpoint and the one before are kept.
+damaged file can never be resumed from. The newest complete checkpoint and the one before are kept;
+whatever lies beyond the newest belongs to an abandoned or damaged end and is dropped.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from harness.errors import HarnessError
 from harness.records import read_json, write_json
 
 MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.pt"
 STATE = "state.json"
+FILES = (MODEL, OPTIMIZER, STATE)
 KEPT = 2
 
 
@@ -55,27 +58,28 @@ def save_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step}"
     building = folder / f".step-{step}.partial"
-    shutil.rmtree(building, ignore_errors=True)
+    for abandoned in folder.glob(".step-*.partial"):
+        shutil.rmtree(abandoned, ignore_errors=True)
     building.mkdir()
     try:
         tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         save_file(tensors, building / MODEL)
         torch.save(optimizer.state_dict(), building / OPTIMIZER)
         write_json(building / STATE, {**state, "step": step})
-        files = {name: _fingerprint(building / name) for name in (MODEL, OPTIMIZER, STATE)}
+        files = {name: _fingerprint(building / name, sync=True) for name in FILES}
         write_json(building / MANIFEST, {"step": step, "files": files})
         shutil.rmtree(path, ignore_errors=True)
         os.replace(building, path)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
-    for old in sorted(_complete(folder), key=lambda c: c.step)[:-KEPT]:
-        shutil.rmtree(old.path)
+    _sync_folder(folder)
+    _drop_all_but_newest(folder, step)
     return Checkpoint(path, step)
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint whose every file has its recorded size and hash; None if there is none."""
+    """The newest checkpoint whose every file has its recorded size and hash, or None."""
     for candidate in sorted(_complete(folder), key=lambda c: -c.step):
         if _intact(candidate.path):
             return candidate
@@ -99,16 +103,35 @@ def _complete(folder: Path) -> Iterator[Checkpoint]:
             yield Checkpoint(path, int(path.name[5:]))
 
 
+def _drop_all_but_newest(folder: Path, step: int) -> None:
+    """Keep the `KEPT` newest up to `step`; later ones were not intact, or `step` would follow."""
+    found = sorted(_complete(folder), key=lambda c: c.step)
+    kept = [c for c in found if c.step <= step][-KEPT:]
+    for checkpoint in found:
+        if checkpoint not in kept:
+            shutil.rmtree(checkpoint.path)
+
+
 def _intact(path: Path) -> bool:
-    files = read_json(path / MANIFEST)["files"]
-    return all(
-        (path / name).exists() and _fingerprint(path / name) == recorded
-        for name, recorded in files.items()
-    )
+    try:
+        recorded = read_json(path / MANIFEST)["files"]
+        return all(_fingerprint(path / name) == recorded[name] for name in FILES)
+    except (HarnessError, OSError, ValueError, KeyError, TypeError):
+        return False
 
 
-def _fingerprint(path: Path) -> dict[str, Any]:
+def _fingerprint(path: Path, *, sync: bool = False) -> dict[str, Any]:
     with path.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        os.fsync(handle.fileno())
+        if sync:
+            os.fsync(handle.fileno())
     return {"bytes": path.stat().st_size, "sha256": digest}
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring renames inside `folder` to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

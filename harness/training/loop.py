@@ -7,17 +7,19 @@ optimizer, data position, and log but for its `time` fields.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from harness.cost import FlopCounter, peak_memory_bytes
+from harness.cost import FlopCounter, peak_memory_bytes, reset_peak_memory
 from harness.noise import NoiseSource
 from harness.planning.spec import TrainSpec
 from harness.protocol import Adapter, Batch
@@ -27,7 +29,7 @@ from harness.training.optim import build_optimizer, cosine_fraction, set_learnin
 
 
 class NonFiniteLoss(RuntimeError):
-    """The loss or the gradient stopped being a number."""
+    """The loss, the gradient or another metric stopped being a number."""
 
 
 class Batches(Protocol):
@@ -81,6 +83,8 @@ class _Run:
         self.optimizer = build_optimizer(adapter, spec.optimizer)
         self.noise = NoiseSource(spec.seed, ("train",))
         self.progress = _Progress()
+        self.lr: float | None = None
+        self.saved_step: int | None = None
         self.began = self.saved = time.monotonic()
 
     def resume(self) -> None:
@@ -89,8 +93,8 @@ class _Run:
         if found is not None:
             ckpt.load_model(found, self.model)
             ckpt.load_optimizer(found, self.optimizer)
-            state = found.state()
-            self.progress = _Progress(**state)
+            self.progress = _Progress(**found.state())
+            self.saved_step = found.step
         kept = [r for r in read_jsonl(self.folder.train_log) if r["step"] <= self.progress.step]
         write_text(self.folder.train_log, "".join(json.dumps(r) + "\n" for r in kept))
 
@@ -111,7 +115,7 @@ class _Run:
         done = self.progress.step
         settings = self.spec.optimizer
         fraction = cosine_fraction(settings, done, self.total_steps, self.elapsed_share())
-        lr = set_learning_rates(self.optimizer, settings, done, fraction)
+        self.lr = set_learning_rates(self.optimizer, settings, done, fraction)
         if self.progress.flops_per_step is None:
             with FlopCounter(vocab_size=self.vocab_size) as counter:
                 sums = self._backward(done)
@@ -121,18 +125,16 @@ class _Run:
             sums = self._backward(done)
         clip = settings.clip_norm if settings.clip_norm is not None else float("inf")
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), clip))
-        loss = sums["loss"][0] / sums["loss"][1]
-        if not (isfinite(loss) and isfinite(norm)):
-            raise NonFiniteLoss(f"step {done + 1}: loss {loss:g}, gradient norm {norm:g}")
+        sums["grad_norm"] = (norm, 1)
+        _check_finite(sums, done + 1)
         self.optimizer.step()
         self.progress.step = done + 1
-        sums["grad_norm"] = (norm, 1)
         for name, (total, count) in sums.items():
             entry = self.progress.window.setdefault(name, [0.0, 0])
             entry[0] += total
             entry[1] += count
         if self._log_due():
-            self._log(lr)
+            self.log()
 
     def _backward(self, done: int) -> dict[str, tuple[float, float]]:
         """Gradients of the mean loss over all micro-batches; returns (sum, count) per metric."""
@@ -155,18 +157,22 @@ class _Run:
 
     def _log_due(self) -> bool:
         step = self.progress.step
-        return step == 1 or step % self.operation.log_every == 0 or self.finished()
+        return step == 1 or step % self.operation.log_every == 0 or step == self.total_steps
 
-    def _log(self, lr: float) -> None:
+    def log(self) -> None:
         """Append the means since the last line."""
         step, seconds = self.progress.step, self.seconds()
-        means = {k: total / count for k, (total, count) in self.progress.window.items()}
+        means = {k: total / count for k, (total, count) in self.progress.window.items() if count}
         self.progress.window = {}
         if {"energy_first", "energy_last"} <= means.keys():
             means["energy_gap"] = means["energy_first"] - means["energy_last"]
         tokens = None if self.spec.tokens_per_step is None else step * self.spec.tokens_per_step
         record: dict[str, Any] = {
-            "step": step, "rows": step * self.spec.batch_size, "tokens": tokens, "lr": lr, **means,
+            "step": step,
+            "rows": step * self.spec.batch_size,
+            "tokens": tokens,
+            "lr": self.lr,
+            **means,
             "time": {"seconds": round(seconds, 3), "unix": round(time.time(), 3)},
         }
         append_jsonl(self.folder.train_log, record)
@@ -181,12 +187,32 @@ class _Run:
         return time.monotonic() - self.saved >= self.operation.checkpoint_seconds
 
     def save(self) -> None:
+        """Write a checkpoint, unless the newest one is of this step."""
+        self.saved = time.monotonic()
+        if self.saved_step == self.progress.step:
+            return
+        _to_disk(self.folder.train_log)
         state = dict(vars(self.progress)) | {"seconds": self.seconds()}
         ckpt.save_checkpoint(
-            self.folder.checkpoints, step=self.progress.step, model=self.model,
-            optimizer=self.optimizer, state=state,
+            self.folder.checkpoints,
+            step=self.progress.step,
+            model=self.model,
+            optimizer=self.optimizer,
+            state=state,
         )
-        self.saved = time.monotonic()
+        self.saved_step, self.saved = self.progress.step, time.monotonic()
+
+
+def _check_finite(sums: Mapping[str, tuple[float, float]], step: int) -> None:
+    means = {name: total / count for name, (total, count) in sums.items() if count}
+    if all(map(isfinite, means.values())):
+        return
+    raise NonFiniteLoss(f"step {step}: " + ", ".join(f"{k} {v:g}" for k, v in means.items()))
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
 
 
 def train(
@@ -205,6 +231,7 @@ def train(
     NonFiniteLoss at the step where the loss or the gradient norm is no longer finite.
     """
     run = _Run(spec, adapter, batches, folder, total_steps, operation, vocab_size)
+    reset_peak_memory(run.device)
     run.resume()
     run.began = run.saved = time.monotonic()
     while not run.finished():
@@ -214,6 +241,8 @@ def train(
         run.step()
         if run.checkpoint_due() and not run.finished():
             run.save()
+    if run.progress.window:
+        run.log()  # a budget in seconds ends at a step that nobody could foresee
     run.save()
     _write_summary(run)
     return True
@@ -231,7 +260,7 @@ def _write_summary(run: _Run) -> None:
             "steps": step,
             "rows": step * spec.batch_size,
             "tokens": tokens,
-            "seconds": run.progress.seconds + time.monotonic() - run.began,
+            "seconds": run.seconds(),
             "flops": None if per_step is None else per_step * step,
             "flops_vocabulary": None if vocabulary is None else vocabulary * step,
             "peak_memory_bytes": peak_memory_bytes(run.device),

@@ -52,7 +52,9 @@ def set_learning_rates(
     return warmup * settings.lr * (settings.floor_ratio + (1 - settings.floor_ratio) * wave)
 
 
-def cosine_fraction(settings: Optimizer, step: int, total_steps: int | None, elapsed: float) -> float:
+def cosine_fraction(
+    settings: Optimizer, step: int, total_steps: int | None, elapsed: float
+) -> float:
     """Share of the cosine passed after `step` steps; `elapsed` is the share of a seconds budget."""
     if total_steps is None:
         return elapsed

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from naive_ebt import Naive
+from tests.baselines.naive_ebt import Naive
 from torch import Tensor
 
 from baselines.adapters import text

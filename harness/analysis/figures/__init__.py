@@ -1,0 +1,1 @@
+"""Exhibits as figures: PNG, PDF and the CSV of what they draw."""

@@ -1,0 +1,55 @@
+"""What a section of a report still misses, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.analysis.frame import SuiteFrame
+from harness.planning.document import ScalingSection, Section
+from harness.planning.suite import Suite
+
+_LISTED = 2
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A section's evaluations without a result and how many they are of how many.
+
+    `names` holds each once, though several noise levels may be missing of one.
+    """
+
+    names: tuple[str, ...]
+    count: int
+    planned: int
+    suite: Path
+
+    @property
+    def text(self) -> str:
+        """`2 of 12 evaluations missing: …; run: harness run SUITE`; empty where none is."""
+        if not self.names:
+            return ""
+        more = len(self.names) - _LISTED
+        listed = "; ".join([*self.names[:_LISTED], *([f"and {more} more"] if more > 0 else [])])
+        return (
+            f"{self.count} of {self.planned} evaluations missing: {listed}; "
+            f"run: harness run {self.suite}"
+        )
+
+
+def absent(section: Section, suite: Suite, frame: SuiteFrame) -> Absent:
+    """What this section would read and is not there."""
+    adapters = (
+        {section.baseline, section.candidate} if isinstance(section, ScalingSection) else None
+    )
+    planned = [
+        f"{run.name}: {evaluation.name} on {evaluation.spec.data}"
+        for run in suite.of(section.experiment)
+        if adapters is None or run.adapter_label in adapters
+        for evaluation in run.evaluations
+        if evaluation.name == section.evaluation
+    ]
+    missing = Counter(frame.missing)
+    names = tuple(name for name in dict.fromkeys(planned) if name in missing)
+    return Absent(names, sum(missing[name] for name in names), len(planned), suite.path)

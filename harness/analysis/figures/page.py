@@ -1,0 +1,188 @@
+"""A figure's page: panels with title, legend and notes around them, and its files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.legend import Legend
+from numpy.typing import NDArray
+
+from harness.analysis.figures.style import TEXT, WIDTH, theme
+from harness.records import write_text
+
+DataRow = Mapping[str, object]
+Grid = NDArray[np.object_]
+
+_MARGIN = 0.06
+_TITLE_POINTS, _SUBTITLE_POINTS, _NOTE_POINTS, _LEGEND_POINTS = 9.0, 7.5, 6.5, 7.5
+_LINE = 1.35 / 72
+_HANDLE_INCHES = 0.62
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure; `data` holds every number it draws, one row each."""
+
+    name: str
+    title: str
+    figure: Figure
+    data: tuple[DataRow, ...]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A figure's files."""
+
+    png: Path
+    pdf: Path
+    csv: Path
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What stands around the panels: title and subtitle above; legend, then notes, below."""
+
+    title: str
+    subtitle: str = ""
+    handles: Sequence[Artist] = ()
+    notes: Sequence[str] = ()
+
+
+def write_figure(drawing: Drawing, folder: Path) -> Written:
+    """Write NAME.png (200 dpi), NAME.pdf and NAME.csv; the same drawing gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = Written(*(folder / f"{drawing.name}.{suffix}" for suffix in ("png", "pdf", "csv")))
+    with theme():
+        _save(drawing.figure, written.png, {"Software": None})
+        dates = {"Creator": None, "Producer": None, "CreationDate": None, "ModDate": None}
+        _save(drawing.figure, written.pdf, dates)
+    write_text(written.csv, as_csv(drawing.data))
+    return written
+
+
+def _save(figure: Figure, path: Path, metadata: dict[str, None]) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def as_csv(data: Sequence[DataRow]) -> str:
+    """Every number in full; missing is empty."""
+    text = io.StringIO()
+    keys = list(dict.fromkeys(key for row in data for key in row))
+    writer = csv.DictWriter(text, keys, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(data)
+    return text.getvalue()
+
+
+def panels(rows: int, columns: int, *, share_y: bool | str) -> tuple[Figure, Grid]:
+    """A figure of paper width and its (rows, columns) axes; `surround` gives it its height."""
+    figure = Figure(figsize=(WIDTH, 1.0))
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=share_y)  # type: ignore[call-overload]
+    return figure, np.asarray(grid, dtype=object)
+
+
+def surround(figure: Figure, frame: Frame, *, height: float) -> tuple[float, float]:
+    """Give the panels `height` inches and put the frame around them.
+
+    Returns the panels' bottom and top in inches.
+    """
+    subtitle = wrapped(figure, frame.subtitle, _SUBTITLE_POINTS)
+    notes = [line for note in frame.notes for line in wrapped(figure, note, _NOTE_POINTS)]
+    columns, legend_height = _legend_size(figure, frame.handles)
+    notes_height = len(notes) * _NOTE_POINTS * _LINE
+    above = _TITLE_POINTS * _LINE + len(subtitle) * _SUBTITLE_POINTS * _LINE + 0.05
+    bottom = _MARGIN + notes_height + legend_height + 0.06
+    total = bottom + height + above + _MARGIN
+    figure.set_size_inches(WIDTH, total)
+
+    left = _MARGIN / WIDTH
+    top = 1 - _MARGIN / total
+    figure.text(left, top, frame.title, size=_TITLE_POINTS, weight="bold", va="top")
+    below_title = top - _TITLE_POINTS * _LINE / total
+    figure.text(left, below_title, "\n".join(subtitle), size=_SUBTITLE_POINTS, va="top",
+                linespacing=1.2)
+    figure.text(left, _MARGIN / total, "\n".join(notes), size=_NOTE_POINTS, va="bottom",
+                color="#555555", linespacing=1.2)
+    if frame.handles:
+        legend = Legend(
+            figure, list(frame.handles), [str(h.get_label()) for h in frame.handles],
+            loc="lower center", ncols=columns, borderaxespad=0, borderpad=0.1,
+            handlelength=2.4, columnspacing=1.4, labelspacing=0.35,
+            bbox_to_anchor=(0.5, (_MARGIN + notes_height + 0.04) / total),
+        )
+        legend.set_in_layout(False)
+        figure.legends.append(legend)
+    engine = ConstrainedLayoutEngine(
+        rect=(left, bottom / total, 1 - 2 * left, height / total),
+        w_pad=0.03, h_pad=0.03, wspace=0.03, hspace=0.03,
+    )
+    for text in figure.texts:
+        text.set_in_layout(False)
+    figure.set_layout_engine(engine)
+    return bottom, bottom + height
+
+
+def _legend_size(figure: Figure, handles: Sequence[Artist]) -> tuple[int, float]:
+    """Columns that fit the width, and the legend's height in inches."""
+    if not handles:
+        return 1, 0.0
+    widest = max(text_width(figure, str(h.get_label()), _LEGEND_POINTS) for h in handles)
+    fitting = int((WIDTH - 2 * _MARGIN) / (widest + _HANDLE_INCHES))
+    rows = ceil(len(handles) / max(1, min(len(handles), fitting)))
+    # As many columns as those rows need, so that the last row is not a lonely rest.
+    return ceil(len(handles) / rows), rows * _LEGEND_POINTS * 1.45 / 72 + 0.09
+
+
+def text_width(figure: Figure, text: str, points: float) -> float:
+    """Width of one line in inches, as it will be printed."""
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    font = FontProperties(family="DejaVu Sans", size=points)
+    width, _, _ = canvas.get_renderer().get_text_width_height_descent(text, font, "$" in text)
+    return float(width) / figure.dpi
+
+
+def wrapped(figure: Figure, text: str, points: float) -> list[str]:
+    """Lines of at most the page's width."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(figure, longer, points) <= WIDTH - 2.2 * _MARGIN:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def label_right(axes: Axes, lines: Sequence[tuple[float, str]], *, color: str) -> None:
+    """Name horizontal lines at the right edge, outside the axes, pushed apart where too close."""
+    low, high = axes.get_ylim()
+    log = axes.get_yscale() == "log"
+    scale = np.log if log else np.asarray
+    inside = [(value, text) for value, text in sorted(lines) if low <= value <= high]
+    places = [float((scale(v) - scale(low)) / (scale(high) - scale(low))) for v, _ in inside]
+    gap = 0.075
+    for index in range(1, len(places)):
+        places[index] = max(places[index], places[index - 1] + gap)
+    for place, (_, text) in zip(places, inside, strict=True):
+        axes.text(1.02, place, text, transform=axes.transAxes, va="center", ha="left", size=7,
+                  color=color)

@@ -1,0 +1,336 @@
+"""Figure of a scaling section: loss along its axis, and along the other costs of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from harness.analysis.exhibits.scaling import ScalingExhibit, ScalingRow
+from harness.analysis.figures.axes import Span, log_cost, loss_axis, span
+from harness.analysis.figures.page import (
+    DataRow,
+    Drawing,
+    Frame,
+    label_right,
+    panels,
+    surround,
+)
+from harness.analysis.figures.style import REFERENCE, Mark, marks, theme, tint
+from harness.analysis.frame import SuiteFrame
+from harness.analysis.power_law import PowerLawFit, Rows, log_slopes
+from harness.planning.budget import axis_value, run_cost
+from harness.planning.document import ScalingSection
+from harness.planning.suite import Suite
+from harness.quantities import si
+
+#: Section axis -> its label and kind of ticks.
+AXES = {
+    "data": ("training tokens", "si"),
+    "parameters": ("non-embedding parameters", "si"),
+    "flops": ("training FLOPs (formula)", "si"),
+    "seconds": ("training time", "seconds"),
+    "depth": ("depth (blocks)", "plain"),
+    "width": ("width (features)", "plain"),
+    "batch": ("batch size (rows per step)", "plain"),
+}
+_COSTS = {
+    "tokens": ("training tokens", "si"),
+    "training_flops": ("training FLOPs (measured)", "si"),
+    "training_seconds": ("training time", "seconds"),
+}
+_HEIGHT = 2.25
+_CURVE_POINTS = 61
+
+
+@dataclass(frozen=True)
+class SeedLoss:
+    """One training run's loss and what it cost."""
+
+    adapter: str
+    seed: int
+    x: float
+    tokens: int | None
+    training_flops: float
+    training_seconds: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """A family's line through its points: fitted curve with band, or straight in log-log."""
+
+    adapter: str
+    label: str
+    x: NDArray[np.float64]
+    loss: NDArray[np.float64]
+    low: NDArray[np.float64] | None
+    high: NDArray[np.float64] | None
+
+
+def seed_losses(section: ScalingSection, suite: Suite, frame: SuiteFrame) -> list[SeedLoss]:
+    """Every run's loss in a scaling section, averaged over evaluation noise seeds."""
+    if not len(frame.rows):
+        return []
+    rows = frame.of(section.experiment, section.evaluation)
+    rows = rows[rows["metric"] == "loss"]
+    found = []
+    for run in suite.of(section.experiment):
+        own = rows[rows["run"] == run.run_id]
+        x = axis_value(run, run_cost(run), section.x)
+        if run.adapter_label in (section.baseline, section.candidate) and len(own) and x:
+            first = own.iloc[0]
+            found.append(
+                SeedLoss(
+                    run.adapter_label, run.spec.seed, x, int(first["training_tokens"]),
+                    float(first["training_flops"]), float(first["training_seconds"]),
+                    float(own["value"].mean()),
+                )
+            )
+    return found
+
+
+def scaling_figure(
+    exhibit: ScalingExhibit, *, seeds: Sequence[SeedLoss] = (), missing: str = ""
+) -> Drawing | None:
+    """Loss against the axis, with curves, and against the costs of training; None without points.
+
+    `seeds` adds each run as a dot. The axis' own cost is not drawn twice: tokens take its place.
+    """
+    if not exhibit.rows:
+        return None
+    section = exhibit.section
+    by = marks((row.adapter, row.family) for row in exhibit.rows)
+    curves = _curves(exhibit)
+    limits = _loss_limits(exhibit, seeds)
+    costs = [c for c in ("training_flops", "training_seconds") if c != f"training_{section.x}"]
+    if len(costs) < 2 and all(row.tokens for row in exhibit.rows):
+        costs = ["tokens", *costs]
+    with theme():
+        figure, grid = panels(1, 1 + len(costs), share_y=True)
+        for axes, key in zip(grid[0], ["x", *costs], strict=True):
+            label, kind = AXES[section.x] if key == "x" else _COSTS[key]
+            _panel(axes, exhibit, seeds, by, key)
+            xs = [_x(row, key) for row in exhibit.rows] + [_x(s, key) for s in seeds]
+            log_cost(axes, xs, label, kind=kind)
+            loss_axis(axes, limits, "")
+        _draw_curves(grid[0][0], curves, by)
+        split = "validation loss" if exhibit.data.endswith("(validation)") else "loss"
+        grid[0][0].set_ylabel(f"{split} (nats per token)")
+        _titles(grid[0], exhibit, costs)
+        lines = [(loss, f"{n} {loss:.2f}") for n, (loss, _) in exhibit.references.items()]
+        label_right(grid[0][-1], lines, color=REFERENCE)
+        frame = Frame(
+            f"{section.title}: {section.candidate} and {section.baseline} on {exhibit.data}",
+            _verdict(exhibit), _handles(exhibit, curves, by, seeds),
+            _notes(exhibit, limits, missing),
+        )
+        surround(figure, frame, height=_HEIGHT)
+    data = (*_point_data(exhibit), *_seed_data(seeds), *_line_data(exhibit, curves))
+    return Drawing(f"scaling-{section.x}", frame.title, figure, data)
+
+
+def _x(row: ScalingRow | SeedLoss, key: str) -> float:
+    return float(getattr(row, key))
+
+
+def _panel(
+    axes: Axes, exhibit: ScalingExhibit, seeds: Sequence[SeedLoss], by: dict[str, Mark], key: str
+) -> None:
+    for loss, _ in exhibit.references.values():
+        axes.axhline(loss, color=REFERENCE, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+    for adapter, mark in by.items():
+        own = sorted((r for r in exhibit.rows if r.adapter == adapter), key=lambda r: _x(r, key))
+        dots = [s for s in seeds if s.adapter == adapter]
+        axes.plot(
+            [_x(s, key) for s in dots], [s.loss for s in dots], linestyle="", marker=".",
+            markersize=3, color=tint(mark.color, 0.45), markeredgewidth=0, zorder=2,
+        )
+        # The axis' own panel has the fitted line; here a thin one only leads the eye.
+        axes.errorbar(
+            [_x(r, key) for r in own], [r.loss.value for r in own],
+            yerr=[r.loss.half_width or 0.0 for r in own], color=mark.color, marker=mark.marker,
+            markerfacecolor=mark.face, linestyle="" if key == "x" else mark.line,
+            linewidth=0.8, elinewidth=0.8, capsize=2, capthick=0.8, zorder=3,
+        )
+
+
+def _loss_limits(exhibit: ScalingExhibit, seeds: Sequence[SeedLoss]) -> Span:
+    values = [r.loss.value for r in exhibit.rows] + [s.loss for s in seeds]
+    references = [loss for loss, _ in exhibit.references.values()]
+    bounds = [b for r in exhibit.rows for b in (r.loss.low, r.loss.high) if b is not None]
+    own = span(values, bounds)
+    if own.low <= 0:
+        own = Span(min(values) / 1.5, own.high, clipped=True)
+    return Span(min([own.low, *references]), max([own.high, *references]), own.clipped)
+
+
+def _curves(exhibit: ScalingExhibit) -> list[_Curve]:
+    """Candidate's and baseline's line; none where the exhibit says there is no rate."""
+    rate, section = exhibit.rate, exhibit.section
+    if rate is None:
+        return []
+    draws = (None, None) if rate.draws is None else (rate.draws.candidate, rate.draws.baseline)
+    return [
+        _fitted(adapter, fit, rows) if fit.identified else _straight(adapter, fit, exhibit)
+        for adapter, fit, rows in zip(
+            (section.candidate, section.baseline), rate.fits, draws, strict=True
+        )
+    ]
+
+
+def _fitted(adapter: str, fit: PowerLawFit, rows: Rows | None) -> _Curve:
+    law = fit.law
+    assert law is not None
+    x = np.geomspace(fit.low, fit.high, _CURVE_POINTS)
+    low = high = None
+    if rows is not None:
+        low, high = np.quantile(rows.predict(x[:, None]), [0.025, 0.975], axis=1)
+    label = f"{adapter}: $L = {law.floor:.2f} + A\\,x^{{-{law.exponent:.3f}}}$"
+    return _Curve(adapter, label, x, np.array([law.predict(v) for v in x]), low, high)
+
+
+def _straight(adapter: str, fit: PowerLawFit, exhibit: ScalingExhibit) -> _Curve:
+    own = [r for r in exhibit.rows if r.adapter == adapter]
+    xs = np.array([r.x for r in own])
+    mean_log = np.array([log(r.loss.value) for r in own])
+    slope = float(log_slopes(xs, mean_log=mean_log[None])[0])
+    x = np.array([fit.low, fit.high])
+    line = np.exp(mean_log.mean() - slope * (np.log(x) - np.log(xs).mean()))
+    return _Curve(adapter, f"{adapter}: apparent slope {-slope:+.3f}", x, line, None, None)
+
+
+def _draw_curves(axes: Axes, curves: Sequence[_Curve], by: dict[str, Mark]) -> None:
+    for curve in curves:
+        mark = by[curve.adapter]
+        if curve.low is not None and curve.high is not None:
+            axes.fill_between(
+                curve.x, curve.low, curve.high, color=mark.color, alpha=0.18, linewidth=0
+            )
+        axes.plot(curve.x, curve.loss, color=mark.color, linestyle=mark.line, linewidth=1)
+
+
+def _titles(grid: Sequence[Axes], exhibit: ScalingExhibit, costs: Sequence[str]) -> None:
+    """Say what is equal along each panel, since that is what it compares at."""
+    tokens = {row.tokens for row in exhibit.rows}
+    equal = f"each run on {si(tokens.pop())}tokens" if len(tokens) == 1 and None not in tokens else ""
+    names = {
+        "tokens": "at equal tokens", "training_flops": "at equal FLOPs",
+        "training_seconds": "at equal time",
+    }
+    own = {"data": "at equal tokens", "flops": "at equal FLOPs", "seconds": "at equal time"}
+    grid[0].set_title(own.get(exhibit.section.x, equal))
+    for axes, cost in zip(grid[1:], costs, strict=True):
+        axes.set_title(names[cost])
+
+
+def _verdict(exhibit: ScalingExhibit) -> str:
+    rate, section = exhibit.rate, exhibit.section
+    if rate is None:
+        return f"No rate: {exhibit.no_rate}."
+    text = f"Does {section.candidate} scale faster than {section.baseline}? {rate.verdict.text}."
+    if rate.rho.value is not None:
+        text += f" Scaling rate {100 * rate.rho.value:+.1f} % ({rate.rho.label})."
+    if rate.apparent.value is not None:
+        interval = rate.apparent.interval
+        shown = f", 95 % [{100 * interval.low:+.0f}, {100 * interval.high:+.0f}] %" if interval else ""
+        text += f" Apparent slope ratio {100 * rate.apparent.value:+.1f} %{shown}."
+    return text
+
+
+def _handles(
+    exhibit: ScalingExhibit, curves: Sequence[_Curve], by: dict[str, Mark], seeds: Sequence[SeedLoss]
+) -> list[Artist]:
+    handles: list[Artist] = [
+        Line2D([], [], color=m.color, marker=m.marker, markerfacecolor=m.face, linestyle="",
+               label=f"{adapter}, mean of seeds")
+        for adapter, m in by.items()
+    ]
+    for curve in sorted(curves, key=lambda c: list(by).index(c.adapter)):
+        mark = by[curve.adapter]
+        handles.append(
+            Line2D([], [], color=mark.color, linestyle=mark.line, linewidth=1, label=curve.label)
+        )
+    if seeds:
+        handles.append(
+            Line2D([], [], color="#9a9a9a", marker=".", markersize=4, linestyle="",
+                   markeredgewidth=0, label="single runs")
+        )
+    if exhibit.references:
+        handles.append(
+            Line2D([], [], color=REFERENCE, linestyle=(0, (4, 2)), linewidth=0.8,
+                   label="n-gram models, same targets")
+        )
+    return handles
+
+
+def _notes(exhibit: ScalingExhibit, limits: Span, missing: str) -> list[str]:
+    rate, section = exhibit.rate, exhibit.section
+    seeds = sorted({len(row.seeds) for row in exhibit.rows})
+    count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    text = (
+        f"Error bars: 95 % t interval over {count} training seeds; n = {exhibit.rows[0].n:,} "
+        f"targets. Time measured on {', '.join(exhibit.device)}."
+    )
+    if limits.clipped:
+        text += " Error bars that reach the frame end beyond it."
+    if rate is not None:
+        reasons = {
+            adapter: fit.reason
+            for adapter, fit in zip((section.candidate, section.baseline), rate.fits, strict=True)
+            if fit.reason
+        }
+        if reasons:
+            text += " Straight lines where L = E + A·x^(−a) cannot be fitted: " + "; ".join(
+                f"{adapter} {reason}" for adapter, reason in reasons.items()
+            ) + "."
+        if len(reasons) < 2:
+            text += " Bands: 95 % of bootstrap fits."
+    return [text, *([missing] if missing else [])]
+
+
+def _point_data(exhibit: ScalingExhibit) -> list[DataRow]:
+    return [
+        {
+            "part": "mean", "model": r.adapter, "label": r.label, "seed": "", "x": r.x,
+            "tokens": r.tokens, "training_flops": r.training_flops,
+            "training_seconds": r.training_seconds, "loss": r.loss.value, "low": r.loss.low,
+            "high": r.loss.high, "seeds": len(r.seeds), "n": r.n,
+        }
+        for r in exhibit.rows
+    ]
+
+
+def _seed_data(seeds: Sequence[SeedLoss]) -> list[DataRow]:
+    return [
+        {
+            "part": "run", "model": s.adapter, "seed": s.seed, "x": s.x, "tokens": s.tokens,
+            "training_flops": s.training_flops, "training_seconds": s.training_seconds,
+            "loss": s.loss,
+        }
+        for s in seeds
+    ]
+
+
+def _line_data(exhibit: ScalingExhibit, curves: Sequence[_Curve]) -> list[DataRow]:
+    found: list[DataRow] = [
+        {"part": "reference", "model": name, "loss": loss}
+        for name, (loss, _) in exhibit.references.items()
+    ]
+    for curve in curves:
+        for index, x in enumerate(curve.x):
+            found.append(
+                {
+                    "part": "line", "model": curve.adapter, "label": curve.label, "x": float(x),
+                    "loss": float(curve.loss[index]),
+                    "low": None if curve.low is None else float(curve.low[index]),
+                    "high": None if curve.high is None else float(curve.high[index]),
+                }
+            )
+    return found

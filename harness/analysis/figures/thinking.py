@@ -1,0 +1,252 @@
+"""Figures of a thinking section: gain against NFE, FLOPs and time, one column per data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from harness.analysis.exhibits.thinking import ShiftRow, ThinkingExhibit, ThinkingRow
+from harness.analysis.figures.axes import Span, gain_floor, log_cost, padded, span
+from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
+from harness.analysis.figures.style import REFERENCE, family_color, family_marker, theme, tint
+
+_COSTS = (
+    ("nfe", "NFE per token", "plain"),
+    ("flops", "FLOPs per token", "si"),
+    ("seconds", "time per token", "seconds"),
+)
+_PER_PAGE = 4
+_ROW_HEIGHT = 1.5
+_MARKERS = ("o", "^", "P", "X", "v", "<", ">", "*")
+_LINES = ("-", "--", ":", "-.")
+
+
+@dataclass(frozen=True)
+class _Series:
+    """One line: a model's settings with equally many samples, or the model that cannot think."""
+
+    adapter: str
+    model: str
+    samples: int | None
+    color: str
+    marker: str
+    line: str
+
+    @property
+    def thinks(self) -> bool:
+        return self.samples is not None
+
+    @property
+    def label(self) -> str:
+        if self.samples is None:
+            return f"{self.model}: one pass, cannot think (flat)"
+        return f"{self.model}, {self.samples} sample{'s' if self.samples > 1 else ''}"
+
+    def holds(self, row: ThinkingRow) -> bool:
+        return (_model(row), row.samples) == (self.model, self.samples)
+
+
+def thinking_figures(exhibit: ThinkingExhibit, *, missing: str = "") -> list[Drawing]:
+    """Gain of every setting, four sets to a figure in order of their distance from training.
+
+    All panels share one gain axis. Empty where there are no rows.
+    """
+    if not exhibit.rows:
+        return []
+    present = dict.fromkeys(row.data for row in exhibit.rows)
+    ordered = dict.fromkeys([s.data for s in exhibit.shifts if s.data in present])
+    sets = list(ordered | present)
+    pages = [sets[i : i + _PER_PAGE] for i in range(0, len(sets), _PER_PAGE)]
+    found = []
+    for number, page in enumerate(pages, start=1):
+        several = len(pages) > 1
+        found.append(
+            _page(
+                exhibit, page, missing=missing,
+                name=f"thinking-{number}" if several else "thinking",
+                title=exhibit.section.title + (f" ({number} of {len(pages)})" if several else ""),
+            )
+        )
+    return found
+
+
+def _page(
+    exhibit: ThinkingExhibit, sets: Sequence[str], *, name: str, title: str, missing: str
+) -> Drawing:
+    series = _series(exhibit.rows)
+    limits, floor = _limits(exhibit.rows)
+    title = f"{title}: gain over the trained thinking"
+    with theme():
+        figure, grid = panels(len(_COSTS), len(sets), share_y=True)
+        for row, (cost, label, kind) in zip(grid, _COSTS, strict=True):
+            for axes, data in zip(row, sets, strict=True):
+                own = [r for r in exhibit.rows if r.data == data]
+                _panel(axes, own, series, cost, floor)
+                log_cost(axes, [getattr(r, cost) for r in own], label, kind=kind)
+                axes.set_ylim(*padded(limits))
+                axes.yaxis.set_major_locator(MaxNLocator(5))
+                axes.yaxis.set_major_formatter(FuncFormatter(_signed))
+        for axes, data in zip(grid[0], sets, strict=True):
+            axes.set_title(_heading(data, exhibit.shifts, len(sets)), fontsize=7.5)
+        grid[1][0].set_ylabel("loss gain over trained thinking (%)")
+        frame = Frame(
+            title, _finding(exhibit), _handles(series), _notes(exhibit, limits, floor, missing)
+        )
+        surround(figure, frame, height=_ROW_HEIGHT * len(_COSTS) + 0.3)
+    data_rows = tuple(_data(r) for data in sets for r in exhibit.rows if r.data == data)
+    return Drawing(name, title, figure, data_rows)
+
+
+def _signed(value: float, _: int | None = None) -> str:
+    return "0" if abs(value) < 1e-9 else f"{value:+.4g}".replace("-", "−")
+
+
+def _model(row: ThinkingRow) -> str:
+    return f"{row.adapter} {row.label}".strip()
+
+
+def _series(rows: Sequence[ThinkingRow]) -> list[_Series]:
+    """Darker and another marker for more samples; another line for another model of a family."""
+    models = list(dict.fromkeys((r.adapter, _model(r), r.family) for r in rows))
+    found = []
+    for adapter, model, family in models:
+        own = [r for r in rows if _model(r) == model]
+        counts = sorted({r.samples for r in own if r.samples is not None})
+        rank = [m for _, m, f in models if f == family].index(model)
+        color = family_color(family)
+        if not counts:
+            found.append(_Series(adapter, model, None, color, family_marker(family), "-"))
+        for index, count in enumerate(counts):
+            lightness = 0.55 * (1 - (index + 1) / len(counts))
+            found.append(
+                _Series(adapter, model, count, tint(color, lightness),
+                        _MARKERS[index % len(_MARKERS)], _LINES[rank % len(_LINES)])
+            )
+    return sorted(found, key=lambda s: s.thinks)
+
+
+def _panel(
+    axes: Axes, rows: Sequence[ThinkingRow], series: Sequence[_Series], cost: str,
+    floor: float | None,
+) -> None:
+    axes.axhline(0, color=REFERENCE, linewidth=0.8, zorder=1)
+    for one in series:
+        own = sorted((r for r in rows if one.holds(r)), key=lambda r: float(getattr(r, cost)))
+        if not one.thinks:
+            for row in own:
+                axes.axhline(0, color=one.color, linewidth=1.2, linestyle=(0, (5, 3)), zorder=2)
+                axes.plot(getattr(row, cost), 0, color=one.color, marker=one.marker, zorder=4)
+            continue
+        xs, gains = [float(getattr(r, cost)) for r in own], [100 * r.gain for r in own]
+        axes.errorbar(
+            xs, gains, yerr=_distances(own), color=one.color, marker=one.marker, markersize=3.5,
+            linestyle=one.line, linewidth=1, elinewidth=0.7, capsize=1.5, capthick=0.7, zorder=3,
+        )
+        trained = [(x, r) for x, r in zip(xs, own, strict=True) if r.trained]
+        axes.plot([x for x, _ in trained], [100 * r.gain for _, r in trained], linestyle="",
+                  marker="o", markersize=7, markerfacecolor="none", markeredgecolor=one.color,
+                  markeredgewidth=0.9, zorder=4)
+        if floor is not None:
+            _mark_cut(axes, list(zip(xs, gains, strict=True)), floor, one.color)
+
+
+def _distances(rows: Sequence[ThinkingRow]) -> list[list[float]]:
+    """(2, n) distances of the interval's ends from the gain, in percent; 0 where there is none."""
+    lows, highs = [], []
+    for row in rows:
+        low, high = row.gain_interval or (row.gain, row.gain)
+        # A percentile interval need not hold the estimate itself.
+        lows.append(max(0.0, 100 * (row.gain - low)))
+        highs.append(max(0.0, 100 * (high - row.gain)))
+    return [lows, highs]
+
+
+def _mark_cut(
+    axes: Axes, points: Sequence[tuple[float, float]], floor: float, color: str
+) -> None:
+    for x, gain in points:
+        if gain < floor:
+            axes.plot(x, floor, marker="v", color=color, markersize=4, clip_on=False, zorder=5)
+            axes.annotate(_signed(round(gain)), (x, floor), xytext=(0, 5), ha="center",
+                          textcoords="offset points", size=6, color=color)
+
+
+def _limits(rows: Sequence[ThinkingRow]) -> tuple[Span, float | None]:
+    gains = [100 * r.gain for r in rows]
+    bounds = [100 * b for r in rows for b in r.gain_interval or ()]
+    floor = gain_floor([100 * r.gain for r in rows if not r.trained] or gains)
+    if floor is None:
+        return span([0.0, *gains], bounds), None
+    kept = span([0.0, floor, *(g for g in gains if g >= floor)], [b for b in bounds if b >= floor])
+    return Span(floor, kept.high, clipped=True), floor
+
+
+def _heading(data: str, shifts: Sequence[ShiftRow], columns: int) -> str:
+    shift = next((s for s in shifts if s.data == data), None)
+    parts = []
+    if shift is not None and shift.perplexity_ratio is not None:
+        parts.append(f"OOD {shift.perplexity_ratio:.2f}")
+    if shift is not None and shift.bigram_loss is not None:
+        parts.append(f"bigram {shift.bigram_loss:.2f}" + (" nats" if columns < 4 else ""))
+    return "\n".join([data, ", ".join(parts)]) if parts else data
+
+
+def _finding(exhibit: ThinkingExhibit) -> str:
+    tried = sum(not r.trained for r in exhibit.rows)
+    gaining = exhibit.gaining()
+    if not tried:
+        return "No setting beyond the trained one was evaluated."
+    if not gaining:
+        return f"None of {tried} settings beyond the trained one has an interval above zero."
+    best = max(gaining, key=lambda r: r.gain)
+    return (
+        f"{len(gaining)} of {tried} settings have an interval above zero (not adjusted for their "
+        f"number); the largest gain is {100 * best.gain:+.2f} % ({best.steps} steps × "
+        f"{best.samples} samples on {best.data})."
+    )
+
+
+def _handles(series: Sequence[_Series]) -> list[Artist]:
+    handles: list[Artist] = [
+        Line2D([], [], color=s.color, marker=s.marker, markersize=3.5 if s.thinks else 4,
+               linestyle=s.line if s.thinks else (0, (5, 3)), linewidth=1.1, label=s.label)
+        for s in series
+    ]
+    if any(s.thinks for s in series):
+        handles.append(
+            Line2D([], [], color="#555555", marker="o", markersize=7, markerfacecolor="none",
+                   linestyle="", label="trained thinking (gain 0)")
+        )
+    return handles
+
+
+def _notes(
+    exhibit: ThinkingExhibit, limits: Span, floor: float | None, missing: str
+) -> list[str]:
+    first = exhibit.rows[0]
+    text = (
+        "Gain: (L(trained) − L(setting)) / L(trained), paired by document; error bars: 95 % "
+        f"bootstrap over {first.seeds} training seeds, then documents. NFE = steps × samples. "
+        "OOD: perplexity over that of the validation set, under the model that cannot think; "
+        f"bigram: cross-entropy. Time on {', '.join(exhibit.device)}."
+    )
+    if floor is not None:
+        text += f" Gains below {floor:.3g} % are cut off: ▼ with their value."
+    elif limits.clipped:
+        text += " Error bars that reach the frame end beyond it."
+    return [text, *([missing] if missing else [])]
+
+
+def _data(row: ThinkingRow) -> DataRow:
+    low, high = row.gain_interval or (None, None)
+    return {
+        "data": row.data, "model": row.adapter, "label": row.label, "steps": row.steps,
+        "samples": row.samples, "trained": row.trained, "nfe": row.nfe, "flops": row.flops,
+        "seconds": row.seconds, "gain": row.gain, "gain_low": low, "gain_high": high,
+        "documents": row.documents, "n": row.n, "seeds": row.seeds,
+    }
