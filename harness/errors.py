@@ -47,6 +47,14 @@ class HarnessError(ValueError):
         self.hint = hint
         super().__init__(self._message())
 
+    def located(self, where: str) -> HarnessError:
+        """The same mistake, found again at the place in the user's file that led to it."""
+        inner = f" ({self.where})" if self.where else ""
+        return HarnessError(
+            f"{self.problem}{inner}", where=where, allowed=self.allowed, given=self.given,
+            hint=self.hint,
+        )
+
     def __reduce__(self) -> tuple[object, ...]:
         # BaseException pickles by positional args alone, which would drop every keyword here.
         return _rebuild, (self.problem, self.where, self.allowed, self.given, self.hint)

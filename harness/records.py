@@ -19,9 +19,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from harness.errors import HarnessError
+
+_REMOVE = "remove the run folder to redo the run"
 
 State = Literal["planned", "queued", "running", "done", "failed", "stopped"]
 
@@ -109,7 +111,12 @@ class RunFolder:
         if not self.status_path.exists():
             return Status("planned")
         known = {f.name for f in fields(Status)}
-        return Status(**{k: v for k, v in read_json(self.status_path).items() if k in known})
+        recorded = read_json(self.status_path)
+        if not isinstance(recorded, dict) or recorded.get("state") not in get_args(State):
+            raise HarnessError(
+                "not a status", where=str(self.status_path), hint=_REMOVE, allowed=get_args(State)
+            )
+        return Status(**{k: v for k, v in recorded.items() if k in known})
 
     def set_status(self, state: State, reason: str | None = None, **progress: int | None) -> None:
         status = Status(state, reason, progress.get("step"), progress.get("total_steps"), time.time())
@@ -155,11 +162,11 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read one JSON document; HarnessError names the file where it is damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise HarnessError(
-            f"not valid JSON: {error}", where=str(path), hint="remove the run folder to redo the run"
-        ) from error
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise HarnessError(f"not valid JSON: {error}", where=str(path), hint=_REMOVE) from error
+    except OSError as error:
+        raise HarnessError(f"cannot read: {error.strerror or error}", where=str(path)) from error
 
 
 def append_jsonl(path: Path, record: Mapping[str, Any]) -> None:
@@ -173,15 +180,18 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read every complete line; a last line cut short by a crash is left out."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = path.read_bytes().split(b"\n")
     records = []
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            record = json.loads(line)
+        except ValueError as error:
             if number == len(lines):
                 break
             raise HarnessError(f"not valid JSON: {error}", where=f"{path}:{number}") from error
+        if not isinstance(record, dict):
+            raise HarnessError("the line holds no JSON object", where=f"{path}:{number}")
+        records.append(record)
     return records

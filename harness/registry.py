@@ -15,7 +15,16 @@ GROUP = "harness.adapters"
 
 @cache
 def _entry_points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        other = found.setdefault(point.name, point)
+        # The same package may be seen twice (an editable install); two packages may not agree.
+        if other.value != point.value:
+            raise HarnessError(
+                f"two packages register an adapter {point.name!r}: {other.value!r}, {point.value!r}",
+                hint="uninstall one of them",
+            )
+    return found
 
 
 def adapter_names() -> list[str]:
@@ -37,15 +46,21 @@ def adapter(name: str) -> AdapterRecord:
         )
     try:
         record = point.load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # another package's code runs here
         raise HarnessError(
-            f"adapter {name!r} is registered as {point.value!r}, which does not load: {error}",
+            f"adapter {name!r} is registered as {point.value!r}, which does not load: "
+            f"{type(error).__name__}: {error}",
             hint="reinstall the package that provides it, or mend its entry point",
         ) from error
     if not isinstance(record, AdapterRecord):
         raise HarnessError(
             f"adapter {name!r}: {point.value!r} is a {type(record).__name__}, "
             "not a harness.protocol.AdapterRecord"
+        )
+    if record.name != name:
+        raise HarnessError(
+            f"adapter {name!r}: {point.value!r} calls itself {record.name!r}",
+            hint="give the entry point the record's name",
         )
     return record
 

@@ -29,8 +29,8 @@ class Experiment(Frozen):
     adapters: dict[str, Settings] = Field(min_length=1, description="label -> its settings")
     axes: dict[str, AxisPath | list[Settings]] = Field(
         default_factory=dict,
-        description="name -> values; a list entry holds settings (dotted keys allowed), an optional "
-        "label, and optional settings per adapter label under `adapters`",
+        description="name -> values; a list entry holds settings (dotted keys allowed), a label, "
+        "and settings per adapter label under `adapters`",
     )
     combine: Literal["grid", "one_at_a_time"] = Field(
         default="grid", description="cross the axes, or vary each alone around the base"
@@ -80,7 +80,7 @@ Section = Annotated[
 class SuiteDocument(Frozen):
     """A suite file."""
 
-    suite: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="name, used for output folders")
+    suite: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="name of its output folders")
     version: int = Field(default=1, ge=1, description="rises when the suite's numbers change")
     description: str = ""
     base: Settings = Field(default_factory=dict, description="settings shared by all experiments")
@@ -89,7 +89,7 @@ class SuiteDocument(Frozen):
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON schema of a suite file for editors; settings list every key a run knows, none required."""
+    """JSON schema of a suite file for editors; settings list every key a run knows, none needed."""
     schema = SuiteDocument.model_json_schema()
     train = TrainSpec.model_json_schema()
     definitions = schema["$defs"] | train.pop("$defs")

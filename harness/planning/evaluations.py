@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
-from harness.data.builtin import find_dataset
 from harness.errors import HarnessError
+from harness.planning.axes import ADAPTER, Value, label_of
 from harness.planning.document import Experiment
-from harness.planning.located import Key, Located
-from harness.planning.shapes import MODALITY, check_data
+from harness.planning.located import Key, Located, Place
+from harness.planning.shapes import MODALITY, find_data, shape_of
 from harness.planning.spec import (
     DenoisingEval,
     EvalBase,
@@ -21,12 +21,14 @@ from harness.planning.spec import (
     ThinkingEval,
     TrainSpec,
 )
-from harness.planning.validate import validate
-from harness.protocol import AdapterRecord, Frozen, Thinking
+from harness.planning.validate import as_written, checked, validate
+from harness.protocol import AdapterRecord, Frozen, ImageShape, Thinking
 from harness.registry import adapter as find_adapter
 
 #: metric_version of each kind of evaluation; raise it when what a number means changes.
 METRIC_VERSIONS = {"likelihood": 1, "thinking": 1, "denoising": 1}
+
+_THINKING: TypeAdapter[Any] = TypeAdapter(Thinking)
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,12 @@ class PlannedEval:
 class _Setting(Frozen):
     """What an evaluation may say, whatever its kind."""
 
+    kind: str
     data: str | list[str]
     split: Literal["train", "validation", "test"] | None = None
     limit: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    noise_seeds: list[int] = Field(default=[0], min_length=1)
+    noise_seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
     only: dict[str, list[Any]] = Field(
         default_factory=dict, description="axis name, or `adapter` -> labels to evaluate"
     )
@@ -69,7 +72,7 @@ class DenoisingSetting(_Setting):
     """Denoising at each level with each thinking; lists inside an entry span a grid."""
 
     kind: Literal["denoising"]
-    levels: list[float] = Field(min_length=1)
+    levels: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
     thinking: list[dict[str, Any]] = Field(min_length=1)
     timing_repeats: int = Field(default=3, ge=1)
     examples: int = Field(default=8, ge=0)
@@ -94,66 +97,83 @@ def expand_evaluations(
     planned: list[PlannedEval] = []
     for name in experiment.evaluations:
         own = located.at("evaluations", name)
-        setting = _setting(own, name, experiment)
-        place = f"{own.place(())} evaluations.{name}"
-        if TASKS[_kind(setting)] != spec.task.kind:
+        setting = _setting(own)
+        if TASKS[setting.kind] != spec.task.kind:
             raise HarnessError(
-                f"a {_kind(setting)} evaluation does not fit a {spec.task.kind} task", where=place,
-                given=_kind(setting), allowed=[k for k, t in TASKS.items() if t == spec.task.kind],
+                f"a {setting.kind} evaluation does not fit a {spec.task.kind} task",
+                where=own.where(("kind",)), given=setting.kind,
+                allowed=[k for k, t in TASKS.items() if t == spec.task.kind],
             )
-        chosen = {"adapter": label, **labels}
-        if all(str(chosen.get(k)) in map(str, v) for k, v in setting.only.items()):
-            planned += [PlannedEval(name, s) for s in _specs(setting, own, place, spec)]
+        chosen = {ADAPTER: label, **labels}
+        if all(chosen.get(k, "") in map(label_of, v) for k, v in setting.only.items()):
+            planned += [PlannedEval(name, s) for s in _specs(setting, own, spec)]
     return tuple(planned)
 
 
-def _kind(setting: _Setting) -> str:
-    return str(getattr(setting, "kind"))  # noqa: B009  (declared by every subclass)
-
-
-def _setting(own: Located, name: str, experiment: Experiment) -> _Setting:
-    kind = own.tree.get("kind")
-    if kind not in SETTINGS:
-        raise HarnessError(
-            "unknown kind of evaluation" if kind else "the key 'kind' is missing",
-            where=f"{own.place(('kind',))} evaluations.{name}.kind",
-            given=None if kind is None else str(kind), allowed=list(SETTINGS),
-        )
-    setting = validate(SETTINGS[kind], own, prefix=("evaluations", name))
-    for key in setting.only:
-        allowed = ["adapter", *experiment.axes]
-        if key not in allowed:
-            raise HarnessError(
-                "no such axis", where=f"{own.place(('only', key))} evaluations.{name}.only",
-                given=key, allowed=allowed,
-            )
-        if key == "adapter":
-            for given in setting.only[key]:
-                if given not in experiment.adapters:
+def check_only(
+    experiment: Experiment, axes: Mapping[str, list[Value]], located: Located
+) -> None:
+    """Every `only` names an axis and labels that exist; else a HarnessError."""
+    known = {ADAPTER: list(experiment.adapters)}
+    known |= {name: [label for label, _ in values] for name, values in axes.items()}
+    for name in experiment.evaluations:
+        own = located.at("evaluations", name)
+        for axis, labels in _setting(own).only.items():
+            if axis not in known:
+                raise HarnessError(
+                    "no such axis", where=own.where(("only", axis)), given=axis,
+                    allowed=list(known),
+                )
+            for index, label in enumerate(map(label_of, labels)):
+                if label not in known[axis]:
                     raise HarnessError(
-                        "no adapter of the experiment has this label",
-                        where=f"{own.place(('only', key))} evaluations.{name}.only.adapter",
-                        given=str(given), allowed=list(experiment.adapters),
+                        f"no {axis} of the experiment has this label",
+                        where=own.where(("only", axis, index)), given=label, allowed=known[axis],
                     )
+
+
+def _setting(own: Located) -> _Setting:
+    kind = own.tree.get("kind")
+    if kind is None:
+        raise HarnessError(
+            "the key 'kind' is missing", where=own.where(("kind",)), allowed=list(SETTINGS)
+        )
+    if not isinstance(kind, str) or kind not in SETTINGS:
+        raise HarnessError(
+            "unknown kind of evaluation", where=own.where(("kind",)), given=as_written(kind),
+            allowed=list(SETTINGS),
+        )
+    setting = validate(SETTINGS[kind], own)
+    _distinct(setting.noise_seeds, own, "noise_seeds")
+    if isinstance(setting.data, list):
+        _distinct(setting.data, own, "data")
+    if isinstance(setting, DenoisingSetting):
+        _distinct(setting.levels, own, "levels")
     return setting
 
 
-def _specs(setting: _Setting, own: Located, place: str, spec: TrainSpec) -> Iterator[EvalBase]:
-    record = find_adapter(spec.adapter)
-    modality = MODALITY[spec.task.kind]
-    thinking = _thinking(setting, own, place, record, spec)
-    names = [setting.data] if isinstance(setting.data, str) else setting.data
-    for data in names:
-        where = f"{own.place(('data',))} {place.partition(' ')[2]}.data"
-        check_data(data, modality, setting.split, where)
-        split = setting.split or _default_split(find_dataset(data).splits)
+def _distinct(values: list[Any], own: Located, key: str) -> None:
+    if not values:
+        raise HarnessError("must not be empty", where=own.where((key,)), given="[]")
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise HarnessError(
+                "is given twice", where=own.where((key, index)), given=as_written(value)
+            )
+
+
+def _specs(setting: _Setting, own: Located, spec: TrainSpec) -> Iterator[EvalBase]:
+    thinking = _thinking(setting, own, spec)
+    several = isinstance(setting.data, list)
+    for index, data in enumerate([setting.data] if isinstance(setting.data, str) else setting.data):
+        where = own.where(("data", index) if several else ("data",))
         common: dict[str, Any] = {
             "data": data,
-            "split": split,
+            "split": _split(setting, data, where, spec),
             "limit": setting.limit,
             "batch_size": setting.batch_size,
             "noise_seeds": tuple(setting.noise_seeds),
-            "metric_version": METRIC_VERSIONS[_kind(setting)],
+            "metric_version": METRIC_VERSIONS[setting.kind],
         }
         if isinstance(setting, LikelihoodSetting):
             yield LikelihoodEval(**common, thinking=thinking[0])
@@ -163,67 +183,89 @@ def _specs(setting: _Setting, own: Located, place: str, spec: TrainSpec) -> Iter
             )
         elif isinstance(setting, DenoisingSetting):
             for level in setting.levels:
-                at_level = validate(
-                    DenoisingEval,
-                    Located(
-                        common
-                        | {
-                            "level": level,
-                            "thinking": tuple(thinking),
-                            "timing_repeats": setting.timing_repeats,
-                            "examples": setting.examples,
-                        },
-                        {("level",): own.place(("levels",)), (): own.place(())},
-                    ),
-                    prefix=tuple(place.partition(" ")[2].split(".")),
+                yield DenoisingEval(
+                    **common, level=level, thinking=tuple(thinking),
+                    timing_repeats=setting.timing_repeats, examples=setting.examples,
                 )
-                yield at_level
 
 
-def _default_split(splits: tuple[str, ...]) -> str:
-    return next(s for s in ("validation", "test", "train") if s in splits)
+def _split(setting: _Setting, data: str, where: str, spec: TrainSpec) -> str:
+    """The split to evaluate, once the data set is found to fit the task; else a HarnessError."""
+    found = find_data(data, MODALITY[spec.task.kind], where)
+    shape = shape_of(spec.task)
+    if isinstance(shape, ImageShape):
+        trained = (shape.channels, shape.height, shape.width)
+        if found.image_shape != trained:
+            raise HarnessError(
+                f"data set {data!r} holds images of {_by(found.image_shape)}, "
+                f"the model is trained on {_by(trained)}",
+                where=where,
+            )
+    if setting.split is None:
+        return next(s for s in ("validation", "test", "train") if s in found.splits)
+    if setting.split not in found.splits:
+        raise HarnessError(
+            f"data set {data!r} has no such split", where=where, given=setting.split,
+            allowed=list(found.splits),
+        )
+    return setting.split
 
 
-def _thinking(
-    setting: _Setting, own: Located, place: str, record: AdapterRecord, spec: TrainSpec
-) -> list[Any]:
+def _by(shape: Iterable[int] | None) -> str:
+    return " x ".join(map(str, shape or ()))
+
+
+# --- thinking --------------------------------------------------------------------------------
+
+
+def _thinking(setting: _Setting, own: Located, spec: TrainSpec) -> list[Any]:
+    """Every thinking of the setting that the run's adapter can do, checked."""
+    record = find_adapter(spec.adapter)
+    config = record.config.model_validate(spec.config)
     given = getattr(setting, "thinking", "trained")
     if given == "trained":
-        return [record.trained_thinking(record.config.model_validate(spec.config))]
-    entries = given if isinstance(given, list) else [given]
-    expanded: list[Any] = []
-    for index, entry in enumerate(entries):
-        key: Key = ("thinking", index) if isinstance(given, list) else ("thinking",)
-        for combination in _grid(entry):
-            wrapped = validate(
-                _Wrapped, Located({"thinking": combination}, _under(own, key)),
-                prefix=tuple(place.partition(" ")[2].split(".")),
-            )
-            expanded.append(wrapped.thinking)
-    kinds = list(dict.fromkeys(t.kind for t in expanded))
-    expanded = [t for t in dict.fromkeys(expanded) if t.kind in record.thinking]
-    if not expanded:
+        return [record.trained_thinking(config)]
+    several = isinstance(given, list)
+    kinds: list[str] = []
+    kept: dict[Any, None] = {}
+    for index, entry in enumerate(given if several else [given]):
+        written = own.at("thinking", index) if several else own.at("thinking")
+        for combination in _grid(entry, written, several=several):
+            thinking = checked(_THINKING.validate_python, Thinking, combination)
+            kinds.append(thinking.kind)
+            if thinking.kind in record.thinking:
+                _check_thinking(thinking, record, config, spec, written)
+                kept[thinking] = None
+    if not kept:
         raise HarnessError(
-            f"adapter {record.name!r} cannot think that way", where=f"{place}.thinking",
-            given=", ".join(kinds), allowed=list(record.thinking),
+            f"adapter {record.name!r} cannot think that way", where=own.where(("thinking",)),
+            given=", ".join(dict.fromkeys(kinds)), allowed=list(record.thinking),
             hint="add an entry it can do, or restrict the evaluation with `only: {adapter: [...]}`",
         )
-    return expanded
+    return list(kept)
 
 
-class _Wrapped(Frozen):
-    thinking: Thinking
+def _check_thinking(
+    thinking: Any, record: AdapterRecord, config: Any, spec: TrainSpec, written: Located
+) -> None:
+    """The adapter's formula takes it: what it refuses would fail after training otherwise."""
+    try:
+        record.prediction_flops(config, shape_of(spec.task), thinking)
+    except (ValueError, ArithmeticError) as error:
+        raise HarnessError(str(error), where=written.where()) from error
 
 
-def _under(own: Located, key: Key) -> dict[Key, str]:
-    places: dict[Key, str] = {(): own.place(key)}
-    for path, place in own.places.items():
-        if path[: len(key)] == key:
-            places[("thinking", *path[len(key) :])] = place
-    return places
-
-
-def _grid(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    lists = {k: v if isinstance(v, list) else [v] for k, v in entry.items()}
-    for values in product(*lists.values()):
-        yield dict(zip(lists, values, strict=True))
+def _grid(entry: Mapping[str, Any], written: Located, *, several: bool) -> Iterator[Located]:
+    """Each combination of the lists in an entry, with the places of its values."""
+    for key, value in entry.items():
+        if isinstance(value, list) and (not value or not several):
+            raise HarnessError(
+                "must not be empty" if several else "takes one value: a likelihood has no grid",
+                where=written.where((key,)), given=as_written(value),
+            )
+    lists = {k: list(enumerate(v)) if isinstance(v, list) else [(-1, v)] for k, v in entry.items()}
+    for chosen in product(*lists.values()):
+        places: dict[Key, Place] = {(): written.place()}
+        for key, (index, _) in zip(lists, chosen, strict=True):
+            places[(key,)] = written.place((key,) if index < 0 else (key, index))
+        yield Located({k: v for k, (_, v) in zip(lists, chosen, strict=True)}, places)

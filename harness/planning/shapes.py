@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from harness.data.builtin import find_dataset
+from harness.data.builtin import DatasetRecord, find_dataset, list_datasets
 from harness.errors import HarnessError
 from harness.planning.located import Located
 from harness.planning.spec import DenoisingTask, NextTokenTask
@@ -48,34 +48,39 @@ def check_task(
         kinds = [kind for kind, m in MODALITY.items() if m == record.modality]
         raise HarnessError(
             f"adapter {record.name!r} is for {record.modality}, a {task.kind} task for {modality}",
-            where=f"{settings.place(('task', 'kind'))} task.kind", given=task.kind, allowed=kinds,
+            where=settings.where(("task", "kind")), given=task.kind, allowed=kinds,
         )
-    check_data(task.data, modality, "train", f"{settings.place(('task', 'data'))} task.data")
+    where = settings.where(("task", "data"))
+    if "train" not in find_data(task.data, modality, where).splits:
+        trainable = [
+            d.name for d in list_datasets() if d.modality == modality and "train" in d.splits
+        ]
+        raise HarnessError(
+            "this data set is for evaluation only: it has no train split", where=where,
+            given=task.data, allowed=trainable,
+        )
     if isinstance(task, NextTokenTask):
+        where = settings.where(("task", "tokenizer"))
         try:
             shape_of(task)
         except HarnessError as error:
-            where = f"{settings.place(('task', 'tokenizer'))} task.tokenizer"
+            raise error.located(where) from error
+        except OSError as error:
             raise HarnessError(
-                error.problem, where=where, given=error.given, allowed=error.allowed,
-                hint=error.hint,
+                f"cannot read the tokenizer: {error.strerror or error}", where=where,
+                given=task.tokenizer,
             ) from error
 
 
-def check_data(name: str, modality: str, split: str | None, where: str) -> None:
-    """A data set of that name, kind and split exists; else a HarnessError at `where`."""
+def find_data(name: str, modality: str, where: str) -> DatasetRecord:
+    """The data set of that name, which holds `modality`; else a HarnessError at `where`."""
     try:
         record = find_dataset(name)
     except HarnessError as error:
-        raise HarnessError(
-            error.problem, where=where, given=error.given, allowed=error.allowed, hint=error.hint
-        ) from error
+        raise error.located(where) from error
     if record.modality != modality:
         raise HarnessError(
-            f"data set {name!r} holds {record.modality}, this needs {modality}", where=where
+            f"data set {name!r} holds {record.modality}, this needs {modality}", where=where,
+            given=name, allowed=[d.name for d in list_datasets() if d.modality == modality],
         )
-    if split is not None and split not in record.splits:
-        raise HarnessError(
-            f"data set {name!r} has no such split", where=where, given=split,
-            allowed=list(record.splits),
-        )
+    return record

@@ -79,7 +79,7 @@ class Optimizer(Frozen):
     beta2: float = Field(default=0.999, ge=0, lt=1)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.01, ge=0, description="step sizes are never decayed")
-    clip_norm: float | None = Field(default=1.0, gt=0, description="global gradient norm; null = off")
+    clip_norm: float | None = Field(default=1.0, gt=0, description="global norm; null = off")
     warmup_steps: int = Field(default=0, ge=0)
     decay_steps: int | None = Field(
         default=None, ge=1, description="length of the cosine; null = the whole budget"

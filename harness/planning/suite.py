@@ -4,25 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.planning.axes import axis_values, for_adapter, points
 from harness.planning.document import (
     SETTING_KEYS,
-    AxisPath,
     Experiment,
+    ScalingSection,
     Section,
     SuiteDocument,
 )
-from harness.planning.evaluations import PlannedEval, expand_evaluations
-from harness.planning.located import Located, merge, parse_scalar, read_yaml, undotted
+from harness.planning.evaluations import PlannedEval, check_only, expand_evaluations
+from harness.planning.located import (
+    Key,
+    Located,
+    Place,
+    dotted,
+    merge,
+    parse_scalar,
+    read_yaml,
+    undotted,
+)
 from harness.planning.shapes import check_task, shape_of
 from harness.planning.spec import TrainSpec
-from harness.planning.validate import validate
+from harness.planning.validate import as_written, validate, where_mentioned
 from harness.protocol import AdapterRecord, Shape
 from harness.registry import adapter as find_adapter
+from harness.registry import adapter_names
+
+_SEEDS_HINT = "seeds belong to an experiment: experiments.NAME.seeds"
 
 
 @dataclass(frozen=True)
@@ -75,50 +87,77 @@ class Suite:
 
 def load_suite(path: Path, *, overrides: Sequence[str] = ()) -> Suite:
     """Read, check and expand a suite file; any mistake ends in one HarnessError."""
-    document, run_level = _override(read_yaml(path), overrides)
+    document = read_yaml(path)
+    validate(SuiteDocument, document)
+    document, run_level = _override(document, overrides)
     suite = validate(SuiteDocument, document)
+    _check_report(suite, document)
     runs: list[PlannedRun] = []
     for name, experiment in suite.experiments.items():
         located = document.at("experiments", name)
-        base = _layer(document, "base")
-        runs += _expand(name, experiment, located, base, run_level)
-    _check_report(suite, document)
+        runs += _expand(name, experiment, located, _layer(document, "base"), run_level)
     return Suite(
         suite.suite, suite.version, suite.description, path, tuple(runs), tuple(suite.report)
     )
 
 
+# --- --set -----------------------------------------------------------------------------------
+
+
 def _override(document: Located, overrides: Sequence[str]) -> tuple[Located, Located]:
     """Apply `--set`: paths that start with a suite key change the file, others change every run."""
-    run_level = Located({}, {(): "--set"})
+    run_level = Located({}, {(): Place("--set")})
     for text in overrides:
-        path, equals, value = text.partition("=")
-        if not equals or not path:
+        path, equals, value = (part.strip() for part in text.partition("="))
+        parts = tuple(path.split("."))
+        if not equals or not all(parts):
             raise HarnessError(
                 "an override is written path=value", where="--set", given=text,
                 hint="for example --set budget.steps=100",
             )
-        layer = undotted(Located({path: parse_scalar(value)}, {(): f"--set {path}"}))
-        first = path.split(".")[0]
-        if first in SuiteDocument.model_fields and (first != "base" or "." in path):
+        parsed = parse_scalar(value, "--set")
+        places: dict[Key, Place] = {(): Place("--set"), (path,): Place("--set", parts)}
+        layer = undotted(Located({path: parsed}, places))
+        if parts[0] in SuiteDocument.model_fields:
+            _check_path(document, parts)
             document = merge(document, layer)
-        elif first in SETTING_KEYS:
+        elif parts[0] in SETTING_KEYS:
             run_level = merge(run_level, layer)
         else:
             raise HarnessError(
-                "unknown setting", where=f"--set {text}", given=first,
+                "unknown setting", where="--set", given=parts[0],
                 allowed=[*SETTING_KEYS, *SuiteDocument.model_fields],
+                hint=_SEEDS_HINT if parts[0] in ("seed", "seeds") else None,
             )
     return document, run_level
 
 
+def _check_path(document: Located, parts: tuple[str, ...]) -> None:
+    """What `--set` goes into exists: an experiment, and in it an adapter, axis or evaluation."""
+    named = (2, 4) if parts[0] == "experiments" else ()
+    for length in named:
+        above, name = parts[: length - 1], parts[length - 1 : length]
+        tree = _get(document.tree, above)
+        if len(parts) > length and isinstance(tree, dict) and name[0] not in tree:
+            raise HarnessError(
+                f"nothing of this name in {dotted(above)}", where=f"--set {dotted(parts)}",
+                given=name[0], allowed=list(tree),
+            )
+
+
+def _get(tree: Any, key: tuple[str, ...]) -> Any:
+    for part in key:
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
+
+
+# --- expansion -------------------------------------------------------------------------------
+
+
 def _layer(document: Located, *key: str) -> Located:
     """The settings mapping at `key`, dotted keys expanded; empty where the file has none."""
-    tree: Any = document.tree
-    for part in key:
-        if not isinstance(tree, dict) or part not in tree:
-            return Located({}, {(): document.place(key)})
-        tree = tree[part]
+    if _get(document.tree, key) is None:
+        return Located({}, {(): document.place(key)})
     return undotted(document.at(*key))
 
 
@@ -126,138 +165,103 @@ def _expand(
     name: str, experiment: Experiment, located: Located, base: Located, run_level: Located
 ) -> Iterator[PlannedRun]:
     base = merge(base, _layer(located, "base"))
-    _check_seeds(experiment, located)
-    points = list(_points(experiment, located))
+    _check_seeds(experiment.seeds, located)
+    axes = {axis: axis_values(axis, values, located) for axis, values in experiment.axes.items()}
+    check_only(experiment, axes, located)
     for label in experiment.adapters:
         own = merge(base, _layer(located, "adapters", label))
-        for labels, layers in points:
+        # A key that is missing is missing here, not in the base that happens to come first.
+        own = Located(own.tree, {**own.places, (): located.place(("adapters", label))})
+        for labels, layers in points(axes, experiment.combine):
             settings = own
             for layer in layers:
-                settings = merge(settings, _for_adapter(layer, label, experiment.adapters))
+                settings = merge(settings, for_adapter(layer, label, experiment.adapters))
             settings = merge(settings, run_level)
-            specs = _resolve(settings, f"experiments.{name}.adapters.{label}", experiment.seeds)
-            for spec in specs:
+            for spec in _resolve(settings, experiment.seeds):
                 evaluations = expand_evaluations(experiment, located, label, labels, spec)
                 yield PlannedRun(name, label, labels, spec, evaluations)
 
 
-def _check_seeds(experiment: Experiment, located: Located) -> None:
-    for index, seed in enumerate(experiment.seeds):
-        if seed < 0 or seed in experiment.seeds[:index]:
+def _check_seeds(seeds: Sequence[int], located: Located) -> None:
+    for index, seed in enumerate(seeds):
+        if not 0 <= seed < 2**63 or seed in seeds[:index]:
             raise HarnessError(
-                "seeds are distinct whole numbers from 0 up",
-                where=f"{located.place(('seeds', index))} seeds[{index}]", given=str(seed),
+                "seeds are distinct whole numbers from 0 to 2^63 - 1",
+                where=located.where(("seeds", index)), given=str(seed),
             )
 
 
-def _points(
-    experiment: Experiment, located: Located
-) -> Iterator[tuple[dict[str, str], list[Located]]]:
-    """Each combination of axis values, as labels and the settings they lay over the base."""
-    axes = {name: _values(name, axis, located) for name, axis in experiment.axes.items()}
-    if experiment.combine == "grid":
-        for chosen in product(*axes.values()):
-            yield (
-                {name: label for name, (label, _) in zip(axes, chosen, strict=True)},
-                [layer for _, layer in chosen],
-            )
-        return
-    for name, values in axes.items():
-        for label, layer in values:
-            yield {name: label}, [layer]
-
-
-def _values(
-    name: str, axis: AxisPath | list[dict[str, Any]], located: Located
-) -> list[tuple[str, Located]]:
-    if isinstance(axis, AxisPath):
-        place = located.place(("axes", name, "values"))
-        return [
-            (f"{value}", undotted(Located({axis.path: value}, {(): place})))
-            for value in axis.values
-        ]
-    values = []
-    for index, entry in enumerate(axis):
-        layer = located.at("axes", name, index)
-        settings = {k: v for k, v in entry.items() if k != "label"}
-        label = entry.get("label", " ".join(str(v) for v in settings.values()))
-        values.append((str(label), Located(settings, layer.places)))
-    if len({label for label, _ in values}) < len(values):
-        raise HarnessError(
-            "two values of an axis have the same label",
-            where=f"{located.place(('axes', name))} axes.{name}",
-            hint="give each its own `label`",
-        )
-    return values
-
-
-def _for_adapter(layer: Located, label: str, adapters: Mapping[str, Any]) -> Located:
-    """An axis value's settings for one adapter: the common ones, then its own."""
-    own = layer.tree.get("adapters", {}) if isinstance(layer.tree, dict) else {}
-    for given in own:
-        if given not in adapters:
-            raise HarnessError(
-                "no adapter of the experiment has this label",
-                where=f"{layer.place(('adapters', given))} adapters.{given}",
-                given=given, allowed=list(adapters),
-            )
-    common = {k: v for k, v in layer.tree.items() if k != "adapters"}
-    settings = undotted(Located(common, layer.places))
-    if label in own:
-        settings = merge(settings, undotted(layer.at("adapters", label)))
-    return settings
-
-
-def _resolve(settings: Located, path: str, seeds: Sequence[int]) -> list[TrainSpec]:
+def _resolve(settings: Located, seeds: Sequence[int]) -> list[TrainSpec]:
     """One TrainSpec per seed, from merged settings."""
     tree = settings.tree
+    for name in tree:
+        if name not in SETTING_KEYS:
+            raise HarnessError(
+                "unknown key", where=settings.where((name,)), given=name, allowed=SETTING_KEYS,
+                hint=_SEEDS_HINT if name in ("seed", "seeds") else None,
+            )
     if "adapter" not in tree:
-        raise HarnessError("the key 'adapter' is missing", where=f"{settings.place(())} {path}")
-    try:
-        record = find_adapter(str(tree["adapter"]))
-    except HarnessError as error:
-        where = f"{settings.place(('adapter',))} {path}.adapter"
         raise HarnessError(
-            error.problem, where=where, given=error.given, allowed=error.allowed, hint=error.hint
-        ) from error
-    config = validate(
-        record.config, Located(tree.get("config", {}), _config_places(settings)), prefix=("config",)
-    )
-    complete = {
-        "config": {},
-        **tree,
-        "adapter_version": record.version,
-        "seed": seeds[0],
-    }
+            "the key 'adapter' is missing", where=settings.where(("adapter",)),
+            hint=f"one of {', '.join(adapter_names())}",
+        )
+    try:
+        record = find_adapter(as_written(tree["adapter"]))
+    except HarnessError as error:
+        raise error.located(settings.where(("adapter",))) from error
+    config = validate(record.config, _config(settings))
+    complete = {"config": {}, **tree, "adapter_version": record.version, "seed": seeds[0]}
     first = validate(TrainSpec, Located(complete, settings.places))
     check_task(first.task, record, settings)
     try:
         record.parameters(config, shape_of(first.task))
-    except ValueError as error:
-        raise HarnessError(str(error), where=f"{settings.place(('config',))} config") from error
+        record.training_flops(config, shape_of(first.task))
+    except (ValueError, ArithmeticError) as error:
+        where = where_mentioned(str(error), record.config, settings, ("config",))
+        raise HarnessError(str(error), where=where) from error
     resolved = config.model_dump(mode="json")
     return [first.model_copy(update={"config": resolved, "seed": seed}) for seed in seeds]
 
 
-def _config_places(settings: Located) -> dict[tuple[str | int, ...], str]:
-    places = {k[1:]: v for k, v in settings.places.items() if k[:1] == ("config",)}
-    places.setdefault((), settings.place(("config",)))
-    return places
+def _config(settings: Located) -> Located:
+    if "config" in settings.tree:
+        return settings.at("config")
+    return Located({}, {(): settings.place(("config",))})
+
+
+# --- the report ------------------------------------------------------------------------------
+
+#: The kind of evaluation that each kind of section draws.
+DRAWN = {"scaling": "likelihood", "thinking": "thinking", "denoising": "denoising"}
 
 
 def _check_report(suite: SuiteDocument, document: Located) -> None:
     for index, section in enumerate(suite.report):
-        def refuse(key: str, given: str, allowed: Sequence[str], number: int = index) -> None:
-            if given not in allowed:
+        located = document.at("report", index)
+        _known("experiment", section.experiment, suite.experiments, located)
+        experiment = suite.experiments[section.experiment]
+        _known("evaluation", section.evaluation, experiment.evaluations, located)
+        kind, wanted = experiment.evaluations[section.evaluation].get("kind"), DRAWN[section.kind]
+        if kind in DRAWN.values() and kind != wanted:
+            raise HarnessError(
+                f"a {section.kind} section draws a {wanted} evaluation, "
+                f"{section.evaluation!r} is a {kind} one",
+                where=located.where(("evaluation",)), given=section.evaluation,
+                allowed=[n for n, e in experiment.evaluations.items() if e.get("kind") == wanted],
+            )
+        if isinstance(section, ScalingSection):
+            _known("baseline", section.baseline, experiment.adapters, located)
+            _known("candidate", section.candidate, experiment.adapters, located)
+            if section.candidate == section.baseline:
                 raise HarnessError(
-                    f"no such {key}",
-                    where=f"{document.place(('report', number, key))} report[{number}].{key}",
-                    given=given, allowed=list(allowed),
+                    "the candidate is the baseline", where=located.where(("candidate",)),
+                    given=section.candidate,
+                    allowed=[a for a in experiment.adapters if a != section.baseline],
                 )
 
-        refuse("experiment", section.experiment, list(suite.experiments))
-        experiment = suite.experiments[section.experiment]
-        refuse("evaluation", section.evaluation, list(experiment.evaluations))
-        for key in ("baseline", "candidate"):
-            if hasattr(section, key):
-                refuse(key, getattr(section, key), list(experiment.adapters))
+
+def _known(key: str, given: str, allowed: Mapping[str, Any], section: Located) -> None:
+    if given not in allowed:
+        raise HarnessError(
+            f"no such {key}", where=section.where((key,)), given=given, allowed=list(allowed)
+        )

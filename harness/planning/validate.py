@@ -68,7 +68,7 @@ def _explain(annotation: Any, given: Located, error: ValidationError) -> Harness
     first = next((f for f in findings if f.type == "extra_forbidden"), findings[0])
     alternatives = [f for f in findings if f.key == first.key and f.key in f.unions]
     if len(alternatives) > 1:
-        kinds = list(dict.fromkeys(_describe(f)[0].removeprefix("must be ") for f in alternatives))
+        kinds = dict.fromkeys(_alternative(f) for f in alternatives)
         problem, allowed = "must be " + " or ".join(kinds), None
     else:
         problem, allowed = _describe(first)
@@ -184,7 +184,8 @@ def _describe(finding: _Finding) -> tuple[str, list[str] | None]:
     name = str(finding.key[-1]) if finding.key else ""
     match finding.type:
         case "extra_forbidden":
-            return "unknown key", None if finding.model is None else list(finding.model.model_fields)
+            fields = getattr(finding.model, "model_fields", None)
+            return "unknown key", None if fields is None else list(fields)
         case "missing":
             return f"the key {name!r} is missing", None
         case "literal_error":
@@ -193,7 +194,14 @@ def _describe(finding: _Finding) -> tuple[str, list[str] | None]:
             return "unknown kind", _quoted(context["expected_tags"])
         case "value_error":
             return str(context["error"]), None
-    return _WORDS.get(finding.type, str(finding.error["msg"])).format(**context), None
+    if finding.type in _WORDS:
+        return _WORDS[finding.type].format(**context), None
+    return str(finding.error["msg"]), None
+
+
+def _alternative(finding: _Finding) -> str:
+    problem, allowed = _describe(finding)
+    return ", ".join(map(repr, allowed)) if allowed else problem.removeprefix("must be ")
 
 
 def _given(finding: _Finding) -> str | None:

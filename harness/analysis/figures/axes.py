@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log10
+from math import floor, log10
 from statistics import median
 
 from matplotlib.axes import Axes
@@ -15,6 +15,8 @@ from harness.quantities import si
 
 _TIMES = ((3600.0, "h"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _CLIP = 3.0
+#: From here on powers of ten are better known than prefixes.
+_HUGE = 1e15
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ def padded(limits: Span, *, log: bool = False, share: float = 0.06) -> tuple[flo
 def log_cost(axes: Axes, values: Sequence[float], label: str, *, kind: str) -> None:
     """A log x axis over these costs. `kind` "seconds" picks a unit, "plain" has none, else SI."""
     axes.set_xscale("log")
+    if not values:
+        axes.set_xlabel(f"{label}: not measured")
+        return
     low, high = padded(Span(min(values), max(values)), log=True, share=0.08)
     axes.set_xlim(low, high)
     unit, name = 1.0, ""
@@ -64,15 +69,17 @@ def log_cost(axes: Axes, values: Sequence[float], label: str, *, kind: str) -> N
         unit, name = next((t for t in _TIMES if middle >= t[0]), _TIMES[-1])
         label = f"{label} ({name})"
     axes.set_xlabel(label)
-    _ticks(axes.xaxis, log10(high / low), unit, plain=kind in ("plain", "seconds"))
+    _ticks(axes.xaxis, log10(high / low), unit, high, plain=kind in ("plain", "seconds"))
 
 
-def _ticks(axis: MatplotlibAxis, decades: float, unit: float, *, plain: bool) -> None:
+def _ticks(
+    axis: MatplotlibAxis, decades: float, unit: float, largest: float, *, plain: bool
+) -> None:
     def shown(value: float, _: int | None = None) -> str:
         scaled = value / unit
-        if plain and 1e-4 <= scaled < 1e5:
-            return f"{scaled:.4g}"
-        return si(scaled).strip().replace(" ", "")
+        if plain and scaled < 1e6:
+            return f"{scaled:.6g}"
+        return _power(scaled) if plain or largest >= _HUGE else si(scaled).strip().replace(" ", "")
 
     if decades < 0.5:
         axis.set_major_locator(MaxNLocator(3))
@@ -81,13 +88,21 @@ def _ticks(axis: MatplotlibAxis, decades: float, unit: float, *, plain: bool) ->
     elif decades < 2.2:
         axis.set_major_locator(_UnitLog(unit, (1.0, 3.0)))
     else:
-        axis.set_major_locator(_UnitLog(unit, (1.0,), numticks=6))
-    if decades >= 1.3:
+        axis.set_major_locator(_UnitLog(unit, (1.0,), numticks=5))
+    if 1.3 <= decades < 4:
         axis.set_minor_locator(_UnitLog(unit, (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)))
     else:
         axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(shown))
+
+
+def _power(value: float) -> str:
+    """A power of ten, with its factor where that is not 1."""
+    exponent = floor(log10(value) + 1e-9)
+    factor = value / 10**exponent
+    leading = "" if abs(factor - 1) < 1e-6 else f"{factor:.2g}\\times"
+    return f"${leading}10^{{{exponent}}}$"
 
 
 class _UnitLog(LogLocator):
@@ -97,7 +112,7 @@ class _UnitLog(LogLocator):
         super().__init__(subs=subs, numticks=numticks)
         self._unit = unit
 
-    def tick_values(self, vmin: float, vmax: float) -> list[float]:  # type: ignore[override]
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
         return [t * self._unit for t in super().tick_values(vmin / self._unit, vmax / self._unit)]
 
 
@@ -105,7 +120,10 @@ def loss_axis(axes: Axes, limits: Span, label: str) -> None:
     """A log y axis with plain numbers, since losses rarely span a decade."""
     axes.set_yscale("log")
     axes.set_ylim(*padded(limits, log=True))
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    if limits.high > 2.2 * limits.low:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)))
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     axes.set_ylabel(label)

@@ -20,14 +20,14 @@ from harness.analysis.figures.page import (
     panels,
     surround,
 )
-from harness.analysis.figures.style import REFERENCE, Mark, marks, theme
+from harness.analysis.figures.style import REFERENCE, REFERENCE_LINE, Line, Mark, marks, theme
 
 _COSTS = (
     ("nfe", "NFE per image", "plain"),
     ("flops", "FLOPs per image", "si"),
     ("seconds", "time per image", "seconds"),
 )
-_ROW_HEIGHT = 1.75
+_ROW_HEIGHT = 1.6
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class _Series:
 
     label: str
     mark: Mark
-    line: str
+    line: Line
     filled: bool
     rows: tuple[DenoisingRow, ...]
 
@@ -61,17 +61,18 @@ def denoising_figure(exhibit: DenoisingExhibit, *, missing: str = "") -> Drawing
             for axes, (cost, label, kind) in zip(row, _COSTS, strict=True):
                 _panel(axes, series[level], noisy, cost)
                 xs = [float(getattr(r, cost)) for r in thinking if getattr(r, cost) is not None]
-                log_cost(axes, xs, label if row is grid[-1] else "", kind=kind)
-                if row is not grid[-1]:
-                    axes.set_xlabel("")
+                log_cost(axes, xs, label, kind=kind)
                 axes.set_ylim(*padded(limits))
-                axes.yaxis.set_major_locator(MaxNLocator(5))
+                axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
             row[0].set_ylabel(f"noise level {level:g}\nPSNR (dB)")
             if noisy is not None:
                 label_right(
                     row[-1], [(noisy.psnr.value, f"noisy\n{noisy.psnr.value:.1f} dB")],
                     color=REFERENCE,
                 )
+        for row in grid[:-1]:
+            for axes in row:
+                axes.set_xlabel("")
         frame = Frame(title, "", _handles(series), _notes(exhibit, thinking, clipped, missing))
         surround(figure, frame, height=_ROW_HEIGHT * len(exhibit.levels) + 0.2)
     return Drawing("denoising", title, figure, tuple(_data(r) for r in exhibit.rows))
@@ -82,7 +83,7 @@ def _series(rows: Sequence[DenoisingRow], by: dict[str, Mark]) -> list[_Series]:
     found = []
     for adapter, mark in by.items():
         own = [r for r in rows if r.adapter == adapter]
-        for start in dict.fromkeys(r.start for r in own):
+        for start in sorted(dict.fromkeys(r.start for r in own), key=lambda s: s != "trained"):
             at = [r for r in own if r.start == start]
             single = [r for r in at if (r.recursions or 1) == 1]
             suffix = ", matched start" if start == "matched" else ""
@@ -115,7 +116,7 @@ def _panel(
     axes: Axes, series: Sequence[_Series], noisy: DenoisingRow | None, cost: str
 ) -> None:
     if noisy is not None:
-        axes.axhline(noisy.psnr.value, color=REFERENCE, linewidth=0.8, linestyle=(0, (4, 2)))
+        axes.axhline(noisy.psnr.value, color=REFERENCE, linewidth=0.8, linestyle=REFERENCE_LINE)
     # Filled markers last, so that the setting a recursion starts from keeps its own.
     for order, one in enumerate(sorted(series, key=lambda s: s.filled)):
         rows = [r for r in one.rows if getattr(r, cost) is not None]
@@ -143,7 +144,8 @@ def _handles(series: dict[float, list[_Series]]) -> list[Artist]:
         for label, one in named.items()
     ]
     handles.append(
-        Line2D([], [], color=REFERENCE, linestyle=(0, (4, 2)), linewidth=0.8, label="noisy input")
+        Line2D([], [], color=REFERENCE, linestyle=REFERENCE_LINE, linewidth=0.8,
+               label="noisy input")
     )
     return handles
 
@@ -153,7 +155,7 @@ def _notes(
 ) -> list[str]:
     first = thinking[0]
     text = (
-        f"PSNR of the mean MSE over {first.images} images, pixels on 0..255; error bars: 95 % t "
+        f"PSNR of the mean MSE over {first.images:,} images, pixels on 0..255; error bars: 95 % t "
         f"interval over {first.psnr.seeds} training seeds. One descent step is a forward and a "
         f"backward pass of the network. Time on {', '.join(exhibit.device)}."
     )

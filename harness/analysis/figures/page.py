@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -18,9 +19,10 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from harness.analysis.figures.style import TEXT, WIDTH, theme
+from harness.analysis.figures.style import DPI, WIDTH, theme
 from harness.records import write_text
 
 DataRow = Mapping[str, object]
@@ -29,7 +31,7 @@ Grid = NDArray[np.object_]
 _MARGIN = 0.06
 _TITLE_POINTS, _SUBTITLE_POINTS, _NOTE_POINTS, _LEGEND_POINTS = 9.0, 7.5, 6.5, 7.5
 _LINE = 1.35 / 72
-_HANDLE_INCHES = 0.62
+_HANDLE_INCHES = 0.5
 
 
 @dataclass(frozen=True)
@@ -92,25 +94,31 @@ def as_csv(data: Sequence[DataRow]) -> str:
     return text.getvalue()
 
 
-def panels(rows: int, columns: int, *, share_y: bool | str) -> tuple[Figure, Grid]:
-    """A figure of paper width and its (rows, columns) axes; `surround` gives it its height."""
-    figure = Figure(figsize=(WIDTH, 1.0))
+def blank() -> Figure:
+    """A figure of paper width without panels."""
+    figure = Figure(figsize=(WIDTH, 1.0), dpi=DPI)
     FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=share_y)  # type: ignore[call-overload]
+    return figure
+
+
+def panels(rows: int, columns: int, *, share_y: Literal["all", "row"]) -> tuple[Figure, Grid]:
+    """A figure of paper width and its (rows, columns) axes; `surround` gives it its height."""
+    figure = blank()
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
     return figure, np.asarray(grid, dtype=object)
 
 
-def surround(figure: Figure, frame: Frame, *, height: float) -> tuple[float, float]:
+def surround(figure: Figure, frame: Frame, *, height: float) -> float:
     """Give the panels `height` inches and put the frame around them.
 
-    Returns the panels' bottom and top in inches.
+    Returns where the panels begin, in inches from the bottom. Call it last: it fixes the layout.
     """
     subtitle = wrapped(figure, frame.subtitle, _SUBTITLE_POINTS)
     notes = [line for note in frame.notes for line in wrapped(figure, note, _NOTE_POINTS)]
     columns, legend_height = _legend_size(figure, frame.handles)
     notes_height = len(notes) * _NOTE_POINTS * _LINE
     above = _TITLE_POINTS * _LINE + len(subtitle) * _SUBTITLE_POINTS * _LINE + 0.05
-    bottom = _MARGIN + notes_height + legend_height + 0.06
+    bottom = _MARGIN + notes_height + legend_height + 0.04
     total = bottom + height + above + _MARGIN
     figure.set_size_inches(WIDTH, total)
 
@@ -137,28 +145,35 @@ def surround(figure: Figure, frame: Frame, *, height: float) -> tuple[float, flo
     )
     for text in figure.texts:
         text.set_in_layout(False)
-    figure.set_layout_engine(engine)
-    return bottom, bottom + height
+    if figure.axes:
+        figure.align_xlabels()
+        figure.set_layout_engine(engine)
+        figure.draw_without_rendering()
+        # Without an engine, saving does not lay out, and draw, twice.
+        figure.set_layout_engine(None)
+    return bottom
 
 
 def _legend_size(figure: Figure, handles: Sequence[Artist]) -> tuple[int, float]:
     """Columns that fit the width, and the legend's height in inches."""
     if not handles:
         return 1, 0.0
-    widest = max(text_width(figure, str(h.get_label()), _LEGEND_POINTS) for h in handles)
-    fitting = int((WIDTH - 2 * _MARGIN) / (widest + _HANDLE_INCHES))
-    rows = ceil(len(handles) / max(1, min(len(handles), fitting)))
+    widths = [text_width(figure, str(h.get_label()), _LEGEND_POINTS) for h in handles]
+    columns = 1
+    for number in range(2, len(handles) + 1):
+        filled = [max(part) + _HANDLE_INCHES for part in np.array_split(widths, number)]
+        if sum(filled) <= WIDTH - 2 * _MARGIN:
+            columns = number
+    rows = ceil(len(handles) / columns)
     # As many columns as those rows need, so that the last row is not a lonely rest.
     return ceil(len(handles) / rows), rows * _LEGEND_POINTS * 1.45 / 72 + 0.09
 
 
 def text_width(figure: Figure, text: str, points: float) -> float:
     """Width of one line in inches, as it will be printed."""
-    canvas = figure.canvas
-    assert isinstance(canvas, FigureCanvasAgg)
-    font = FontProperties(family="DejaVu Sans", size=points)
-    width, _, _ = canvas.get_renderer().get_text_width_height_descent(text, font, "$" in text)
-    return float(width) / figure.dpi
+    shown = Text(0, 0, text, fontproperties=FontProperties(family="DejaVu Sans", size=points))
+    shown.set_figure(figure)
+    return float(shown.get_window_extent().width) / figure.dpi
 
 
 def wrapped(figure: Figure, text: str, points: float) -> list[str]:
@@ -166,7 +181,7 @@ def wrapped(figure: Figure, text: str, points: float) -> list[str]:
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
-        if lines and text_width(figure, longer, points) <= WIDTH - 2.2 * _MARGIN:
+        if lines and text_width(figure, longer, points) <= WIDTH - 4 * _MARGIN:
             lines[-1] = longer
         else:
             lines.append(word)
@@ -183,6 +198,8 @@ def label_right(axes: Axes, lines: Sequence[tuple[float, str]], *, color: str) -
     gap = 0.075
     for index in range(1, len(places)):
         places[index] = max(places[index], places[index - 1] + gap)
+    for index in range(len(places) - 1, -1, -1):
+        places[index] = min(places[index], 1 - (len(places) - 1 - index) * gap)
     for place, (_, text) in zip(places, inside, strict=True):
         axes.text(1.02, place, text, transform=axes.transAxes, va="center", ha="left", size=7,
                   color=color)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 
@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.transforms import offset_copy
 from numpy.typing import NDArray
 
 from harness.analysis.exhibits.scaling import ScalingExhibit, ScalingRow
@@ -22,7 +23,15 @@ from harness.analysis.figures.page import (
     panels,
     surround,
 )
-from harness.analysis.figures.style import REFERENCE, Mark, marks, theme, tint
+from harness.analysis.figures.style import (
+    REFERENCE,
+    REFERENCE_LINE,
+    Mark,
+    marks,
+    signed,
+    theme,
+    tint,
+)
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.power_law import PowerLawFit, Rows, log_slopes
 from harness.planning.budget import axis_value, run_cost
@@ -106,17 +115,26 @@ def scaling_figure(
     if not exhibit.rows:
         return None
     section = exhibit.section
+    if all(len(row.seeds) < 2 for row in exhibit.rows):
+        seeds = ()
     by = marks((row.adapter, row.family) for row in exhibit.rows)
-    curves = _curves(exhibit)
+    curves = _curves(exhibit, seeds)
     limits = _loss_limits(exhibit, seeds)
+    references = {
+        name: loss for name, (loss, _) in exhibit.references.items()
+        if limits.low <= loss <= limits.high
+    }
     costs = [c for c in ("training_flops", "training_seconds") if c != f"training_{section.x}"]
     if len(costs) < 2 and all(row.tokens for row in exhibit.rows):
         costs = ["tokens", *costs]
     with theme():
-        figure, grid = panels(1, 1 + len(costs), share_y=True)
+        figure, grid = panels(1, 1 + len(costs), share_y="all")
         for axes, key in zip(grid[0], ["x", *costs], strict=True):
             label, kind = AXES[section.x] if key == "x" else _COSTS[key]
             _panel(axes, exhibit, seeds, by, key)
+            for loss in references.values():
+                axes.axhline(loss, color=REFERENCE, linestyle=REFERENCE_LINE, linewidth=0.8,
+                             zorder=1)
             xs = [_x(row, key) for row in exhibit.rows] + [_x(s, key) for s in seeds]
             log_cost(axes, xs, label, kind=kind)
             loss_axis(axes, limits, "")
@@ -124,12 +142,12 @@ def scaling_figure(
         split = "validation loss" if exhibit.data.endswith("(validation)") else "loss"
         grid[0][0].set_ylabel(f"{split} (nats per token)")
         _titles(grid[0], exhibit, costs)
-        lines = [(loss, f"{n} {loss:.2f}") for n, (loss, _) in exhibit.references.items()]
+        lines = [(loss, f"{name} {loss:.2f}") for name, loss in references.items()]
         label_right(grid[0][-1], lines, color=REFERENCE)
         frame = Frame(
             f"{section.title}: {section.candidate} and {section.baseline} on {exhibit.data}",
-            _verdict(exhibit), _handles(exhibit, curves, by, seeds),
-            _notes(exhibit, limits, missing),
+            _verdict(exhibit), _handles(curves, by, seeds, references),
+            _notes(exhibit, curves, limits, missing),
         )
         surround(figure, frame, height=_HEIGHT)
     data = (*_point_data(exhibit), *_seed_data(seeds), *_line_data(exhibit, curves))
@@ -143,14 +161,15 @@ def _x(row: ScalingRow | SeedLoss, key: str) -> float:
 def _panel(
     axes: Axes, exhibit: ScalingExhibit, seeds: Sequence[SeedLoss], by: dict[str, Mark], key: str
 ) -> None:
-    for loss, _ in exhibit.references.values():
-        axes.axhline(loss, color=REFERENCE, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
     for adapter, mark in by.items():
         own = sorted((r for r in exhibit.rows if r.adapter == adapter), key=lambda r: _x(r, key))
         dots = [s for s in seeds if s.adapter == adapter]
+        side = 4.5 if adapter == exhibit.section.candidate else -4.5
+        aside = offset_copy(axes.transData, axes.get_figure(root=True), x=side, units="points")
         axes.plot(
-            [_x(s, key) for s in dots], [s.loss for s in dots], linestyle="", marker=".",
-            markersize=3, color=tint(mark.color, 0.45), markeredgewidth=0, zorder=2,
+            [_x(s, key) for s in dots], [s.loss for s in dots], linestyle="", marker="o",
+            markersize=2.2, color=tint(mark.color, 0.25), markeredgewidth=0, zorder=4,
+            transform=aside,
         )
         # The axis' own panel has the fitted line; here a thin one only leads the eye.
         axes.errorbar(
@@ -163,22 +182,27 @@ def _panel(
 
 def _loss_limits(exhibit: ScalingExhibit, seeds: Sequence[SeedLoss]) -> Span:
     values = [r.loss.value for r in exhibit.rows] + [s.loss for s in seeds]
-    references = [loss for loss, _ in exhibit.references.values()]
     bounds = [b for r in exhibit.rows for b in (r.loss.low, r.loss.high) if b is not None]
     own = span(values, bounds)
     if own.low <= 0:
         own = Span(min(values) / 1.5, own.high, clipped=True)
-    return Span(min([own.low, *references]), max([own.high, *references]), own.clipped)
+    # A reference farther off than this would flatten what the figure is about.
+    reach = max((own.high / own.low) ** 1.5, 1.2)
+    near = [
+        loss for loss, _ in exhibit.references.values()
+        if own.low / reach <= loss <= own.high * reach
+    ]
+    return Span(min([own.low, *near]), max([own.high, *near]), own.clipped)
 
 
-def _curves(exhibit: ScalingExhibit) -> list[_Curve]:
+def _curves(exhibit: ScalingExhibit, seeds: Sequence[SeedLoss]) -> list[_Curve]:
     """Candidate's and baseline's line; none where the exhibit says there is no rate."""
     rate, section = exhibit.rate, exhibit.section
     if rate is None:
         return []
     draws = (None, None) if rate.draws is None else (rate.draws.candidate, rate.draws.baseline)
     return [
-        _fitted(adapter, fit, rows) if fit.identified else _straight(adapter, fit, exhibit)
+        _fitted(adapter, fit, rows) if fit.identified else _straight(adapter, fit, exhibit, seeds)
         for adapter, fit, rows in zip(
             (section.candidate, section.baseline), rate.fits, draws, strict=True
         )
@@ -196,14 +220,21 @@ def _fitted(adapter: str, fit: PowerLawFit, rows: Rows | None) -> _Curve:
     return _Curve(adapter, label, x, np.array([law.predict(v) for v in x]), low, high)
 
 
-def _straight(adapter: str, fit: PowerLawFit, exhibit: ScalingExhibit) -> _Curve:
+def _straight(
+    adapter: str, fit: PowerLawFit, exhibit: ScalingExhibit, seeds: Sequence[SeedLoss]
+) -> _Curve:
+    """The least-squares line of mean log loss, as the rate's apparent slopes are; where single
+    runs are not given, of the log of the mean."""
     own = [r for r in exhibit.rows if r.adapter == adapter]
     xs = np.array([r.x for r in own])
-    mean_log = np.array([log(r.loss.value) for r in own])
+    logs = [[log(s.loss) for s in seeds if (s.adapter, s.x) == (adapter, r.x)] for r in own]
+    mean_log = np.array(
+        [np.mean(at) if at else log(r.loss.value) for at, r in zip(logs, own, strict=True)]
+    )
     slope = float(log_slopes(xs, mean_log=mean_log[None])[0])
     x = np.array([fit.low, fit.high])
     line = np.exp(mean_log.mean() - slope * (np.log(x) - np.log(xs).mean()))
-    return _Curve(adapter, f"{adapter}: apparent slope {-slope:+.3f}", x, line, None, None)
+    return _Curve(adapter, f"{adapter}: apparent slope {signed(-slope, 3)}", x, line, None, None)
 
 
 def _draw_curves(axes: Axes, curves: Sequence[_Curve], by: dict[str, Mark]) -> None:
@@ -219,7 +250,9 @@ def _draw_curves(axes: Axes, curves: Sequence[_Curve], by: dict[str, Mark]) -> N
 def _titles(grid: Sequence[Axes], exhibit: ScalingExhibit, costs: Sequence[str]) -> None:
     """Say what is equal along each panel, since that is what it compares at."""
     tokens = {row.tokens for row in exhibit.rows}
-    equal = f"each run on {si(tokens.pop())}tokens" if len(tokens) == 1 and None not in tokens else ""
+    only = tokens.pop() if len(tokens) == 1 else None
+    noun = {"batch": "batch size"}.get(exhibit.section.x, exhibit.section.x)
+    equal = f"at equal {noun}" if only is None else f"at equal tokens ({si(only).strip()})"
     names = {
         "tokens": "at equal tokens", "training_flops": "at equal FLOPs",
         "training_seconds": "at equal time",
@@ -236,16 +269,22 @@ def _verdict(exhibit: ScalingExhibit) -> str:
         return f"No rate: {exhibit.no_rate}."
     text = f"Does {section.candidate} scale faster than {section.baseline}? {rate.verdict.text}."
     if rate.rho.value is not None:
-        text += f" Scaling rate {100 * rate.rho.value:+.1f} % ({rate.rho.label})."
+        text += f" Scaling rate {signed(100 * rate.rho.value, 1)} % ({rate.rho.label})."
     if rate.apparent.value is not None:
         interval = rate.apparent.interval
-        shown = f", 95 % [{100 * interval.low:+.0f}, {100 * interval.high:+.0f}] %" if interval else ""
-        text += f" Apparent slope ratio {100 * rate.apparent.value:+.1f} %{shown}."
+        text += f" Apparent slope ratio {signed(100 * rate.apparent.value, 1)} %"
+        if interval is not None:
+            low, high = signed(100 * interval.low), signed(100 * interval.high)
+            text += f", 95 % [{low}, {high}] %"
+        text += "."
     return text
 
 
 def _handles(
-    exhibit: ScalingExhibit, curves: Sequence[_Curve], by: dict[str, Mark], seeds: Sequence[SeedLoss]
+    curves: Sequence[_Curve],
+    by: dict[str, Mark],
+    seeds: Sequence[SeedLoss],
+    drawn: Mapping[str, float],
 ) -> list[Artist]:
     handles: list[Artist] = [
         Line2D([], [], color=m.color, marker=m.marker, markerfacecolor=m.face, linestyle="",
@@ -259,25 +298,37 @@ def _handles(
         )
     if seeds:
         handles.append(
-            Line2D([], [], color="#9a9a9a", marker=".", markersize=4, linestyle="",
-                   markeredgewidth=0, label="single runs")
+            Line2D([], [], color="#8a8a8a", marker="o", markersize=2.5, linestyle="",
+                   markeredgewidth=0, label="single runs, set aside")
         )
-    if exhibit.references:
+    if drawn:
         handles.append(
-            Line2D([], [], color=REFERENCE, linestyle=(0, (4, 2)), linewidth=0.8,
+            Line2D([], [], color=REFERENCE, linestyle=REFERENCE_LINE, linewidth=0.8,
                    label="n-gram models, same targets")
         )
     return handles
 
 
-def _notes(exhibit: ScalingExhibit, limits: Span, missing: str) -> list[str]:
+def _notes(
+    exhibit: ScalingExhibit, curves: Sequence[_Curve], limits: Span, missing: str
+) -> list[str]:
     rate, section = exhibit.rate, exhibit.section
     seeds = sorted({len(row.seeds) for row in exhibit.rows})
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    text = (
-        f"Error bars: 95 % t interval over {count} training seeds; n = {exhibit.rows[0].n:,} "
-        f"targets. Time measured on {', '.join(exhibit.device)}."
+    bars = (
+        "One training seed, so no error bars" if seeds == [1]
+        else f"Error bars: 95 % t interval over {count} training seeds"
     )
+    text = (
+        f"{bars}; n = {exhibit.rows[0].n:,} targets. "
+        f"Time measured on {', '.join(exhibit.device)}."
+    )
+    far = [
+        f"{name} {loss:.2f}" for name, (loss, _) in exhibit.references.items()
+        if not limits.low <= loss <= limits.high
+    ]
+    if far:
+        text += f" Off the axis: {', '.join(far)}."
     if limits.clipped:
         text += " Error bars that reach the frame end beyond it."
     if rate is not None:
@@ -290,7 +341,7 @@ def _notes(exhibit: ScalingExhibit, limits: Span, missing: str) -> list[str]:
             text += " Straight lines where L = E + A·x^(−a) cannot be fitted: " + "; ".join(
                 f"{adapter} {reason}" for adapter, reason in reasons.items()
             ) + "."
-        if len(reasons) < 2:
+        if any(curve.low is not None for curve in curves):
             text += " Bands: 95 % of bootstrap fits."
     return [text, *([missing] if missing else [])]
 

@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 from zlib import crc32
 
 import matplotlib
 import seaborn
 from matplotlib.colors import to_hex, to_rgb
 
+Line: TypeAlias = Literal["-", "--", ":", "-."] | tuple[float, tuple[float, ...]]
+
 #: Two columns of a paper, in inches.
 WIDTH = 6.9
+DPI = 200
 #: n-gram models, noisy inputs, zero lines.
 REFERENCE = "#6e6e6e"
+REFERENCE_LINE: Line = (0, (4, 2))
 TEXT = "#222222"
 FAMILY_COLORS = {"ebt": "#d55e00", "transformer++": "#0173b2", "dit": "#029e73"}
 FAMILY_MARKERS = {"ebt": "o", "transformer++": "s", "dit": "D"}
 _SPARE = (("#cc78bc", "^"), ("#56b4e9", "v"), ("#ca9161", "P"), ("#ece133", "X"), ("#7a4fb5", "<"))
-_LINES = ("-", "--", ":", "-.")
+LINES: tuple[Line, ...] = ("-", "--", ":", "-.")
 
-_SETTINGS = {
+_SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.labelsize": 8,
@@ -56,7 +61,11 @@ _SETTINGS = {
     "lines.markersize": 4,
     "lines.markeredgewidth": 0.9,
     "mathtext.fontset": "dejavusans",
-    "savefig.dpi": 200,
+    "savefig.dpi": DPI,
+    # Text as wide at any resolution, so that what is measured is what is printed.
+    "text.hinting": "none",
+    # Images keep their own pixels in the PDF.
+    "image.composite_image": False,
     # Embedded as TrueType, which journals ask for.
     "pdf.fonttype": 42,
 }
@@ -68,7 +77,7 @@ class Mark:
 
     color: str
     marker: str
-    line: str
+    line: Line
     filled: bool
 
     @property
@@ -80,14 +89,13 @@ class Mark:
 @contextmanager
 def theme() -> Iterator[None]:
     """Draw and save under the figures' own settings, whatever the user's are."""
-    base = matplotlib.rc_params_from_file(
-        matplotlib.matplotlib_fname(), fail_on_error=False, use_default_template=True
-    )
-    with matplotlib.rc_context():
-        matplotlib.rcParams.update({k: v for k, v in base.items() if k != "backend"})
-        matplotlib.rcParams.update(seaborn.plotting_context("paper"))
-        matplotlib.rcParams.update(seaborn.axes_style("ticks"))
-        matplotlib.rcParams.update(_SETTINGS)
+    settings: dict[Any, Any] = {
+        **matplotlib.rcParamsDefault, **seaborn.plotting_context("paper"),
+        **seaborn.axes_style("ticks"), **_SETTINGS,
+    }
+    # The backend is the caller's: figures here are written without one.
+    settings = {k: v for k, v in settings.items() if not k.startswith("backend")}
+    with matplotlib.rc_context(settings):
         yield
 
 
@@ -113,9 +121,15 @@ def marks(adapters: Iterable[tuple[str, str]]) -> dict[str, Mark]:
         index = seen.get(family, 0)
         seen[family] = index + 1
         found[adapter] = Mark(
-            family_color(family), family_marker(family), _LINES[index % len(_LINES)], index == 0
+            family_color(family), family_marker(family), LINES[index % len(LINES)], index == 0
         )
     return found
+
+
+def signed(value: float, digits: int = 0) -> str:
+    """`+1.5` or `−1.5`, with a true minus sign; `0` has none."""
+    shown = f"{value:+.{digits}f}"
+    return shown[1:] if float(shown) == 0 else shown.replace("-", "−")
 
 
 def tint(color: str, amount: float) -> str:

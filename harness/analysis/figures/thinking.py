@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -13,7 +14,16 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from harness.analysis.exhibits.thinking import ShiftRow, ThinkingExhibit, ThinkingRow
 from harness.analysis.figures.axes import Span, gain_floor, log_cost, padded, span
 from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
-from harness.analysis.figures.style import REFERENCE, family_color, family_marker, theme, tint
+from harness.analysis.figures.style import (
+    LINES,
+    REFERENCE,
+    Line,
+    family_color,
+    family_marker,
+    signed,
+    theme,
+    tint,
+)
 
 _COSTS = (
     ("nfe", "NFE per token", "plain"),
@@ -23,19 +33,18 @@ _COSTS = (
 _PER_PAGE = 4
 _ROW_HEIGHT = 1.5
 _MARKERS = ("o", "^", "P", "X", "v", "<", ">", "*")
-_LINES = ("-", "--", ":", "-.")
+_FLAT: Line = (0, (5, 3))
 
 
 @dataclass(frozen=True)
 class _Series:
     """One line: a model's settings with equally many samples, or the model that cannot think."""
 
-    adapter: str
     model: str
     samples: int | None
     color: str
     marker: str
-    line: str
+    line: Line
 
     @property
     def thinks(self) -> bool:
@@ -45,9 +54,11 @@ class _Series:
     def label(self) -> str:
         if self.samples is None:
             return f"{self.model}: one pass, cannot think (flat)"
-        return f"{self.model}, {self.samples} sample{'s' if self.samples > 1 else ''}"
+        return f"{self.model}, {_count(self.samples, 'sample')}"
 
     def holds(self, row: ThinkingRow) -> bool:
+        if self.samples is None:
+            return row.adapter == self.model and row.samples is None
         return (_model(row), row.samples) == (self.model, self.samples)
 
 
@@ -82,18 +93,21 @@ def _page(
     limits, floor = _limits(exhibit.rows)
     title = f"{title}: gain over the trained thinking"
     with theme():
-        figure, grid = panels(len(_COSTS), len(sets), share_y=True)
+        figure, grid = panels(len(_COSTS), len(sets), share_y="all")
         for row, (cost, label, kind) in zip(grid, _COSTS, strict=True):
             for axes, data in zip(row, sets, strict=True):
                 own = [r for r in exhibit.rows if r.data == data]
+                log_cost(axes, [getattr(r, cost) for r in exhibit.rows], label, kind=kind)
                 _panel(axes, own, series, cost, floor)
-                log_cost(axes, [getattr(r, cost) for r in own], label, kind=kind)
                 axes.set_ylim(*padded(limits))
-                axes.yaxis.set_major_locator(MaxNLocator(5))
-                axes.yaxis.set_major_formatter(FuncFormatter(_signed))
+                axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+                axes.yaxis.set_major_formatter(FuncFormatter(_tick))
         for axes, data in zip(grid[0], sets, strict=True):
-            axes.set_title(_heading(data, exhibit.shifts, len(sets)), fontsize=7.5)
-        grid[1][0].set_ylabel("loss gain over trained thinking (%)")
+            axes.set_title(data, pad=12)
+            axes.annotate(_magnitudes(data, exhibit.shifts), (0.5, 1), xytext=(0, 3), size=7,
+                          xycoords="axes fraction", textcoords="offset points", ha="center")
+        for row in grid:
+            row[0].set_ylabel("loss gain (%)")
         frame = Frame(
             title, _finding(exhibit), _handles(series), _notes(exhibit, limits, floor, missing)
         )
@@ -102,7 +116,7 @@ def _page(
     return Drawing(name, title, figure, data_rows)
 
 
-def _signed(value: float, _: int | None = None) -> str:
+def _tick(value: float, _: int | None = None) -> str:
     return "0" if abs(value) < 1e-9 else f"{value:+.4g}".replace("-", "−")
 
 
@@ -119,13 +133,14 @@ def _series(rows: Sequence[ThinkingRow]) -> list[_Series]:
         counts = sorted({r.samples for r in own if r.samples is not None})
         rank = [m for _, m, f in models if f == family].index(model)
         color = family_color(family)
-        if not counts:
-            found.append(_Series(adapter, model, None, color, family_marker(family), "-"))
+        flat = _Series(adapter, None, color, family_marker(family), _FLAT)
+        if not counts and flat not in found:
+            found.append(flat)
         for index, count in enumerate(counts):
             lightness = 0.55 * (1 - (index + 1) / len(counts))
             found.append(
-                _Series(adapter, model, count, tint(color, lightness),
-                        _MARKERS[index % len(_MARKERS)], _LINES[rank % len(_LINES)])
+                _Series(model, count, tint(color, lightness),
+                        _MARKERS[index % len(_MARKERS)], LINES[rank % len(LINES)])
             )
     return sorted(found, key=lambda s: s.thinks)
 
@@ -139,7 +154,7 @@ def _panel(
         own = sorted((r for r in rows if one.holds(r)), key=lambda r: float(getattr(r, cost)))
         if not one.thinks:
             for row in own:
-                axes.axhline(0, color=one.color, linewidth=1.2, linestyle=(0, (5, 3)), zorder=2)
+                axes.axhline(0, color=one.color, linewidth=1.2, linestyle=one.line, zorder=2)
                 axes.plot(getattr(row, cost), 0, color=one.color, marker=one.marker, zorder=4)
             continue
         xs, gains = [float(getattr(r, cost)) for r in own], [100 * r.gain for r in own]
@@ -172,8 +187,12 @@ def _mark_cut(
     for x, gain in points:
         if gain < floor:
             axes.plot(x, floor, marker="v", color=color, markersize=4, clip_on=False, zorder=5)
-            axes.annotate(_signed(round(gain)), (x, floor), xytext=(0, 5), ha="center",
-                          textcoords="offset points", size=6, color=color)
+            low, high = axes.get_xlim()
+            right = log(x / low) < 0.7 * log(high / low)
+            axes.annotate(signed(gain), (x, floor), xytext=(5 if right else -5, 0), va="center",
+                          ha="left" if right else "right", textcoords="offset points", size=6.5,
+                          color=color, zorder=6,
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
 
 
 def _limits(rows: Sequence[ThinkingRow]) -> tuple[Span, float | None]:
@@ -186,14 +205,14 @@ def _limits(rows: Sequence[ThinkingRow]) -> tuple[Span, float | None]:
     return Span(floor, kept.high, clipped=True), floor
 
 
-def _heading(data: str, shifts: Sequence[ShiftRow], columns: int) -> str:
+def _magnitudes(data: str, shifts: Sequence[ShiftRow]) -> str:
     shift = next((s for s in shifts if s.data == data), None)
     parts = []
     if shift is not None and shift.perplexity_ratio is not None:
         parts.append(f"OOD {shift.perplexity_ratio:.2f}")
     if shift is not None and shift.bigram_loss is not None:
-        parts.append(f"bigram {shift.bigram_loss:.2f}" + (" nats" if columns < 4 else ""))
-    return "\n".join([data, ", ".join(parts)]) if parts else data
+        parts.append(f"bigram {shift.bigram_loss:.2f} nats")
+    return ", ".join(parts)
 
 
 def _finding(exhibit: ThinkingExhibit) -> str:
@@ -206,15 +225,19 @@ def _finding(exhibit: ThinkingExhibit) -> str:
     best = max(gaining, key=lambda r: r.gain)
     return (
         f"{len(gaining)} of {tried} settings have an interval above zero (not adjusted for their "
-        f"number); the largest gain is {100 * best.gain:+.2f} % ({best.steps} steps × "
-        f"{best.samples} samples on {best.data})."
+        f"number); largest gain {signed(100 * best.gain, 2)} %: "
+        f"{_count(best.steps, 'step')} × {_count(best.samples, 'sample')} on {best.data}."
     )
+
+
+def _count(number: int | None, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _handles(series: Sequence[_Series]) -> list[Artist]:
     handles: list[Artist] = [
         Line2D([], [], color=s.color, marker=s.marker, markersize=3.5 if s.thinks else 4,
-               linestyle=s.line if s.thinks else (0, (5, 3)), linewidth=1.1, label=s.label)
+               linestyle=s.line, linewidth=1.1, label=s.label)
         for s in series
     ]
     if any(s.thinks for s in series):
@@ -236,7 +259,7 @@ def _notes(
         f"bigram: cross-entropy. Time on {', '.join(exhibit.device)}."
     )
     if floor is not None:
-        text += f" Gains below {floor:.3g} % are cut off: ▼ with their value."
+        text += f" Gains below {signed(floor, 1)} % are cut off: ▼ with their value."
     elif limits.clipped:
         text += " Error bars that reach the frame end beyond it."
     return [text, *([missing] if missing else [])]
