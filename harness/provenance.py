@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.protocol import AdapterRecord
+from harness.records import RunFolder, read_json
 
 #: The engine's files that can change a number; the rest (planning, analysis, display) cannot.
 ENGINE = (
@@ -41,6 +42,14 @@ def source_digest(record: AdapterRecord) -> str:
         for file in files:
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def same_source(record: AdapterRecord, folder: RunFolder) -> bool:
+    """The run was trained by the adapter and engine that are installed now."""
+    if not folder.provenance.exists():
+        return False
+    recorded = read_json(folder.provenance).get("source_digest")
+    return bool(recorded == source_digest(record))
 
 
 def _package_folder(package: str) -> Path:

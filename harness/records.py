@@ -77,7 +77,9 @@ class EvalFolder:
     def is_done(self) -> bool:
         return self.done.exists()
 
-    def write(self, spec: Mapping[str, Any], measurements: Iterable[Measurement], **done: Any) -> None:
+    def write(
+        self, spec: Mapping[str, Any], measurements: Iterable[Measurement], **done: Any
+    ) -> None:
         """Write spec and measurements, then `done.json` last."""
         write_json(self.spec, spec)
         lines = (json.dumps(asdict(m), allow_nan=False) for m in measurements)
@@ -119,7 +121,8 @@ class RunFolder:
         return Status(**{k: v for k, v in recorded.items() if k in known})
 
     def set_status(self, state: State, reason: str | None = None, **progress: int | None) -> None:
-        status = Status(state, reason, progress.get("step"), progress.get("total_steps"), time.time())
+        step, total_steps = progress.get("step"), progress.get("total_steps")
+        status = Status(state, reason, step, total_steps, time.time())
         write_json(self.status_path, asdict(status))
 
     @contextmanager

@@ -21,7 +21,7 @@ def _entry_points() -> dict[str, EntryPoint]:
         # The same package may be seen twice (an editable install); two packages may not agree.
         if other.value != point.value:
             raise HarnessError(
-                f"two packages register an adapter {point.name!r}: {other.value!r}, {point.value!r}",
+                f"two packages register {point.name!r}: {other.value!r} and {point.value!r}",
                 hint="uninstall one of them",
             )
     return found
@@ -34,7 +34,7 @@ def adapter_names() -> list[str]:
 
 @cache
 def adapter(name: str) -> AdapterRecord:
-    """The torch-free record of adapter `name`; HarnessError where it is unknown or will not load."""
+    """The torch-free record of adapter `name`; HarnessError where there is none that loads."""
     point = _entry_points().get(name)
     if point is None:
         raise HarnessError(

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from harness.errors import HarnessError
-from harness.launch.pending import same_source
 from harness.planning.suite import PlannedRun, Suite
+from harness.provenance import same_source
 from harness.records import EvalFolder, RunFolder, read_json
 
 
@@ -98,13 +98,13 @@ def load_frame(suite: Suite, results: Path) -> SuiteFrame:
     for run in suite.runs:
         folder = RunFolder(results, run.run_id)
         finished = folder.status().state == "done" and folder.training.exists()
-        if finished and not same_source(run, folder):
+        if finished and not same_source(run.record, folder):
             other[run.run_id] = None
         common = _common(run, folder) if finished else {}
         for planned in run.evaluations:
             evaluation = folder.evaluation(planned.spec.eval_id)
             if not (finished and evaluation.is_done()):
-                missing.append(f"{run.name}: {planned.name} on {planned.spec.data}")
+                missing.append(f"{run.name}: {planned.label}")
                 continue
             folders.setdefault((run.experiment, planned.name), []).append(evaluation.path)
             identity = {"evaluation": planned.name, "eval_id": planned.spec.eval_id,

@@ -47,7 +47,9 @@ def evaluate_thinking(spec: ThinkingEval, context: EvalContext, folder: Path) ->
 def describe(thinking: Any) -> str:
     """`2x1` for two steps of one sample; the kind's name where there is nothing to vary."""
     if isinstance(thinking, Descent):
-        return f"{thinking.steps}x{thinking.samples}"
+        size = "" if thinking.step_size is None else f" size {thinking.step_size:g}"
+        every = " every" if thinking.extra_steps == "every" else ""
+        return f"{thinking.steps}x{thinking.samples}{size}{every}"
     return str(thinking.kind)
 
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 from harness.planning.spec import EvalBase, TrainSpec
 from harness.planning.suite import PlannedRun
-from harness.provenance import source_digest
-from harness.records import RunFolder, read_json, write_json
+from harness.provenance import same_source
+from harness.records import RunFolder, write_json
 
 Standing = Literal["new", "partial", "evaluate", "done", "failed", "other source"]
 
@@ -44,18 +44,10 @@ def standing(run: PlannedRun, eval_ids: Iterable[str], results: Path) -> Standin
     if state == "done" and folder.training.exists():
         if not all(folder.evaluation(e).is_done() for e in eval_ids):
             return "evaluate"
-        return "done" if same_source(run, folder) else "other source"
+        return "done" if same_source(run.record, folder) else "other source"
     if state == "failed":
         return "failed"
     return "partial" if folder.train_log.exists() else "new"
-
-
-def same_source(run: PlannedRun, folder: RunFolder) -> bool:
-    """The run was trained by the adapter and engine that are installed now."""
-    if not folder.provenance.exists():
-        return False
-    recorded = read_json(folder.provenance).get("source_digest")
-    return bool(recorded == source_digest(run.record))
 
 
 def prepare(

@@ -38,6 +38,12 @@ class PlannedEval:
     name: str
     spec: EvalBase
 
+    @property
+    def label(self) -> str:
+        """`denoising on builtin/digits at level 0.1`."""
+        level = getattr(self.spec, "level", None)
+        return f"{self.name} on {self.spec.data}" + ("" if level is None else f" at level {level:g}")
+
 
 class _Setting(Frozen):
     """What an evaluation may say, whatever its kind."""

@@ -101,9 +101,10 @@ def read_yaml(path: Path) -> Located:
     return Located(_parse(text, str(path), places), places)
 
 
-def parse_scalar(text: str, where: str) -> Any:
+def parse_value(text: str, option: str) -> Located:
     """The value of a command-line override, read as YAML."""
-    return _parse(text, where, {}, empty=True)
+    places: dict[Key, Place] = {(): Place(option)}
+    return Located(_parse(text, option, places, empty=True), places)
 
 
 def _parse(text: str, source: str, places: dict[Key, Place], *, empty: bool = False) -> Any:
@@ -161,14 +162,14 @@ def _name(node: Any, source: str) -> str:
 
 
 def _line(source: str, node: Any) -> str:
-    return f"{source}:{node.start_mark.line + 1}" if source != "--set" else source
+    return f"{source}:{node.start_mark.line + 1}" if not source.startswith("--") else source
 
 
 def _not_yaml(error: yaml.YAMLError, source: str) -> HarnessError:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     hint = "indent with spaces" if "'\\t'" in problem else None
-    where = source if mark is None or source == "--set" else f"{source}:{mark.line + 1}"
+    where = source if mark is None or source[:2] == "--" else f"{source}:{mark.line + 1}"
     return HarnessError(f"not valid YAML: {problem}", where=where, hint=hint)
 
 

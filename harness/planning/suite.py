@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from harness.planning.located import (
     Place,
     dotted,
     merge,
-    parse_scalar,
+    parse_value,
     read_yaml,
     undotted,
 )
@@ -80,6 +81,14 @@ class Suite:
     path: Path
     runs: tuple[PlannedRun, ...]
     report: tuple[Section, ...]
+    overrides: tuple[str, ...] = ()
+
+    def command(self, verb: str) -> str:
+        """The command line that applies `verb` to this suite as it was loaded."""
+        words = ["harness", verb, str(self.path)]
+        for override in self.overrides:
+            words += ["--set", override]
+        return shlex.join(words)
 
     def of(self, experiment: str) -> list[PlannedRun]:
         return [run for run in self.runs if run.experiment == experiment]
@@ -97,7 +106,8 @@ def load_suite(path: Path, *, overrides: Sequence[str] = ()) -> Suite:
         located = document.at("experiments", name)
         runs += _expand(name, experiment, located, _layer(document, "base"), run_level)
     return Suite(
-        suite.suite, suite.version, suite.description, path, tuple(runs), tuple(suite.report)
+        suite.suite, suite.version, suite.description, path, tuple(runs), tuple(suite.report),
+        tuple(overrides),
     )
 
 
@@ -115,9 +125,10 @@ def _override(document: Located, overrides: Sequence[str]) -> tuple[Located, Loc
                 "an override is written path=value", where="--set", given=text,
                 hint="for example --set budget.steps=100",
             )
-        parsed = parse_scalar(value, "--set")
-        places: dict[Key, Place] = {(): Place("--set"), (path,): Place("--set", parts)}
-        layer = undotted(Located({path: parsed}, places))
+        parsed = parse_value(value, "--set")
+        places: dict[Key, Place] = {(): Place("--set")}
+        places |= {(path, *k): Place("--set", (*parts, *k)) for k in parsed.places}
+        layer = undotted(Located({path: parsed.tree}, places))
         if parts[0] in SuiteDocument.model_fields:
             _check_path(document, parts)
             document = merge(document, layer)

@@ -118,6 +118,8 @@ def _located(annotation: Any, error: dict[str, Any]) -> _Finding:
             annotation = arguments[-1 if issubclass(origin, dict) else 0]
         else:
             annotation = None
+    if error["type"].startswith("union_tag"):
+        key.append("kind")
     return _Finding(error, tuple(key), model, annotation, frozenset(unions))
 
 

@@ -79,7 +79,7 @@ def _table(rows: list[dict[str, Any]], names: Sequence[str]) -> Table:
 
 def _decisions(suite: Suite) -> list[dict[str, Any]]:
     """What each scaling section could decide: the simulated range of its rate."""
-    from harness.analysis.simulation import simulate_interval
+    from harness.analysis.rates.simulation import simulate_interval
 
     found: list[dict[str, Any]] = []
     for section, design in scaling_designs(suite):

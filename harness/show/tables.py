@@ -9,15 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from harness.analysis.exhibits.denoising import denoising_exhibit
-from harness.analysis.exhibits.scaling import scaling_exhibit
-from harness.analysis.exhibits.thinking import thinking_exhibit
+from harness.analysis.exhibits.gather import Gathered, gather
+from harness.analysis.exhibits.scaling import ScalingExhibit
+from harness.analysis.exhibits.thinking import ThinkingExhibit
 from harness.analysis.frame import SuiteFrame, load_frame
 from harness.analysis.tables.denoising import denoising_tables
 from harness.analysis.tables.scaling import scaling_tables
 from harness.analysis.tables.table import Table
 from harness.analysis.tables.thinking import thinking_tables
-from harness.planning.document import ScalingSection, Section, ThinkingSection
 from harness.planning.suite import Suite
 from harness.show.console import terminal
 
@@ -27,7 +26,7 @@ _LISTED = 5
 def print_tables(suite: Suite, results: Path, out: Path, *, as_json: bool) -> None:
     """Print the tables of every report section; write them to `out` as Markdown, LaTeX and CSV."""
     frame = load_frame(suite, results)
-    tables = [table for section in suite.report for table in section_tables(section, suite, frame)]
+    tables = [table for gathered in gather(suite, frame) for table in section_tables(gathered)]
     notes = completeness(suite, frame)
     written = [path for table in tables for path in table.write(out)]
     if as_json:
@@ -52,13 +51,14 @@ def print_tables(suite: Suite, results: Path, out: Path, *, as_json: bool) -> No
         console.print(f"{suite.path} has no report sections, so there is no table")
 
 
-def section_tables(section: Section, suite: Suite, frame: SuiteFrame) -> list[Table]:
+def section_tables(gathered: Gathered) -> list[Table]:
     """The tables of one report section."""
-    if isinstance(section, ScalingSection):
-        return scaling_tables(scaling_exhibit(section, suite, frame))
-    if isinstance(section, ThinkingSection):
-        return thinking_tables(thinking_exhibit(section, frame))
-    return denoising_tables(denoising_exhibit(section, frame))
+    exhibit, stem = gathered.exhibit, gathered.stem
+    if isinstance(exhibit, ScalingExhibit):
+        return scaling_tables(exhibit, stem)
+    if isinstance(exhibit, ThinkingExhibit):
+        return thinking_tables(exhibit, stem)
+    return denoising_tables(exhibit, stem)
 
 
 def completeness(suite: Suite, frame: SuiteFrame) -> list[str]:
@@ -70,12 +70,12 @@ def completeness(suite: Suite, frame: SuiteFrame) -> list[str]:
         notes.append(
             f"{len(frame.missing)} evaluations are missing: {shown}"
             + (f"; and {more} more" if more > 0 else "")
-            + f". Make them: harness run {suite.path}"
+            + f". Make them: {suite.command('run')}"
         )
     if frame.other_source:
         notes.append(
             f"{len(frame.other_source)} runs were made by other source code than is installed now. "
-            f"Redo them: harness run {suite.path} --redo-other-source"
+            f"Redo them: {suite.command('run')} --redo-other-source"
         )
     return notes
 

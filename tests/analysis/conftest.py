@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from harness.analysis.points import Point
+from harness.analysis.rates.points import Point
 
 
 @dataclass(frozen=True)

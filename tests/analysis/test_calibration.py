@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from harness.analysis.equal_loss import equal_loss
-from harness.analysis.scaling import Bootstrap, scaling_rate
+from harness.analysis.rates.equal_loss import equal_loss
+from harness.analysis.rates.rate import Bootstrap, scaling_rate
 
 EXPERIMENTS, RESAMPLES = 400, 300
 

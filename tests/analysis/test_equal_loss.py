@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from harness.analysis.equal_loss import crossover, equal_loss
-from harness.analysis.scaling import scaling_rate
+from harness.analysis.rates.equal_loss import crossover, equal_loss
+from harness.analysis.rates.rate import scaling_rate
 
 
 def pair(points_of, laws, *, sigma=0.001, seeds=3, low=1e6, high=1e8, points=6, seed=1):

@@ -151,7 +151,7 @@ def test_three_points_and_two_seeds_decide_nothing(text_suite, tmp_path):
     exhibit = scaling_exhibit(text_suite.report[0], text_suite, load_frame(text_suite, tmp_path))
     assert exhibit.rate is not None
     assert exhibit.rate.verdict.text == "undecided: 3 points × 2 seeds"
-    text = rate_table(exhibit).markdown()
+    text = rate_table(exhibit, "rate").markdown()
     assert "undecided: 3 points × 2 seeds" in text
     assert "apparent slope ratio" in text
     slopes = []
@@ -181,7 +181,7 @@ def test_gain_is_a_ratio_of_sums_paired_by_document(text_suite, tmp_path):
     assert exhibit.gaining() == [row]
     flat = next(r for r in exhibit.rows if r.adapter == "transformer++")
     assert flat.setting == "single"
-    notes = " ".join(thinking_tables(exhibit)[0].notes)
+    notes = " ".join(thinking_tables(exhibit, "thinking")[0].notes)
     assert "1 of 1 settings have an interval above zero" in notes
 
 
@@ -200,7 +200,7 @@ def test_an_interval_widens_where_documents_disagree(text_suite, tmp_path):
     low, high = row.gain_interval
     assert low < row.gain < high
     assert exhibit.gaining() == []
-    assert "No gain from thinking at this scale" in " ".join(thinking_tables(exhibit)[0].notes)
+    assert "No gain from thinking at this scale" in " ".join(thinking_tables(exhibit, "thinking")[0].notes)
 
 
 def test_missing_stays_missing_and_is_named(text_suite, tmp_path):
@@ -213,14 +213,14 @@ def test_missing_stays_missing_and_is_named(text_suite, tmp_path):
     assert exhibit.rows[0].loss.half_width is None
     assert exhibit.rate is None
     assert "fewer than two finished points" in exhibit.no_rate
-    assert "No rate" in rate_table(exhibit).markdown()
+    assert "No rate" in rate_table(exhibit, "rate").markdown()
 
 
 def test_no_record_at_all_gives_empty_tables(text_suite, tmp_path):
     frame = load_frame(text_suite, tmp_path)
     exhibit = scaling_exhibit(text_suite.report[0], text_suite, frame)
     assert exhibit.rows == ()
-    assert losses_table(exhibit).rows == []
+    assert losses_table(exhibit, "losses").rows == []
     assert thinking_exhibit(text_suite.report[1], frame).rows == ()
 
 
@@ -270,7 +270,7 @@ def test_denoising_pools_the_error_and_compares_at_equal_quality(tmp_path):
     assert pairs["ebt"].ratio("nfe") == 10
     assert pairs["ebt"].ratio("flops") == pytest.approx(10 / 3)
     assert pairs["dit"].other.setting == "1 step"  # within a tenth of a decibel
-    table = denoising_tables(exhibit)[0]
+    table = denoising_tables(exhibit, "denoising")[0]
     assert table.rows[0][3].text == ""  # the noisy input costs nothing, and says nothing
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.holm import holm
-from harness.analysis.points import counted_p, order_interval
-from harness.analysis.scaling import scaling_rate
+from harness.analysis.rates.holm import holm
+from harness.analysis.rates.points import counted_p, order_interval
+from harness.analysis.rates.rate import scaling_rate
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.points import (
+from harness.analysis.rates.points import (
     Point,
     are_paired,
     arrange,

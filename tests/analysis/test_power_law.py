@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import least_squares, nnls
 
-from harness.analysis.points import Point, arrange
-from harness.analysis.power_law import fit_family, fit_rows, project
-from harness.analysis.sensitivity import (
+from harness.analysis.rates.points import Point, arrange
+from harness.analysis.rates.power_law import fit_family, fit_rows, project
+from harness.analysis.rates.sensitivity import (
     huber_exponent,
     profile_interval,
     shared_floor_exponents,

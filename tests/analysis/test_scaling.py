@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.points import Point
-from harness.analysis.scaling import Bootstrap, scaling_rate
+from harness.analysis.rates.points import Point
+from harness.analysis.rates.rate import Bootstrap, scaling_rate
 
 SHORT = Bootstrap(resamples=199)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from harness.analysis.simulation import Truth, simulate_interval
+from harness.analysis.rates.simulation import Truth, simulate_interval
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def newest_step(folder: Path) -> int | None:
 
 
 def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
+    path.write_bytes(path.read_bytes()[:-9])
 
 
 def flip_a_bit(path: Path) -> None:

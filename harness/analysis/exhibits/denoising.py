@@ -105,7 +105,7 @@ def denoising_exhibit(section: DenoisingSection, frame: SuiteFrame) -> Denoising
         return DenoisingExhibit(section, (), (), ())
     named = rows.assign(setting=[_setting(record) for _, record in rows.iterrows()])
     found: list[DenoisingRow] = []
-    for level, at in named.groupby("level"):
+    for _, at in named.groupby("level"):
         noisy = at[at["kind"] == "noisy"]
         found.append(_row(noisy, adapter=NOISY, family=NOISY))
         settings = [
@@ -126,7 +126,8 @@ def _setting(record: pd.Series) -> str:
     if kind == "noisy":
         return ""
     if kind == "descent":
-        return f"{record['steps']} step{'s' if record['steps'] > 1 else ''}"
+        size = "" if pd.isna(record["step_size"]) else f", size {record['step_size']:g}"
+        return f"{record['steps']} step{'s' if record['steps'] > 1 else ''}{size}"
     calls = f"{record['steps']} call{'s' if record['steps'] > 1 else ''}"
     times = f" × {record['recursions']}" if record["recursions"] > 1 else ""
     return f"{calls}{times}" + (", matched start" if record["start"] == "matched" else "")

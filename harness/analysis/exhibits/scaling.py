@@ -10,8 +10,8 @@ import pandas as pd
 
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import SeedMean, over_seeds
-from harness.analysis.points import Point
-from harness.analysis.scaling import ScalingRate, scaling_rate
+from harness.analysis.rates.points import Point
+from harness.analysis.rates.rate import ScalingRate, scaling_rate
 from harness.planning.budget import axis_value, run_cost
 from harness.planning.document import ScalingSection
 from harness.planning.suite import Suite

@@ -104,11 +104,12 @@ def _settings(group: pd.DataFrame) -> list[ThinkingRow]:
         )
     sums = np.stack([each[1].mean(1) for each in loaded])  # (seeds, settings, documents)
     gains = _bootstrap(sums, n)
+    labels = group.apply(_setting_name, axis=1)
     total = n.sum()
     losses = sums.sum(2).mean(0) / total
     rows = []
     for index, name in enumerate(names):
-        own = group[_setting_name(group) == name]
+        own = group[labels == name]
         first = own.iloc[0]
         difference = losses[index] - losses[0]
         rows.append(
@@ -143,7 +144,7 @@ def _bootstrap(sums: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.
     Each resample draws training seeds, then documents, the same ones for every setting.
     """
     random = np.random.Generator(np.random.Philox(key=20250702))
-    seeds, settings, documents = sums.shape
+    seeds, documents = sums.shape[0], sums.shape[2]
     weights = random.multinomial(documents, np.full(documents, 1 / documents), RESAMPLES)
     chosen = random.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
     tokens = weights @ n  # (resamples,)
@@ -157,9 +158,13 @@ def _interval(draws: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _setting_name(group: pd.DataFrame) -> pd.Series:
-    named = group["steps"].astype("string") + "x" + group["samples"].astype("string")
-    return named.where(group["kind"] == "descent", group["kind"])
+def _setting_name(record: pd.Series) -> str:
+    """As the evaluator names it in `by_document.npz`: `2x1`, `2x1 size 5 every`, `single`."""
+    if record["kind"] != "descent":
+        return str(record["kind"])
+    size = "" if pd.isna(record["step_size"]) else f" size {record['step_size']:g}"
+    every = " every" if str(record["extra_steps"]) == "every" else ""
+    return f"{record['steps']}x{record['samples']}{size}{every}"
 
 
 def _whole(value: Any) -> int | None:

@@ -151,6 +151,10 @@ def surround(figure: Figure, frame: Frame, *, height: float) -> float:
         figure.draw_without_rendering()
         # Without an engine, saving does not lay out, and draw, twice.
         figure.set_layout_engine(None)
+        # The solver's last digits differ from one call to the next.
+        for axes in figure.axes:
+            left, low, width, tall = (round(float(v), 5) for v in axes.get_position().bounds)
+            axes.set_position((left, low, width, tall))
     return bottom
 
 

@@ -33,7 +33,7 @@ from harness.analysis.figures.style import (
     tint,
 )
 from harness.analysis.frame import SuiteFrame
-from harness.analysis.power_law import PowerLawFit, Rows, log_slopes
+from harness.analysis.rates.power_law import PowerLawFit, Rows, log_slopes
 from harness.planning.budget import axis_value, run_cost
 from harness.planning.document import ScalingSection
 from harness.planning.suite import Suite

@@ -12,12 +12,12 @@ from harness.analysis.tables.table import Cell, Table, plus_minus
 from harness.quantities import si
 
 
-def denoising_tables(exhibit: DenoisingExhibit) -> list[Table]:
+def denoising_tables(exhibit: DenoisingExhibit, stem: str) -> list[Table]:
     """Quality against cost, and what equal quality costs the other adapter."""
-    return [_quality(exhibit), _ratios(exhibit)]
+    return [_quality(exhibit, stem), _ratios(exhibit, f"{stem}-equal-quality")]
 
 
-def _quality(exhibit: DenoisingExhibit) -> Table:
+def _quality(exhibit: DenoisingExhibit, name: str) -> Table:
     best = {
         (level, adapter): max(own, key=lambda r: r.psnr.value)
         for level in exhibit.levels
@@ -35,7 +35,7 @@ def _quality(exhibit: DenoisingExhibit) -> Table:
             f"Time on {', '.join(exhibit.device)}.",
         ]
     return Table(
-        name="denoising",
+        name=name,
         title=f"{exhibit.section.title}: quality against cost",
         header=("noise level", "model", "thinking", "NFE", "FLOPs/image", "ms/image", "PSNR ↑ (dB)",
                 "per-image PSNR ↑ (dB)", "MSE ↓"),
@@ -71,10 +71,10 @@ def _data(row: DenoisingRow) -> dict[str, object]:
     }
 
 
-def _ratios(exhibit: DenoisingExhibit) -> Table:
+def _ratios(exhibit: DenoisingExhibit, name: str) -> Table:
     pairs = exhibit.equal_quality()
     return Table(
-        name="denoising-equal-quality",
+        name=name,
         title=f"{exhibit.section.title}: what equal quality costs",
         header=("noise level", "model", "its best", "PSNR (dB)", "cheapest equal of", "is",
                 "NFE ×", "FLOPs ×", "time ×"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import exp
 
 from harness.analysis.exhibits.scaling import ScalingExhibit, ScalingRow
-from harness.analysis.points import Estimate
+from harness.analysis.rates.points import Estimate
 from harness.analysis.tables.table import Cell, Table, percent, percent_range, plus_minus
 from harness.planning.document import Axis
 from harness.quantities import si
@@ -30,12 +30,12 @@ AXIS_NAMES: dict[Axis, str] = {
 }
 
 
-def scaling_tables(exhibit: ScalingExhibit) -> list[Table]:
+def scaling_tables(exhibit: ScalingExhibit, stem: str) -> list[Table]:
     """The loss table and, where two families have points, the rate table."""
-    return [losses_table(exhibit), rate_table(exhibit)]
+    return [losses_table(exhibit, stem), rate_table(exhibit, f"{stem}-rate")]
 
 
-def losses_table(exhibit: ScalingExhibit) -> Table:
+def losses_table(exhibit: ScalingExhibit, name: str) -> Table:
     """Loss, perplexity and bits per byte of every point, n-gram models below."""
     section = exhibit.section
     best = {
@@ -43,9 +43,9 @@ def losses_table(exhibit: ScalingExhibit) -> Table:
         for x in {r.label for r in exhibit.rows}
     }
     rows = [_loss_cells(row, best[row.label] is row) for row in exhibit.rows]
-    for name, (loss, bits) in exhibit.references.items():
+    for order, (loss, bits) in exhibit.references.items():
         rows.append(
-            [Cell(f"add-one {name}"), Cell(""), Cell(""), Cell(""), Cell(""), Cell(""),
+            [Cell(f"add-one {order}"), Cell(""), Cell(""), Cell(""), Cell(""), Cell(""),
              Cell(f"{loss:.3f}"), Cell(f"{exp(loss):.2f}"), Cell(f"{bits:.3f}"), Cell("")]
         )
     header = (
@@ -53,14 +53,14 @@ def losses_table(exhibit: ScalingExhibit) -> Table:
         "tokens", "train FLOPs", "train s", "loss ↓", "perplexity ↓", "bits/byte ↓", "seeds",
     )
     return Table(
-        name=f"scaling-{section.x}",
+        name=name,
         title=f"{section.title}: validation loss on {exhibit.data or 'nothing yet'}",
         header=header,
         rows=rows,
         data=[_loss_data(row) for row in exhibit.rows]
         + [
-            {"model": f"add-one {name}", "loss": loss, "bits_per_byte": bits}
-            for name, (loss, bits) in exhibit.references.items()
+            {"model": f"add-one {order}", "loss": loss, "bits_per_byte": bits}
+            for order, (loss, bits) in exhibit.references.items()
         ],
         notes=_loss_notes(exhibit),
         text_columns=2,
@@ -119,10 +119,9 @@ def _loss_notes(exhibit: ScalingExhibit) -> list[str]:
     return notes
 
 
-def rate_table(exhibit: ScalingExhibit) -> Table:
+def rate_table(exhibit: ScalingExhibit, name: str) -> Table:
     """The scaling rate of the candidate over the baseline, and the paper's kind of number."""
     section, rate = exhibit.section, exhibit.rate
-    name = f"rate-{section.x}"
     title = (
         f"{section.title}: scaling rate of {section.candidate} over {section.baseline} "
         f"along {AXIS_NAMES[section.x]}"

@@ -7,7 +7,7 @@ from harness.analysis.tables.table import Cell, Table, percent, percent_range
 from harness.quantities import si
 
 
-def thinking_tables(exhibit: ThinkingExhibit) -> list[Table]:
+def thinking_tables(exhibit: ThinkingExhibit, stem: str) -> list[Table]:
     """The gain table."""
     best = {
         (row.adapter, row.label, row.data): min(
@@ -24,7 +24,7 @@ def thinking_tables(exhibit: ThinkingExhibit) -> list[Table]:
     )
     return [
         Table(
-            name="thinking",
+            name=stem,
             title=f"{exhibit.section.title}: gain over the trained number of steps",
             header=(
                 "set", "model", "steps × samples", "NFE", "FLOPs/token", "µs/token", "loss ↓",
@@ -39,7 +39,7 @@ def thinking_tables(exhibit: ThinkingExhibit) -> list[Table]:
 
 
 def _cells(row: ThinkingRow, best: bool) -> list[Cell]:
-    setting = "1 pass" if row.steps is None else f"{row.steps} × {row.samples}"
+    setting = "1 pass" if row.steps is None else row.setting.replace("x", " × ", 1)
     return [
         Cell(row.data),
         Cell(f"{row.adapter} {row.label}".strip()),
@@ -59,7 +59,8 @@ def _data(row: ThinkingRow, exhibit: ThinkingExhibit) -> dict[str, object]:
     ppl_low, ppl_high = row.perplexity_interval or (None, None)
     shift = next((s for s in exhibit.shifts if s.data == row.data), None)
     return {
-        "data": row.data, "model": row.adapter, "label": row.label, "steps": row.steps,
+        "data": row.data, "model": row.adapter, "label": row.label, "setting": row.setting,
+        "steps": row.steps,
         "samples": row.samples, "trained": row.trained, "nfe": row.nfe, "flops": row.flops,
         "seconds": row.seconds, "loss": row.loss, "gain": row.gain, "gain_low": low,
         "gain_high": high, "perplexity_gain": row.perplexity_gain, "perplexity_low": ppl_low,

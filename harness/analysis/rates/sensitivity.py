@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harness.analysis.points import Family, Floats, Interval
-from harness.analysis.power_law import MAX_EXPONENT, MIN_EXPONENT, PowerLaw, project
+from harness.analysis.rates.points import Family, Floats, Interval
+from harness.analysis.rates.power_law import MAX_EXPONENT, MIN_EXPONENT, PowerLaw, project
 
 _SMALLEST_DELTA = 1e-3
 _HUBER = 1.35

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.analysis.points import order_interval
-from harness.analysis.scaling import ScalingRate
-from harness.analysis.verdict import decide
+from harness.analysis.rates.points import order_interval
+from harness.analysis.rates.rate import ScalingRate
+from harness.analysis.rates.verdict import decide
 
 
 def holm(rates: Sequence[ScalingRate], *, level: float = 0.95) -> tuple[ScalingRate, ...]:

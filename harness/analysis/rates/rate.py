@@ -11,7 +11,7 @@ from zlib import crc32
 
 import numpy as np
 
-from harness.analysis.points import (
+from harness.analysis.rates.points import (
     Estimate,
     Family,
     Floats,
@@ -24,7 +24,7 @@ from harness.analysis.points import (
     draw_sources,
     order_interval,
 )
-from harness.analysis.power_law import (
+from harness.analysis.rates.power_law import (
     MIN_FIT_POINTS,
     PowerLawFit,
     Rows,
@@ -32,8 +32,8 @@ from harness.analysis.power_law import (
     fit_rows,
     log_slopes,
 )
-from harness.analysis.sensitivity import huber_exponent, profile_interval, shared_floor_exponents
-from harness.analysis.verdict import Axis, Gate, Verdict, decide, gate_design
+from harness.analysis.rates.sensitivity import huber_exponent, profile_interval, shared_floor_exponents
+from harness.analysis.rates.verdict import Axis, Gate, Verdict, decide, gate_design
 
 Resampling: TypeAlias = Literal[
     "residuals pooled over points",

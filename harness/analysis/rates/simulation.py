@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from harness.analysis.points import Floats, Interval, counted
-from harness.analysis.power_law import MIN_FIT_POINTS, fit_rows
+from harness.analysis.rates.points import Floats, Interval, counted
+from harness.analysis.rates.power_law import MIN_FIT_POINTS, fit_rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness.analysis.frame import SuiteFrame
 from harness.planning.document import ScalingSection, Section
@@ -23,7 +22,7 @@ class Absent:
     names: tuple[str, ...]
     count: int
     planned: int
-    suite: Path
+    command: str
 
     @property
     def text(self) -> str:
@@ -34,7 +33,7 @@ class Absent:
         listed = "; ".join([*self.names[:_LISTED], *([f"and {more} more"] if more > 0 else [])])
         return (
             f"{self.count} of {self.planned} evaluations missing: {listed}; "
-            f"run: harness run {self.suite}"
+            f"run: {self.command}"
         )
 
 
@@ -44,7 +43,7 @@ def absent(section: Section, suite: Suite, frame: SuiteFrame) -> Absent:
         {section.baseline, section.candidate} if isinstance(section, ScalingSection) else None
     )
     planned = [
-        f"{run.name}: {evaluation.name} on {evaluation.spec.data}"
+        f"{run.name}: {evaluation.label}"
         for run in suite.of(section.experiment)
         if adapters is None or run.adapter_label in adapters
         for evaluation in run.evaluations
@@ -52,4 +51,4 @@ def absent(section: Section, suite: Suite, frame: SuiteFrame) -> Absent:
     ]
     missing = Counter(frame.missing)
     names = tuple(name for name in dict.fromkeys(planned) if name in missing)
-    return Absent(names, sum(missing[name] for name in names), len(planned), suite.path)
+    return Absent(names, sum(missing[name] for name in names), len(planned), suite.command('run'))

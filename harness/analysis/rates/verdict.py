@@ -5,8 +5,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from harness.analysis.points import Estimate, counted
-from harness.analysis.simulation import simulate_interval
+from harness.analysis.rates.points import Estimate, counted
+from harness.analysis.rates.simulation import simulate_interval
 
 Axis: TypeAlias = Literal["data", "parameters", "flops", "seconds", "depth", "width", "batch"]
 Status: TypeAlias = Literal["faster", "not faster", "undecided"]

@@ -5,9 +5,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from harness.analysis.points import Estimate, Floats, Interval, order_interval
-from harness.analysis.power_law import PowerLaw, Rows
-from harness.analysis.scaling import ScalingRate
+from harness.analysis.rates.points import Estimate, Floats, Interval, order_interval
+from harness.analysis.rates.power_law import PowerLaw, Rows
+from harness.analysis.rates.rate import ScalingRate
 
 Side: TypeAlias = Literal["candidate", "baseline"]
 

@@ -1,0 +1,63 @@
+"""Every section of a report, ready to be shown: one place, so tables and figures cannot differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from harness.analysis.exhibits.absent import Absent, absent
+from harness.analysis.exhibits.denoising import DenoisingExhibit, denoising_exhibit
+from harness.analysis.exhibits.scaling import ScalingExhibit, scaling_exhibit
+from harness.analysis.exhibits.thinking import ThinkingExhibit, thinking_exhibit
+from harness.analysis.frame import SuiteFrame
+from harness.analysis.rates.holm import holm
+from harness.planning.document import ScalingSection, Section, ThinkingSection
+from harness.planning.suite import Suite
+
+Exhibit = ScalingExhibit | ThinkingExhibit | DenoisingExhibit
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A section's exhibit, the stem of its files' names, and what is missing of it."""
+
+    section: Section
+    exhibit: Exhibit
+    stem: str
+    missing: Absent
+
+
+def gather(suite: Suite, frame: SuiteFrame) -> list[Gathered]:
+    """The report's sections in order; scaling verdicts are adjusted over all axes (Holm)."""
+    exhibits: list[Exhibit] = [_exhibit(section, suite, frame) for section in suite.report]
+    scaling = {
+        index: exhibit.rate
+        for index, exhibit in enumerate(exhibits)
+        if isinstance(exhibit, ScalingExhibit) and exhibit.rate is not None
+    }
+    for index, rate in zip(scaling, holm(list(scaling.values())), strict=True):
+        exhibit = exhibits[index]
+        assert isinstance(exhibit, ScalingExhibit)
+        exhibits[index] = replace(exhibit, rate=rate)
+    used: set[str] = set()
+    return [
+        Gathered(section, exhibit, _stem(section, used), absent(section, suite, frame))
+        for section, exhibit in zip(suite.report, exhibits, strict=True)
+    ]
+
+
+def _exhibit(section: Section, suite: Suite, frame: SuiteFrame) -> Exhibit:
+    if isinstance(section, ScalingSection):
+        return scaling_exhibit(section, suite, frame)
+    if isinstance(section, ThinkingSection):
+        return thinking_exhibit(section, frame)
+    return denoising_exhibit(section, frame)
+
+
+def _stem(section: Section, used: set[str]) -> str:
+    """`scaling-parameters`, with the experiment and then a number where that is taken."""
+    base = f"scaling-{section.x}" if isinstance(section, ScalingSection) else section.kind
+    candidates = [base, f"{base}-{section.experiment}"]
+    candidates += [f"{candidates[1]}-{number}" for number in range(2, len(used) + 3)]
+    found = next(c for c in candidates if c not in used)
+    used.add(found)
+    return found

@@ -1,0 +1,1 @@
+"""Scaling rates: power-law fits, bootstrap intervals, gates, verdicts and planning simulations."""

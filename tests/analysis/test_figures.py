@@ -1,0 +1,402 @@
+"""Figures draw what the exhibits hold, the same way each time, and say what is missing."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from math import log
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from harness.analysis.exhibits.denoising import NOISY, DenoisingExhibit, DenoisingRow
+from harness.analysis.exhibits.gather import gather
+from harness.analysis.exhibits.scaling import ScalingExhibit, ScalingRow
+from harness.analysis.exhibits.thinking import ShiftRow, ThinkingExhibit, ThinkingRow
+from harness.analysis.figures.axes import gain_floor, span
+from harness.analysis.figures.denoising import denoising_figure
+from harness.analysis.figures.examples import chosen, example_figures, stored_name
+from harness.analysis.figures.page import Drawing, Written, write_figure
+from harness.analysis.figures.scaling import SeedLoss, scaling_figure
+from harness.analysis.figures.style import FAMILY_COLORS, WIDTH, family_color, marks
+from harness.analysis.figures.thinking import thinking_figures
+from harness.analysis.frame import load_frame
+from harness.analysis.intervals import SeedMean, over_seeds
+from harness.analysis.rates.points import Point
+from harness.analysis.rates.rate import Bootstrap, scaling_rate
+from harness.planning.document import DenoisingSection, ScalingSection, ThinkingSection
+from harness.planning.suite import Suite, load_suite
+from harness.show.figures import section_drawings, write_figures
+from tests.analysis.records_factory import measured, write_run
+
+SEEDS = (0, 1, 2)
+TEXT = """
+suite: text
+experiments:
+  text:
+    base: {task: {kind: next_token, context: 16}, batch_size: 8, budget: {steps: 10},
+           optimizer: {lr: 1e-3}}
+    adapters: {transformer++: {adapter: transformer_pp_text}, ebt: {adapter: ebt_text}}
+    axes:
+      size:
+        - {label: a, config: {depth: 1, width: 16, heads: 1}}
+        - {label: b, config: {depth: 1, width: 32, heads: 1}}
+    evaluations:
+      validation: {kind: likelihood, data: builtin/docs}
+      thinking: {kind: thinking, data: builtin/docs,
+                 thinking: [{kind: single}, {kind: descent, steps: 2}]}
+report:
+  - {kind: scaling, title: Sizes, experiment: text, x: parameters, evaluation: validation,
+     baseline: transformer++, candidate: ebt}
+  - {kind: thinking, title: Thinking, experiment: text, evaluation: thinking}
+"""
+
+
+def scaling_exhibit_of(points: int, *, adapter: str = "ebt"):
+    """Losses 1.8 + 0.4 (x / 1e6)^-a with a small planted scatter, and the single runs."""
+    rows, runs, planted = [], [], {}
+    random = np.random.default_rng(0)
+    for name, family, exponent in (("transformer++",) * 2 + (0.3,), (adapter, "ebt", 0.45)):
+        planted[name] = []
+        for x in np.geomspace(1e6, 1e8, points):
+            losses = 1.8 + 0.4 * (x / 1e6) ** -exponent + 0.004 * random.normal(size=3)
+            flops, seconds = 6e9 * float(x), 1e-5 * float(x)
+            for seed, loss in zip(SEEDS, losses, strict=True):
+                planted[name].append(Point(float(x), seed, float(loss), f"{name}{x}{seed}"))
+                runs.append(SeedLoss(name, seed, float(x), 10**9, flops, seconds, float(loss)))
+            mean = over_seeds([float(v) for v in losses])
+            rows.append(
+                ScalingRow(name, family, f"{x:g}", float(x), int(x), int(x), 10**9, flops, seconds,
+                           mean, over_seeds([v / log(2) for v in losses]), 5000, 1, None, SEEDS)
+            )
+    section = ScalingSection(title="Sizes", experiment="e", x="parameters", evaluation="v",
+                             baseline="transformer++", candidate=adapter)
+    rate = scaling_rate(planted[adapter], baseline=planted["transformer++"], axis="parameters",
+                        bootstrap=Bootstrap(resamples=200))
+    references = {"unigram": (9.0, 13.0), "bigram": (2.3, 3.3)}
+    return ScalingExhibit(section, tuple(rows), references, rate, "", ("cpu",),
+                          "docs (validation)"), runs
+
+
+def thinking_exhibit_of(sets: tuple[str, ...], *, worst: float = -0.02) -> ThinkingExhibit:
+    def row(data: str, adapter: str, steps: int | None, samples: int | None, gain: float):
+        trained = steps in (None, 2) and samples in (None, 1)
+        interval = None if trained else (gain - 0.01, gain + 0.01)
+        nfe = (steps or 1) * (samples or 1)
+        return ThinkingRow(adapter, adapter, "", data, f"{steps}x{samples}", steps, samples,
+                           trained, 3.0, gain, interval, gain, interval, nfe, 1e6 * nfe,
+                           1e-5 * nfe, 20, 1000, 2, 1)
+
+    rows = []
+    for data in sets:
+        rows.append(row(data, "transformer++", None, None, 0.0))
+        rows += [row(data, "ebt", *given) for given in
+                 ((1, 1, worst), (2, 1, 0.0), (3, 1, 0.03), (2, 4, 0.05))]
+    shifts = tuple(ShiftRow(data, 1.0 + i, 2.0 + i) for i, data in enumerate(sets))
+    return ThinkingExhibit(ThinkingSection(experiment="e", evaluation="t"), tuple(rows), shifts,
+                           ("cpu",))
+
+
+def denoising_exhibit_of(folder: Path | None = None) -> DenoisingExhibit:
+    def row(adapter, level, setting, psnr, nfe, recursions=None, start=None):
+        scaled = None if nfe is None else float(nfe)
+        mean = SeedMean(psnr, 0.2, 2)
+        return DenoisingRow(adapter, adapter, level, setting, recursions, start, mean, mean, mean,
+                            nfe, scaled, scaled, 50, 1)
+
+    rows = []
+    for level in (0.1, 0.2):
+        rows += [
+            row(NOISY, level, "", 17.0, None),
+            row("dit", level, "1 call", 18.0, 1, 1, "trained"),
+            row("dit", level, "100 calls", 21.0, 100, 1, "trained"),
+            row("dit", level, "100 calls, matched start", 21.4, 100, 1, "matched"),
+            row("dit", level, "100 calls × 2", 21.5, 200, 2, "trained"),
+            row("ebt", level, "1 step", 20.0, 1),
+            row("ebt", level, "2 steps", 21.8, 2),
+        ]
+    examples = []
+    if folder is not None:
+        clean = np.linspace(-1, 1, 2 * 64, dtype=np.float32).reshape(2, 1, 8, 8)
+        for adapter in ("dit", "ebt"):
+            stored = {stored_name(r): clean * 0.5 for r in rows if r.adapter == adapter}
+            path = folder / f"{adapter}.npz"
+            np.savez_compressed(path, clean=clean, noisy=clean * 1.5, **stored)
+            examples.append((adapter, 0.1, path))
+    return DenoisingExhibit(DenoisingSection(experiment="e", evaluation="d"), tuple(rows),
+                            ("cpu",), tuple(examples))
+
+
+def suite_of(text: str, folder: Path) -> Suite:
+    path = folder / "suite.yaml"
+    path.write_text(text)
+    return load_suite(path)
+
+
+def losses(run, spec, folder):
+    """An evaluator that knows nothing of thinking."""
+    if spec.kind != "likelihood":
+        return []
+    loss = {"a": 3.0, "b": 2.5}[run.labels["size"]]
+    return [measured(run, "loss", loss), measured(run, "bits_per_byte", loss / log(2))]
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def written_text(drawing: Drawing) -> str:
+    return "\n".join(text.get_text() for text in drawing.figure.texts)
+
+
+def labels(drawing: Drawing) -> list[str]:
+    return [text.get_text() for legend in drawing.figure.legends for text in legend.get_texts()]
+
+
+def assert_files(files: Written) -> None:
+    """A PNG of paper width at 200 dpi and a PDF, neither of them blank or dated."""
+    png, pdf = files.png.read_bytes(), files.pdf.read_bytes()
+    assert png.startswith(b"\x89PNG")
+    assert int.from_bytes(png[16:20], "big") == round(200 * WIDTH)
+    assert len(png) > 5_000
+    assert pdf.startswith(b"%PDF")
+    assert len(pdf) > 5_000
+    assert b"CreationDate" not in pdf
+    assert b"Matplotlib" not in png
+
+
+def test_scaling_csv_holds_means_runs_references_and_curves(tmp_path):
+    exhibit, runs = scaling_exhibit_of(5)
+    drawing = scaling_figure(exhibit, seeds=runs)
+    assert drawing is not None
+    files = write_figure(drawing, tmp_path)
+    assert_files(files)
+    assert files.png.name == "scaling-parameters.png"
+    rows = read(files.csv)
+    means = [r for r in rows if r["part"] == "mean"]
+    assert [float(r["loss"]) for r in means] == [r.loss.value for r in exhibit.rows]
+    assert [float(r["low"]) for r in means] == [r.loss.low for r in exhibit.rows]
+    assert [float(r["training_flops"]) for r in means] == [r.training_flops for r in exhibit.rows]
+    assert [float(r["loss"]) for r in rows if r["part"] == "run"] == [s.loss for s in runs]
+    assert {r["model"]: float(r["loss"]) for r in rows if r["part"] == "reference"} == {
+        "unigram": 9.0, "bigram": 2.3,
+    }
+    curve = [r for r in rows if r["part"] == "line" and r["model"] == "ebt"]
+    law = exhibit.rate.fits[0].law
+    assert [float(r["loss"]) for r in curve] == [law.predict(float(r["x"])) for r in curve]
+    assert all(float(r["low"]) <= float(r["high"]) for r in curve)
+
+
+def test_scaling_panels_compare_at_equal_tokens_flops_and_time():
+    exhibit, _ = scaling_exhibit_of(5)
+    axes = (drawing := scaling_figure(exhibit)).figure.axes
+    assert [a.get_title() for a in axes] == ["at equal tokens (1 G)", "at equal FLOPs",
+                                             "at equal time"]
+    assert axes[0].get_xlabel() == "non-embedding parameters"
+    assert axes[2].get_xlabel() in ("training time (s)", "training time (ms)")
+    assert all(a.get_xscale() == a.get_yscale() == "log" for a in axes)
+    low, high = axes[0].get_ylim()
+    assert low < 2.3 < high < 9.0
+    assert "Off the axis: unigram 9.00" in written_text(drawing)
+    assert exhibit.rate.verdict.text in written_text(drawing)
+
+
+def test_too_few_points_get_straight_lines_with_the_rate_s_own_slopes():
+    exhibit, runs = scaling_exhibit_of(3)
+    drawing = scaling_figure(exhibit, seeds=runs)
+    slope = {}
+    for name in ("ebt", "transformer++"):
+        ends = [r for r in drawing.data if r["part"] == "line" and r["model"] == name]
+        assert len(ends) == 2
+        slope[name] = log(ends[0]["loss"] / ends[1]["loss"]) / log(ends[1]["x"] / ends[0]["x"])
+    assert slope["ebt"] / slope["transformer++"] - 1 == pytest.approx(exhibit.rate.apparent.value)
+    assert any("apparent slope" in label for label in labels(drawing))
+    assert "3 points for 3 parameters" in written_text(drawing)
+
+
+def test_a_scaling_section_without_a_rate_draws_points_and_says_why():
+    exhibit, _ = scaling_exhibit_of(3)
+    only = tuple(r for r in exhibit.rows if r.adapter == "transformer++")
+    drawing = scaling_figure(replace(exhibit, rows=only, rate=None, no_rate="ebt has no points"))
+    assert "No rate: ebt has no points." in written_text(drawing)
+    assert not [r for r in drawing.data if r["part"] == "line"]
+
+
+def test_thinking_csv_is_the_exhibit_in_order_of_distance(tmp_path):
+    exhibit = thinking_exhibit_of(("docs", "dyck"))
+    (drawing,) = thinking_figures(exhibit)
+    files = write_figure(drawing, tmp_path)
+    assert_files(files)
+    rows = read(files.csv)
+    assert [float(r["gain"]) for r in rows] == [r.gain for r in exhibit.rows]
+    assert [r["gain_low"] for r in rows] == [
+        "" if r.gain_interval is None else str(r.gain_interval[0]) for r in exhibit.rows
+    ]
+    assert [float(r["seconds"]) for r in rows] == [r.seconds for r in exhibit.rows]
+    grid = drawing.figure.axes
+    assert [a.get_title() for a in grid[:2]] == ["docs", "dyck"]
+    assert [a.get_xlabel() for a in grid[::2]] == ["NFE per token", "FLOPs per token",
+                                                   "time per token (µs)"]
+    assert "transformer++: one pass, cannot think (flat)" in labels(drawing)
+
+
+def test_a_ruinous_gain_is_cut_off_and_marked():
+    ordinary, ruined = (thinking_figures(thinking_exhibit_of(("docs",), worst=w))[0]
+                        for w in (-0.02, -0.95))
+    assert "cut off" not in written_text(ordinary)
+    assert "are cut off" in written_text(ruined)
+    axes = ruined.figure.axes[0]
+    assert axes.get_ylim()[0] > -20
+    assert "−95" in [text.get_text() for text in axes.texts]
+    assert -0.95 in [row["gain"] for row in ruined.data]
+    assert gain_floor([2.0, -3.0, 5.0]) is None
+
+
+def test_many_sets_go_on_several_figures_with_one_gain_axis():
+    drawings = thinking_figures(thinking_exhibit_of(tuple("abcde")))
+    assert [d.name for d in drawings] == ["thinking-1", "thinking-2"]
+    assert len(drawings[0].figure.axes) == 12
+    assert drawings[0].figure.axes[0].get_ylim() == drawings[1].figure.axes[0].get_ylim()
+
+
+def test_denoising_csv_is_the_exhibit(tmp_path):
+    drawing = denoising_figure(exhibit := denoising_exhibit_of())
+    files = write_figure(drawing, tmp_path)
+    assert_files(files)
+    rows = read(files.csv)
+    assert [float(r["psnr"]) for r in rows] == [r.psnr.value for r in exhibit.rows]
+    assert [float(r["psnr_high"]) for r in rows] == [r.psnr.high for r in exhibit.rows]
+    assert [r["nfe"] for r in rows] == ["" if r.nfe is None else str(r.nfe) for r in exhibit.rows]
+    assert len(drawing.figure.axes) == 6
+    assert labels(drawing) == [
+        "dit: DDIM calls", "dit: recursions of 100 calls", "dit: DDIM calls, matched start",
+        "ebt: descent steps", "noisy input",
+    ]
+
+
+def test_examples_show_cheapest_best_and_dearest_settings(tmp_path):
+    exhibit = denoising_exhibit_of(tmp_path)
+    dit = [r for r in exhibit.rows if (r.adapter, r.level) == ("dit", 0.1)]
+    # 21.4 dB is within 0.1 dB of 21.5 and cheaper.
+    assert [r.setting for r in chosen(dit)] == ["1 call", "100 calls, matched start",
+                                                "100 calls × 2"]
+    assert stored_name(dit[-1]) == "diffusion 100 x2 trained"
+    (drawing,) = example_figures(exhibit)
+    assert drawing.name == "denoising-examples-0.1"
+    assert_files(write_figure(drawing, tmp_path))
+    axes = drawing.figure.axes[0]
+    assert len(axes.images) == 7 * 2
+    assert float(axes.images[0].get_array()[0, 0]) == 0.0
+    assert float(axes.images[4].get_array()[0, 0]) == pytest.approx(0.25)
+    assert [r["thinking"] for r in drawing.data if r["image"] == 0 and r["nfe"]] == [
+        "1 call", "100 calls, matched start", "100 calls × 2", "1 step", "2 steps",
+    ]
+    assert drawing.data[0]["image_mse"] == 0.0
+
+
+def test_colour_images_keep_their_channels(tmp_path):
+    exhibit = denoising_exhibit_of(tmp_path)
+    for _, _, path in exhibit.examples:
+        with np.load(path) as stored:
+            colour = {name: np.repeat(stored[name], 3, axis=1) for name in stored.files}
+        np.savez_compressed(path, **colour)
+    (drawing,) = example_figures(exhibit)
+    assert drawing.figure.axes[0].images[0].get_array().shape == (8, 8, 3)
+
+
+def test_redrawing_gives_the_same_bytes(tmp_path, monkeypatch):
+    def draw(folder: Path) -> list[bytes]:
+        exhibit, runs = scaling_exhibit_of(5)
+        files = write_figure(scaling_figure(exhibit, seeds=runs), folder)
+        return [path.read_bytes() for path in (files.png, files.pdf, files.csv)]
+
+    first = draw(tmp_path / "one")
+    # Neither the day nor the user's own settings may change a figure.
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    monkeypatch.setitem(matplotlib.rcParams, "font.size", 20)
+    monkeypatch.setitem(matplotlib.rcParams, "savefig.dpi", 50)
+    same = [a == b for a, b in zip(draw(tmp_path / "two"), first, strict=True)]
+    assert same == [True] * 3
+
+
+def test_a_family_has_one_colour_everywhere(tmp_path):
+    assert family_color("ebt") == FAMILY_COLORS["ebt"]
+    assert len({*FAMILY_COLORS.values()}) == len(FAMILY_COLORS)
+    # A name of the user's own does not change the colour; two of one family differ otherwise.
+    two = marks([("mine", "ebt"), ("theirs", "ebt")])
+    assert two["mine"].color == two["theirs"].color == FAMILY_COLORS["ebt"]
+    assert (two["mine"].line, two["mine"].filled) != (two["theirs"].line, two["theirs"].filled)
+    assert family_color("another") == family_color("another")
+    assert family_color("another") not in FAMILY_COLORS.values()
+    exhibit, _ = scaling_exhibit_of(3, adapter="my-ebt")
+    figures = [scaling_figure(exhibit), denoising_figure(denoising_exhibit_of()),
+               *thinking_figures(thinking_exhibit_of(("docs",)))]
+    for drawing in figures:
+        drawn = {to_hex(line.get_color()) for a in drawing.figure.axes for line in a.lines}
+        assert FAMILY_COLORS["ebt"] in drawn
+        others = set(FAMILY_COLORS.values()) - {FAMILY_COLORS["ebt"]}
+        assert len(drawn & others) == 1
+
+
+def test_intervals_that_dwarf_the_values_do_not_set_the_axis():
+    assert span([1.0, 2.0], [0.5, 2.5]) == span([0.5, 2.5], [])
+    wide = span([1.0, 2.0], [-50.0, 60.0])
+    assert wide.clipped
+    assert (wide.low, wide.high) == (0.0, 3.0)
+
+
+def test_nothing_is_drawn_from_nothing():
+    empty, _ = scaling_exhibit_of(3)
+    assert scaling_figure(replace(empty, rows=(), rate=None)) is None
+    assert thinking_figures(replace(thinking_exhibit_of(("a",)), rows=(), shifts=())) == []
+    nothing = replace(denoising_exhibit_of(), rows=())
+    assert denoising_figure(nothing) is None
+    assert example_figures(nothing) == []
+
+
+def test_an_empty_results_folder_says_how_to_make_each_figure(tmp_path, capsys):
+    suite = suite_of(TEXT, tmp_path)
+    write_figures(suite, tmp_path / "results", tmp_path / "out", as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("Sizes: not drawn, 4 of 4 evaluations missing: ")
+    assert "text/transformer++ size=a seed 0: validation on builtin/docs" in lines[0]
+    assert lines[1].endswith(f"run: harness run {suite.path}")
+    assert not (tmp_path / "out").exists()
+    write_figures(suite, tmp_path / "results", tmp_path / "out", as_json=True)
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == []
+    assert "Thinking: not drawn" in captured.err
+
+
+def test_what_is_there_is_drawn_and_what_is_missing_named(tmp_path, capsys):
+    suite = suite_of(TEXT, tmp_path)
+    for run in suite.runs:
+        if run.adapter_label == "transformer++" or run.labels["size"] == "a":
+            write_run(run, tmp_path / "results", losses)
+    write_figures(suite, tmp_path / "results", tmp_path / "out", as_json=True)
+    captured = capsys.readouterr()
+    (figure,) = json.loads(captured.out)
+    assert set(figure) == {"figure", "title", "png", "pdf", "csv"}
+    assert figure["figure"] == "scaling-parameters"
+    rows = read(Path(figure["csv"]))
+    assert [float(r["loss"]) for r in rows if r["part"] == "mean"] == [3.0, 2.5, 3.0]
+    note = "1 of 4 evaluations missing: text/ebt size=b seed 0: validation on builtin/docs"
+    assert note in captured.err
+    assert "Thinking: not drawn" in captured.err
+
+
+def test_sections_of_one_kind_do_not_overwrite_each_other(tmp_path):
+    again = TEXT[TEXT.index("  - {kind: scaling"):TEXT.index("  - {kind: thinking, t")]
+    suite = suite_of(TEXT + again, tmp_path)
+    for run in suite.runs:
+        write_run(run, tmp_path / "results", losses)
+    frame = load_frame(suite, tmp_path / "results")
+    found = [section_drawings(each, suite, frame) for each in gather(suite, frame)]
+    names = [drawing.name for drawings in found for drawing in drawings]
+    assert names == ["scaling-parameters", "scaling-parameters-text"]
