@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Compare Energy-Based Transformers, Transformer++ and DiT under declared suites.",
-    epilog="Exit codes: 0 done, 1 a run failed, 2 wrong input, 130 interrupted (run again to go on).",
+    epilog="Exit codes: 0 done, 1 a run failed, 2 wrong input, 130 interrupted (resumable).",
 )
 
 SuitePath = Annotated[Path, typer.Argument(help="A suite file, such as suites/quickstart.yaml.")]
@@ -147,11 +147,13 @@ def _check_device(device: str) -> None:
         raise HarnessError(
             "unknown device", where="--device", given=device, allowed=["auto", "cpu", "cuda"]
         )
-
-
-def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    print(json.dumps(value, indent=1, allow_nan=False))
+    if device == "cuda" and shutil.which("nvidia-smi") is None:
+        raise HarnessError(
+            "this machine has no NVIDIA driver",
+            where="--device",
+            given=device,
+            hint="use --device cpu, or auto",
+        )
 
 
 def main() -> None:

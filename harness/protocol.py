@@ -1,8 +1,8 @@
 """The contract between the harness and a model adapter.
 
 An adapter is a `torch.nn.Module` built as `factory(config, shape)` that meets `Adapter` below. The
-training loop and the evaluators know nothing else about it. A torch-free `AdapterRecord` describes it
-to planning and names the factory; third parties publish theirs under the entry-point group
+training loop and the evaluators know nothing else about it. A torch-free `AdapterRecord` describes
+it to planning and names the factory; third parties publish theirs under the entry-point group
 `harness.adapters`.
 
 What an adapter may not do: read evaluation data; keep state outside parameters and buffers; draw
@@ -262,7 +262,7 @@ class AdapterRecord:
 
     Formulas are per row (one sequence or image): `training_flops(config, shape)` for forward and
     backward of one training example, `prediction_flops(config, shape, thinking)` for a prediction.
-    `trained_thinking(config)` is the thinking that training prepares for; `source` cites the method.
+    `trained_thinking(config)` is the thinking training prepares for; `source` cites the method.
     """
 
     name: str

@@ -12,7 +12,7 @@ import pytest
 # Before torch or a linear-algebra library starts its threads; child processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-WORDS = "energy step noise image token model train learn descend sample think loss".split()
+WORDS = ("energy", "step", "noise", "image", "token", "model", "learn", "descend", "think", "loss")
 DOCUMENTS = {"train": 80, "validation": 12, "test": 6}
 
 

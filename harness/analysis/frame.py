@@ -107,8 +107,11 @@ def load_frame(suite: Suite, results: Path) -> SuiteFrame:
                 missing.append(f"{run.name}: {planned.label}")
                 continue
             folders.setdefault((run.experiment, planned.name), []).append(evaluation.path)
-            identity = {"evaluation": planned.name, "eval_id": planned.spec.eval_id,
-                        "folder": str(evaluation.path)}
+            identity = {
+                "evaluation": planned.name,
+                "eval_id": planned.spec.eval_id,
+                "folder": str(evaluation.path),
+            }
             records += [common | identity | row for row in _measurements(evaluation)]
     frame = pd.DataFrame.from_records(records)
     types = {c.name: c.dtype for c in (*_MEASUREMENT, *_TRAINING)}
@@ -148,7 +151,8 @@ def _pick(record: Mapping[str, Any], columns: Sequence[Column], path: Path) -> d
             if not isinstance(value, Mapping) or part not in value:
                 if column.required:
                     raise HarnessError(
-                        f"the record has no {'.'.join(column.path)!r}", where=str(path),
+                        f"the record has no {'.'.join(column.path)!r}",
+                        where=str(path),
                         hint="it was written by another version; remove the folder to redo it",
                     )
                 value = None

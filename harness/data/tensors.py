@@ -23,6 +23,4 @@ def text_batch(rows: TextRows, ids: NDArray[np.int64], device: torch.device) -> 
 
 def image_batch(rows: ImageRows, ids: NDArray[np.int64], device: torch.device) -> ImageBatch:
     """The images `ids` (B,)."""
-    return ImageBatch(
-        torch.from_numpy(rows.get(ids)).to(device), torch.from_numpy(ids).to(device)
-    )
+    return ImageBatch(torch.from_numpy(rows.get(ids)).to(device), torch.from_numpy(ids).to(device))

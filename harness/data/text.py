@@ -105,7 +105,7 @@ class TextRows:
         places = self._starts[ids, None] + 1 + np.arange(self.context)
         last = len(self.shards.tokens) - 1
         offsets = self.shards.offsets
-        return np.searchsorted(offsets, np.minimum(places, last), side="right") - 1
+        return np.asarray(np.searchsorted(offsets, np.minimum(places, last), side="right") - 1)
 
     def target_count(self) -> int:
         """Number of targets that count, over all rows."""

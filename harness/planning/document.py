@@ -39,6 +39,52 @@ class Experiment(Frozen):
     evaluations: dict[str, Settings] = Field(default_factory=dict)
 
 
+class EvaluationSetting(Frozen):
+    """What an evaluation may say, whatever its kind."""
+
+    kind: str
+    data: str | list[str]
+    split: Literal["train", "validation", "test"] | None = None
+    limit: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    noise_seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
+    only: dict[str, list[Any]] = Field(
+        default_factory=dict, description="axis name, or `adapter` -> labels to evaluate"
+    )
+
+
+class LikelihoodSetting(EvaluationSetting):
+    """Loss over a whole set, at the thinking the model was trained with unless given."""
+
+    kind: Literal["likelihood"]
+    thinking: Literal["trained"] | dict[str, Any] = "trained"
+
+
+class ThinkingSetting(EvaluationSetting):
+    """Loss over a grid of thinking; lists inside an entry span the grid."""
+
+    kind: Literal["thinking"]
+    thinking: list[dict[str, Any]] = Field(min_length=1)
+    timing_repeats: int = Field(default=3, ge=1)
+
+
+class DenoisingSetting(EvaluationSetting):
+    """Denoising at each level with each thinking; lists inside an entry span a grid."""
+
+    kind: Literal["denoising"]
+    levels: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
+    thinking: list[dict[str, Any]] = Field(min_length=1)
+    timing_repeats: int = Field(default=3, ge=1)
+    examples: int = Field(default=8, ge=0)
+
+
+EVALUATIONS: dict[str, type[EvaluationSetting]] = {
+    "likelihood": LikelihoodSetting,
+    "thinking": ThinkingSetting,
+    "denoising": DenoisingSetting,
+}
+
+
 Axis = Literal["data", "parameters", "flops", "seconds", "depth", "width", "batch"]
 
 
@@ -94,10 +140,12 @@ def json_schema() -> dict[str, Any]:
     train = TrainSpec.model_json_schema()
     definitions = schema["$defs"] | train.pop("$defs")
     keys = {k: v for k, v in train["properties"].items() if k in SETTING_KEYS}
+    # A layer may give part of a task, which then fits several kinds.
+    keys["task"] = {"anyOf": keys["task"]["oneOf"]}
     settings = {
         "type": "object",
         "properties": keys,
-        "patternProperties": {r"^[a-z_]+(\.[a-z0-9_]+)+$": {}},
+        "patternProperties": {rf"^({'|'.join(SETTING_KEYS)})(\.[a-z0-9_]+)+$": {}},
         "additionalProperties": False,
     }
     definitions["Settings"] = settings
@@ -118,6 +166,11 @@ def json_schema() -> dict[str, Any]:
     experiment = definitions["Experiment"]["properties"]
     experiment["base"] = reference
     experiment["adapters"]["additionalProperties"] = reference
+    kinds = []
+    for setting in EVALUATIONS.values():
+        definitions[setting.__name__] = setting.model_json_schema()
+        kinds.append({"$ref": f"#/$defs/{setting.__name__}"})
+    experiment["evaluations"]["additionalProperties"] = {"oneOf": kinds}
     listed = experiment["axes"]["additionalProperties"]["anyOf"]
     listed[1]["items"] = {"$ref": "#/$defs/AxisValue"}
     schema["$defs"] = definitions

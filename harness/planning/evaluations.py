@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from harness.errors import HarnessError
 from harness.planning.axes import ADAPTER, Value, label_of
-from harness.planning.document import Experiment
+from harness.planning.document import (
+    EVALUATIONS,
+    DenoisingSetting,
+    EvaluationSetting,
+    Experiment,
+    LikelihoodSetting,
+    ThinkingSetting,
+)
 from harness.planning.located import Key, Located, Place
 from harness.planning.shapes import MODALITY, find_data, shape_of
 from harness.planning.spec import (
@@ -22,7 +29,7 @@ from harness.planning.spec import (
     TrainSpec,
 )
 from harness.planning.validate import as_written, checked, validate
-from harness.protocol import AdapterRecord, Frozen, ImageShape, Thinking
+from harness.protocol import AdapterRecord, ImageShape, Thinking
 from harness.registry import adapter as find_adapter
 
 #: metric_version of each kind of evaluation; raise it when what a number means changes.
@@ -42,53 +49,10 @@ class PlannedEval:
     def label(self) -> str:
         """`denoising on builtin/digits at level 0.1`."""
         level = getattr(self.spec, "level", None)
-        return f"{self.name} on {self.spec.data}" + ("" if level is None else f" at level {level:g}")
+        at = "" if level is None else f" at level {level:g}"
+        return f"{self.name} on {self.spec.data}{at}"
 
 
-class _Setting(Frozen):
-    """What an evaluation may say, whatever its kind."""
-
-    kind: str
-    data: str | list[str]
-    split: Literal["train", "validation", "test"] | None = None
-    limit: int | None = Field(default=None, ge=1)
-    batch_size: int = Field(default=32, ge=1)
-    noise_seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
-    only: dict[str, list[Any]] = Field(
-        default_factory=dict, description="axis name, or `adapter` -> labels to evaluate"
-    )
-
-
-class LikelihoodSetting(_Setting):
-    """Loss over a whole set, at the thinking the model was trained with unless given."""
-
-    kind: Literal["likelihood"]
-    thinking: Literal["trained"] | dict[str, Any] = "trained"
-
-
-class ThinkingSetting(_Setting):
-    """Loss over a grid of thinking; lists inside an entry span the grid."""
-
-    kind: Literal["thinking"]
-    thinking: list[dict[str, Any]] = Field(min_length=1)
-    timing_repeats: int = Field(default=3, ge=1)
-
-
-class DenoisingSetting(_Setting):
-    """Denoising at each level with each thinking; lists inside an entry span a grid."""
-
-    kind: Literal["denoising"]
-    levels: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
-    thinking: list[dict[str, Any]] = Field(min_length=1)
-    timing_repeats: int = Field(default=3, ge=1)
-    examples: int = Field(default=8, ge=0)
-
-
-SETTINGS: dict[str, type[_Setting]] = {
-    "likelihood": LikelihoodSetting,
-    "thinking": ThinkingSetting,
-    "denoising": DenoisingSetting,
-}
 TASKS = {"likelihood": "next_token", "thinking": "next_token", "denoising": "denoising"}
 
 
@@ -138,18 +102,18 @@ def check_only(
                     )
 
 
-def _setting(own: Located) -> _Setting:
+def _setting(own: Located) -> EvaluationSetting:
     kind = own.tree.get("kind")
     if kind is None:
         raise HarnessError(
-            "the key 'kind' is missing", where=own.where(("kind",)), allowed=list(SETTINGS)
+            "the key 'kind' is missing", where=own.where(("kind",)), allowed=list(EVALUATIONS)
         )
-    if not isinstance(kind, str) or kind not in SETTINGS:
+    if not isinstance(kind, str) or kind not in EVALUATIONS:
         raise HarnessError(
             "unknown kind of evaluation", where=own.where(("kind",)), given=as_written(kind),
-            allowed=list(SETTINGS),
+            allowed=list(EVALUATIONS),
         )
-    setting = validate(SETTINGS[kind], own)
+    setting = validate(EVALUATIONS[kind], own)
     _distinct(setting.noise_seeds, own, "noise_seeds")
     if isinstance(setting.data, list):
         _distinct(setting.data, own, "data")
@@ -168,7 +132,7 @@ def _distinct(values: list[Any], own: Located, key: str) -> None:
             )
 
 
-def _specs(setting: _Setting, own: Located, spec: TrainSpec) -> Iterator[EvalBase]:
+def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterator[EvalBase]:
     thinking = _thinking(setting, own, spec)
     several = isinstance(setting.data, list)
     for index, data in enumerate([setting.data] if isinstance(setting.data, str) else setting.data):
@@ -195,7 +159,7 @@ def _specs(setting: _Setting, own: Located, spec: TrainSpec) -> Iterator[EvalBas
                 )
 
 
-def _split(setting: _Setting, data: str, where: str, spec: TrainSpec) -> str:
+def _split(setting: EvaluationSetting, data: str, where: str, spec: TrainSpec) -> str:
     """The split to evaluate, once the data set is found to fit the task; else a HarnessError."""
     found = find_data(data, MODALITY[spec.task.kind], where)
     shape = shape_of(spec.task)
@@ -224,7 +188,7 @@ def _by(shape: Iterable[int] | None) -> str:
 # --- thinking --------------------------------------------------------------------------------
 
 
-def _thinking(setting: _Setting, own: Located, spec: TrainSpec) -> list[Any]:
+def _thinking(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> list[Any]:
     """Every thinking of the setting that the run's adapter can do, checked."""
     record = find_adapter(spec.adapter)
     config = record.config.model_validate(spec.config)

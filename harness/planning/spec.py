@@ -23,7 +23,7 @@ class NextTokenTask(Frozen):
     kind: Literal["next_token"] = "next_token"
     data: str = Field(default="builtin/docs", description="training set; its train split is used")
     tokenizer: str = Field(default="bytes", description="'bytes' or a tokenizers JSON file")
-    context: int = Field(ge=1, description="observed tokens per row")
+    context: int = Field(ge=1, le=2**20, description="observed tokens per row")
     rows: Literal["packed", "first_window"] = Field(
         default="packed",
         description="cut the joined documents into rows, or keep each document's first window",

@@ -37,11 +37,11 @@ def checked(parse: Callable[[Any], Parsed], annotation: Any, given: Located) -> 
 def where_mentioned(text: str, model: Any, given: Located, key: Key = ()) -> str:
     """The places of the settings of `model` (at `key`) that a message names, else of `key`."""
     fields = getattr(_bare(model), "model_fields", {})
-    written = [
-        (*key, name) for name in fields
-        if (*key, name) in given.places and re.search(rf"\b{name}\b", text)
-    ]
-    return ", ".join(given.where(k) for k in written) or given.where(key)
+    named = {name: re.search(rf"\b{name}\b", text) for name in fields}
+    starts = {name: found.start() for name, found in named.items() if found is not None}
+    written = [name for name in sorted(starts, key=starts.__getitem__)
+               if (*key, name) in given.places]
+    return ", ".join(given.where((*key, name)) for name in written) or given.where(key)
 
 
 # --- from pydantic's findings to one ---------------------------------------------------------

@@ -13,9 +13,9 @@ from harness.analysis.exhibits.thinking import ThinkingExhibit
 from harness.analysis.figures.denoising import denoising_figure
 from harness.analysis.figures.examples import example_figures
 from harness.analysis.figures.page import Drawing, write_figure
-from harness.analysis.figures.scaling import scaling_figure, seed_losses
+from harness.analysis.figures.scaling import scaling_figure
 from harness.analysis.figures.thinking import thinking_figures
-from harness.analysis.frame import SuiteFrame, load_frame
+from harness.analysis.frame import load_frame
 from harness.planning.suite import Suite
 
 
@@ -29,12 +29,17 @@ def write_figures(suite: Suite, results: Path, out: Path, *, as_json: bool) -> N
     aside = sys.stderr if as_json else sys.stdout
     listed = []
     for gathered in gather(suite, frame):
-        drawings = section_drawings(gathered, suite, frame)
+        drawings = section_drawings(gathered)
         for drawing in drawings:
             files = write_figure(drawing, out)
             listed.append(
-                {"figure": drawing.name, "title": drawing.title, "png": str(files.png),
-                 "pdf": str(files.pdf), "csv": str(files.csv)}
+                {
+                    "figure": drawing.name,
+                    "title": drawing.title,
+                    "png": str(files.png),
+                    "pdf": str(files.pdf),
+                    "csv": str(files.csv),
+                }
             )
             if not as_json:
                 print(f"{files.png} (.pdf, .csv): {drawing.title}")
@@ -46,7 +51,8 @@ def write_figures(suite: Suite, results: Path, out: Path, *, as_json: bool) -> N
     if frame.other_source:
         print(
             f"{len(frame.other_source)} runs were made by other source code than is installed now. "
-            f"Redo them: {suite.command('run')} --redo-other-source", file=aside,
+            f"Redo them: {suite.command('run')} --redo-other-source",
+            file=aside,
         )
     if as_json:
         print(json.dumps(listed, indent=1, allow_nan=False))
@@ -54,12 +60,11 @@ def write_figures(suite: Suite, results: Path, out: Path, *, as_json: bool) -> N
         print(f"{suite.path} has no report sections, so there is no figure")
 
 
-def section_drawings(gathered: Gathered, suite: Suite, frame: SuiteFrame) -> list[Drawing]:
+def section_drawings(gathered: Gathered) -> list[Drawing]:
     """One report section's figures, none where nothing was found."""
     exhibit, missing, stem = gathered.exhibit, gathered.missing.text, gathered.stem
     if isinstance(exhibit, ScalingExhibit):
-        seeds = seed_losses(exhibit.section, suite, frame)
-        curves = scaling_figure(exhibit, seeds=seeds, missing=missing)
+        curves = scaling_figure(exhibit, missing=missing)
         drawings = [] if curves is None else [curves]
         base = f"scaling-{exhibit.section.x}"
     elif isinstance(exhibit, ThinkingExhibit):

@@ -15,7 +15,7 @@ from harness.analysis.exhibits.thinking import ThinkingExhibit
 from harness.analysis.frame import SuiteFrame, load_frame
 from harness.analysis.tables.denoising import denoising_tables
 from harness.analysis.tables.scaling import scaling_tables
-from harness.analysis.tables.table import Table
+from harness.analysis.tables.table import Cell, Table
 from harness.analysis.tables.thinking import thinking_tables
 from harness.planning.suite import Suite
 from harness.show.console import terminal
@@ -88,7 +88,11 @@ def _print(console: Console, table: Table) -> None:
             justify = "left" if index < table.text_columns else "right"
             shown.add_column(name, justify=justify)  # type: ignore[arg-type]
         for row in table.rows:
-            shown.add_row(*(f"[bold]{escape(c.text)}[/]" if c.bold else escape(c.text) for c in row))
+            shown.add_row(*(_styled(cell) for cell in row))
         console.print(shown)
     for note in table.notes:
         console.print(f"[dim]{escape(note)}[/]")
+
+
+def _styled(cell: Cell) -> str:
+    return f"[bold]{escape(cell.text)}[/]" if cell.bold else escape(cell.text)

@@ -24,8 +24,14 @@ def write_run(run: PlannedRun, results: Path, evaluator: Evaluator) -> None:
     write_json(
         folder.training,
         {
-            "steps": 10, "rows": 80, "tokens": 1280, "seconds": 2.0, "flops": 5e9,
-            "flops_vocabulary": 1e9, "peak_memory_bytes": 1_000_000, "weights_sha256": "00",
+            "steps": 10,
+            "rows": 80,
+            "tokens": 1280,
+            "seconds": 2.0,
+            "flops": 5e9,
+            "flops_vocabulary": 1e9,
+            "peak_memory_bytes": 1_000_000,
+            "weights_sha256": "00",
         },
     )
     write_json(folder.provenance, {"source_digest": source_digest(run.record)})
@@ -45,9 +51,16 @@ def write_suite(suite: Suite, results: Path, evaluator: Evaluator) -> None:
 def measured(run: PlannedRun, name: str, value: float, **given: Any) -> Measurement:
     """A measurement with defaults for what a test does not care about."""
     defaults: dict[str, Any] = {
-        "n": 100, "unit": "nats/token", "higher_is_better": False, "step": 10, "tokens_seen": 1280,
-        "train_seed": run.spec.seed, "noise_seed": 0, "device": "test device",
-        "tags": {"data": "builtin/docs", "split": "validation"}, "cost": {},
+        "n": 100,
+        "unit": "nats/token",
+        "higher_is_better": False,
+        "step": 10,
+        "tokens_seen": 1280,
+        "train_seed": run.spec.seed,
+        "noise_seed": 0,
+        "device": "test device",
+        "tags": {"data": "builtin/docs", "split": "validation"},
+        "cost": {},
     }
     return Measurement(name=name, value=value, **(defaults | given))
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.analysis.records_factory import measured, save_documents, write_run, write_suite
 
 from harness.analysis.exhibits.denoising import denoising_exhibit
 from harness.analysis.exhibits.scaling import scaling_exhibit
@@ -22,6 +21,7 @@ from harness.analysis.tables.table import Cell, Table, escape, percent_range, pl
 from harness.analysis.tables.thinking import thinking_tables
 from harness.errors import HarnessError
 from harness.planning.suite import Suite, load_suite
+from tests.analysis.records_factory import measured, save_documents, write_run, write_suite
 
 TEXT = """
 suite: text
@@ -200,7 +200,8 @@ def test_an_interval_widens_where_documents_disagree(text_suite, tmp_path):
     low, high = row.gain_interval
     assert low < row.gain < high
     assert exhibit.gaining() == []
-    assert "No gain from thinking at this scale" in " ".join(thinking_tables(exhibit, "thinking")[0].notes)
+    notes = " ".join(thinking_tables(exhibit, "thinking")[0].notes)
+    assert "No gain from thinking at this scale" in notes
 
 
 def test_missing_stays_missing_and_is_named(text_suite, tmp_path):

@@ -15,13 +15,13 @@ from matplotlib.colors import to_hex
 
 from harness.analysis.exhibits.denoising import NOISY, DenoisingExhibit, DenoisingRow
 from harness.analysis.exhibits.gather import gather
-from harness.analysis.exhibits.scaling import ScalingExhibit, ScalingRow
+from harness.analysis.exhibits.scaling import RunLoss, ScalingExhibit, ScalingRow
 from harness.analysis.exhibits.thinking import ShiftRow, ThinkingExhibit, ThinkingRow
 from harness.analysis.figures.axes import gain_floor, span
 from harness.analysis.figures.denoising import denoising_figure
 from harness.analysis.figures.examples import chosen, example_figures, stored_name
 from harness.analysis.figures.page import Drawing, Written, write_figure
-from harness.analysis.figures.scaling import SeedLoss, scaling_figure
+from harness.analysis.figures.scaling import scaling_figure
 from harness.analysis.figures.style import FAMILY_COLORS, WIDTH, family_color, marks
 from harness.analysis.figures.thinking import thinking_figures
 from harness.analysis.frame import load_frame
@@ -67,19 +67,45 @@ def scaling_exhibit_of(points: int, *, adapter: str = "ebt"):
             flops, seconds = 6e9 * float(x), 1e-5 * float(x)
             for seed, loss in zip(SEEDS, losses, strict=True):
                 planted[name].append(Point(float(x), seed, float(loss), f"{name}{x}{seed}"))
-                runs.append(SeedLoss(name, seed, float(x), 10**9, flops, seconds, float(loss)))
+                runs.append(RunLoss(name, seed, float(x), 10**9, flops, seconds, float(loss)))
             mean = over_seeds([float(v) for v in losses])
             rows.append(
-                ScalingRow(name, family, f"{x:g}", float(x), int(x), int(x), 10**9, flops, seconds,
-                           mean, over_seeds([v / log(2) for v in losses]), 5000, 1, None, SEEDS)
+                ScalingRow(
+                    name,
+                    family,
+                    f"{x:g}",
+                    float(x),
+                    int(x),
+                    int(x),
+                    10**9,
+                    flops,
+                    seconds,
+                    mean,
+                    over_seeds([v / log(2) for v in losses]),
+                    5000,
+                    1,
+                    None,
+                    SEEDS,
+                )
             )
-    section = ScalingSection(title="Sizes", experiment="e", x="parameters", evaluation="v",
-                             baseline="transformer++", candidate=adapter)
-    rate = scaling_rate(planted[adapter], baseline=planted["transformer++"], axis="parameters",
-                        bootstrap=Bootstrap(resamples=200))
+    section = ScalingSection(
+        title="Sizes",
+        experiment="e",
+        x="parameters",
+        evaluation="v",
+        baseline="transformer++",
+        candidate=adapter,
+    )
+    rate = scaling_rate(
+        planted[adapter],
+        baseline=planted["transformer++"],
+        axis="parameters",
+        bootstrap=Bootstrap(resamples=200),
+    )
     references = {"unigram": (9.0, 13.0), "bigram": (2.3, 3.3)}
-    return ScalingExhibit(section, tuple(rows), references, rate, "", ("cpu",),
-                          "docs (validation)"), runs
+    return ScalingExhibit(
+        section, tuple(rows), references, rate, "", ("cpu",), "docs (validation)"
+    ), runs
 
 
 def thinking_exhibit_of(sets: tuple[str, ...], *, worst: float = -0.02) -> ThinkingExhibit:
@@ -87,26 +113,62 @@ def thinking_exhibit_of(sets: tuple[str, ...], *, worst: float = -0.02) -> Think
         trained = steps in (None, 2) and samples in (None, 1)
         interval = None if trained else (gain - 0.01, gain + 0.01)
         nfe = (steps or 1) * (samples or 1)
-        return ThinkingRow(adapter, adapter, "", data, f"{steps}x{samples}", steps, samples,
-                           trained, 3.0, gain, interval, gain, interval, nfe, 1e6 * nfe,
-                           1e-5 * nfe, 20, 1000, 2, 1)
+        return ThinkingRow(
+            adapter,
+            adapter,
+            "",
+            data,
+            f"{steps}x{samples}",
+            steps,
+            samples,
+            trained,
+            3.0,
+            gain,
+            interval,
+            gain,
+            interval,
+            nfe,
+            1e6 * nfe,
+            1e-5 * nfe,
+            20,
+            1000,
+            2,
+            1,
+        )
 
     rows = []
     for data in sets:
         rows.append(row(data, "transformer++", None, None, 0.0))
-        rows += [row(data, "ebt", *given) for given in
-                 ((1, 1, worst), (2, 1, 0.0), (3, 1, 0.03), (2, 4, 0.05))]
+        rows += [
+            row(data, "ebt", *given)
+            for given in ((1, 1, worst), (2, 1, 0.0), (3, 1, 0.03), (2, 4, 0.05))
+        ]
     shifts = tuple(ShiftRow(data, 1.0 + i, 2.0 + i) for i, data in enumerate(sets))
-    return ThinkingExhibit(ThinkingSection(experiment="e", evaluation="t"), tuple(rows), shifts,
-                           ("cpu",))
+    return ThinkingExhibit(
+        ThinkingSection(experiment="e", evaluation="t"), tuple(rows), shifts, ("cpu",)
+    )
 
 
 def denoising_exhibit_of(folder: Path | None = None) -> DenoisingExhibit:
     def row(adapter, level, setting, psnr, nfe, recursions=None, start=None):
         scaled = None if nfe is None else float(nfe)
         mean = SeedMean(psnr, 0.2, 2)
-        return DenoisingRow(adapter, adapter, level, setting, recursions, start, mean, mean, mean,
-                            nfe, scaled, scaled, 50, 1)
+        return DenoisingRow(
+            adapter,
+            adapter,
+            level,
+            setting,
+            recursions,
+            start,
+            mean,
+            mean,
+            mean,
+            nfe,
+            scaled,
+            scaled,
+            50,
+            1,
+        )
 
     rows = []
     for level in (0.1, 0.2):
@@ -127,8 +189,9 @@ def denoising_exhibit_of(folder: Path | None = None) -> DenoisingExhibit:
             path = folder / f"{adapter}.npz"
             np.savez_compressed(path, clean=clean, noisy=clean * 1.5, **stored)
             examples.append((adapter, 0.1, path))
-    return DenoisingExhibit(DenoisingSection(experiment="e", evaluation="d"), tuple(rows),
-                            ("cpu",), tuple(examples))
+    return DenoisingExhibit(
+        DenoisingSection(experiment="e", evaluation="d"), tuple(rows), ("cpu",), tuple(examples)
+    )
 
 
 def suite_of(text: str, folder: Path) -> Suite:
@@ -172,7 +235,7 @@ def assert_files(files: Written) -> None:
 
 def test_scaling_csv_holds_means_runs_references_and_curves(tmp_path):
     exhibit, runs = scaling_exhibit_of(5)
-    drawing = scaling_figure(exhibit, seeds=runs)
+    drawing = scaling_figure(replace(exhibit, runs=tuple(runs)))
     assert drawing is not None
     files = write_figure(drawing, tmp_path)
     assert_files(files)
@@ -184,7 +247,8 @@ def test_scaling_csv_holds_means_runs_references_and_curves(tmp_path):
     assert [float(r["training_flops"]) for r in means] == [r.training_flops for r in exhibit.rows]
     assert [float(r["loss"]) for r in rows if r["part"] == "run"] == [s.loss for s in runs]
     assert {r["model"]: float(r["loss"]) for r in rows if r["part"] == "reference"} == {
-        "unigram": 9.0, "bigram": 2.3,
+        "unigram": 9.0,
+        "bigram": 2.3,
     }
     curve = [r for r in rows if r["part"] == "line" and r["model"] == "ebt"]
     law = exhibit.rate.fits[0].law
@@ -195,8 +259,11 @@ def test_scaling_csv_holds_means_runs_references_and_curves(tmp_path):
 def test_scaling_panels_compare_at_equal_tokens_flops_and_time():
     exhibit, _ = scaling_exhibit_of(5)
     axes = (drawing := scaling_figure(exhibit)).figure.axes
-    assert [a.get_title() for a in axes] == ["at equal tokens (1 G)", "at equal FLOPs",
-                                             "at equal time"]
+    assert [a.get_title() for a in axes] == [
+        "at equal tokens (1 G)",
+        "at equal FLOPs",
+        "at equal time",
+    ]
     assert axes[0].get_xlabel() == "non-embedding parameters"
     assert axes[2].get_xlabel() in ("training time (s)", "training time (ms)")
     assert all(a.get_xscale() == a.get_yscale() == "log" for a in axes)
@@ -208,7 +275,7 @@ def test_scaling_panels_compare_at_equal_tokens_flops_and_time():
 
 def test_too_few_points_get_straight_lines_with_the_rate_s_own_slopes():
     exhibit, runs = scaling_exhibit_of(3)
-    drawing = scaling_figure(exhibit, seeds=runs)
+    drawing = scaling_figure(replace(exhibit, runs=tuple(runs)))
     slope = {}
     for name in ("ebt", "transformer++"):
         ends = [r for r in drawing.data if r["part"] == "line" and r["model"] == name]
@@ -240,14 +307,18 @@ def test_thinking_csv_is_the_exhibit_in_order_of_distance(tmp_path):
     assert [float(r["seconds"]) for r in rows] == [r.seconds for r in exhibit.rows]
     grid = drawing.figure.axes
     assert [a.get_title() for a in grid[:2]] == ["docs", "dyck"]
-    assert [a.get_xlabel() for a in grid[::2]] == ["NFE per token", "FLOPs per token",
-                                                   "time per token (µs)"]
+    assert [a.get_xlabel() for a in grid[::2]] == [
+        "NFE per token",
+        "FLOPs per token",
+        "time per token (µs)",
+    ]
     assert "transformer++: one pass, cannot think (flat)" in labels(drawing)
 
 
 def test_a_ruinous_gain_is_cut_off_and_marked():
-    ordinary, ruined = (thinking_figures(thinking_exhibit_of(("docs",), worst=w))[0]
-                        for w in (-0.02, -0.95))
+    ordinary, ruined = (
+        thinking_figures(thinking_exhibit_of(("docs",), worst=w))[0] for w in (-0.02, -0.95)
+    )
     assert "cut off" not in written_text(ordinary)
     assert "are cut off" in written_text(ruined)
     axes = ruined.figure.axes[0]
@@ -274,8 +345,11 @@ def test_denoising_csv_is_the_exhibit(tmp_path):
     assert [r["nfe"] for r in rows] == ["" if r.nfe is None else str(r.nfe) for r in exhibit.rows]
     assert len(drawing.figure.axes) == 6
     assert labels(drawing) == [
-        "dit: DDIM calls", "dit: recursions of 100 calls", "dit: DDIM calls, matched start",
-        "ebt: descent steps", "noisy input",
+        "dit: DDIM calls",
+        "dit: recursions of 100 calls",
+        "dit: DDIM calls, matched start",
+        "ebt: descent steps",
+        "noisy input",
     ]
 
 
@@ -283,8 +357,11 @@ def test_examples_show_cheapest_best_and_dearest_settings(tmp_path):
     exhibit = denoising_exhibit_of(tmp_path)
     dit = [r for r in exhibit.rows if (r.adapter, r.level) == ("dit", 0.1)]
     # 21.4 dB is within 0.1 dB of 21.5 and cheaper.
-    assert [r.setting for r in chosen(dit)] == ["1 call", "100 calls, matched start",
-                                                "100 calls × 2"]
+    assert [r.setting for r in chosen(dit)] == [
+        "1 call",
+        "100 calls, matched start",
+        "100 calls × 2",
+    ]
     assert stored_name(dit[-1]) == "diffusion 100 x2 trained"
     (drawing,) = example_figures(exhibit)
     assert drawing.name == "denoising-examples-0.1"
@@ -294,7 +371,11 @@ def test_examples_show_cheapest_best_and_dearest_settings(tmp_path):
     assert float(axes.images[0].get_array()[0, 0]) == 0.0
     assert float(axes.images[4].get_array()[0, 0]) == pytest.approx(0.25)
     assert [r["thinking"] for r in drawing.data if r["image"] == 0 and r["nfe"]] == [
-        "1 call", "100 calls, matched start", "100 calls × 2", "1 step", "2 steps",
+        "1 call",
+        "100 calls, matched start",
+        "100 calls × 2",
+        "1 step",
+        "2 steps",
     ]
     assert drawing.data[0]["image_mse"] == 0.0
 
@@ -312,7 +393,7 @@ def test_colour_images_keep_their_channels(tmp_path):
 def test_redrawing_gives_the_same_bytes(tmp_path, monkeypatch):
     def draw(folder: Path) -> list[bytes]:
         exhibit, runs = scaling_exhibit_of(5)
-        files = write_figure(scaling_figure(exhibit, seeds=runs), folder)
+        files = write_figure(scaling_figure(replace(exhibit, runs=tuple(runs))), folder)
         return [path.read_bytes() for path in (files.png, files.pdf, files.csv)]
 
     first = draw(tmp_path / "one")
@@ -334,8 +415,11 @@ def test_a_family_has_one_colour_everywhere(tmp_path):
     assert family_color("another") == family_color("another")
     assert family_color("another") not in FAMILY_COLORS.values()
     exhibit, _ = scaling_exhibit_of(3, adapter="my-ebt")
-    figures = [scaling_figure(exhibit), denoising_figure(denoising_exhibit_of()),
-               *thinking_figures(thinking_exhibit_of(("docs",)))]
+    figures = [
+        scaling_figure(exhibit),
+        denoising_figure(denoising_exhibit_of()),
+        *thinking_figures(thinking_exhibit_of(("docs",))),
+    ]
     for drawing in figures:
         drawn = {to_hex(line.get_color()) for a in drawing.figure.axes for line in a.lines}
         assert FAMILY_COLORS["ebt"] in drawn
@@ -392,11 +476,11 @@ def test_what_is_there_is_drawn_and_what_is_missing_named(tmp_path, capsys):
 
 
 def test_sections_of_one_kind_do_not_overwrite_each_other(tmp_path):
-    again = TEXT[TEXT.index("  - {kind: scaling"):TEXT.index("  - {kind: thinking, t")]
+    again = TEXT[TEXT.index("  - {kind: scaling") : TEXT.index("  - {kind: thinking, t")]
     suite = suite_of(TEXT + again, tmp_path)
     for run in suite.runs:
         write_run(run, tmp_path / "results", losses)
     frame = load_frame(suite, tmp_path / "results")
-    found = [section_drawings(each, suite, frame) for each in gather(suite, frame)]
+    found = [section_drawings(each) for each in gather(suite, frame)]
     names = [drawing.name for drawings in found for drawing in drawings]
     assert names == ["scaling-parameters", "scaling-parameters-text"]

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.baselines.naive_ebt import Naive
 from torch import Tensor
 
 from baselines.adapters import text
@@ -17,6 +16,7 @@ from baselines.adapters.text import EBTText, TransformerPPText
 from baselines.text_records import EBTTextConfig, TransformerPPTextConfig, landscape_schedule
 from harness.noise import NoiseSource
 from harness.protocol import Adapter, Descent, Single, State, TextBatch, TextShape
+from tests.baselines.naive_ebt import Naive
 
 VOCAB, LENGTH, BATCH = 23, 9, 3
 SHAPE = TextShape(vocab_size=VOCAB, context=LENGTH)

@@ -31,10 +31,7 @@ class Absent:
             return ""
         more = len(self.names) - _LISTED
         listed = "; ".join([*self.names[:_LISTED], *([f"and {more} more"] if more > 0 else [])])
-        return (
-            f"{self.count} of {self.planned} evaluations missing: {listed}; "
-            f"run: {self.command}"
-        )
+        return f"{self.count} of {self.planned} evaluations missing: {listed}; run: {self.command}"
 
 
 def absent(section: Section, suite: Suite, frame: SuiteFrame) -> Absent:
@@ -51,4 +48,4 @@ def absent(section: Section, suite: Suite, frame: SuiteFrame) -> Absent:
     ]
     missing = Counter(frame.missing)
     names = tuple(name for name in dict.fromkeys(planned) if name in missing)
-    return Absent(names, sum(missing[name] for name in names), len(planned), suite.command('run'))
+    return Absent(names, sum(missing[name] for name in names), len(planned), suite.command("run"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import exp, log
 
@@ -45,6 +45,19 @@ class ScalingRow:
 
 
 @dataclass(frozen=True)
+class RunLoss:
+    """One training run's loss, a mean over evaluation noise seeds, and what it cost."""
+
+    adapter: str
+    seed: int
+    x: float
+    tokens: int | None
+    training_flops: float
+    training_seconds: float
+    loss: float
+
+
+@dataclass(frozen=True)
 class ScalingExhibit:
     """`references` holds each n-gram's loss in nats and bits per byte on the same targets.
 
@@ -59,6 +72,7 @@ class ScalingExhibit:
     no_rate: str
     device: tuple[str, ...]
     data: str
+    runs: tuple[RunLoss, ...] = ()
 
     def beat(self, reference: str) -> list[ScalingRow]:
         """The rows whose interval's upper end, or value where there is none, is below it."""
@@ -73,10 +87,11 @@ def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) ->
         run.run_id: axis_value(run, run_cost(run), section.x)
         for run in suite.of(section.experiment)
     }
-    labels = {
-        run.run_id: " ".join(run.labels.values()) for run in suite.of(section.experiment)
-    }
-    losses = rows[(rows["metric"] == "loss")] if len(rows) else rows
+    labels = {run.run_id: " ".join(run.labels.values()) for run in suite.of(section.experiment)}
+    losses = rows
+    if len(rows):
+        compared = rows["adapter"].isin([section.baseline, section.candidate])
+        losses = rows[(rows["metric"] == "loss") & compared]
     table: list[ScalingRow] = []
     for adapter in (section.baseline, section.candidate):
         own = losses[losses["adapter"] == adapter] if len(losses) else losses
@@ -91,12 +106,35 @@ def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) ->
         no_rate=reason,
         device=tuple(sorted(set(losses["device"]))) if len(losses) else (),
         data=_data(losses),
+        runs=tuple(_runs(losses, xs)) if len(losses) else (),
     )
 
 
+def _runs(losses: pd.DataFrame, xs: Mapping[str, float | None]) -> Iterator[RunLoss]:
+    for run, own in losses.groupby("run", sort=False):
+        x, first = xs[str(run)], own.iloc[0]
+        if x is not None:
+            yield RunLoss(
+                str(first["adapter"]),
+                int(first["seed"]),
+                x,
+                _tokens(first),
+                float(first["training_flops"]),
+                float(first["training_seconds"]),
+                float(own["value"].mean()),
+            )
+
+
+def _tokens(record: pd.Series) -> int | None:
+    return None if pd.isna(record["training_tokens"]) else int(record["training_tokens"])
+
+
 def _data(losses: pd.DataFrame) -> str:
-    sets = sorted({f"{d} ({s})" for d, s in zip(losses["data"], losses["split"], strict=True)}
-                  if len(losses) else ())
+    sets = sorted(
+        {f"{d} ({s})" for d, s in zip(losses["data"], losses["split"], strict=True)}
+        if len(losses)
+        else ()
+    )
     return ", ".join(sets)
 
 
@@ -120,7 +158,7 @@ def _row(
         x=x,
         non_embedding=int(first["non_embedding"]),
         parameters=int(first["parameters"]),
-        tokens=None if pd.isna(first["training_tokens"]) else int(first["training_tokens"]),
+        tokens=_tokens(first),
         training_flops=float(point["training_flops"].mean()),
         training_seconds=float(point["training_seconds"].mean()),
         loss=over_seeds([float(v) for v in by_seed.mean()]),
@@ -155,8 +193,12 @@ def _rate(
             x = xs[str(record.run)]
             if str(record.adapter) in points and x is not None:
                 points[str(record.adapter)].append(
-                    Point(x=x, seed=int(str(record.seed)), loss=float(str(record.value)),
-                          run=str(record.run))
+                    Point(
+                        x=x,
+                        seed=int(str(record.seed)),
+                        loss=float(str(record.value)),
+                        run=str(record.run),
+                    )
                 )
     for adapter, own in points.items():
         if len({p.x for p in own}) < 2:

@@ -83,12 +83,15 @@ def thinking_exhibit(section: ThinkingSection, frame: SuiteFrame) -> ThinkingExh
     losses = rows[rows["metric"] == "loss"] if len(rows) else rows
     if len(losses):
         axes = [c for c in losses.columns if str(c).startswith("axis.")]
-        named = losses.assign(label=losses[axes].fillna("").agg(" ".join, axis=1).str.strip()
-                              if axes else "")
+        named = losses.assign(
+            label=losses[axes].fillna("").agg(" ".join, axis=1).str.strip() if axes else ""
+        )
         for _, group in named.groupby(["adapter", "label", "data"], sort=False):
             found += _settings(group)
     return ThinkingExhibit(
-        section, tuple(found), tuple(_shifts(rows)),
+        section,
+        tuple(found),
+        tuple(_shifts(rows)),
         tuple(sorted(set(losses["device"]))) if len(losses) else (),
     )
 
@@ -114,16 +117,26 @@ def _settings(group: pd.DataFrame) -> list[ThinkingRow]:
         difference = losses[index] - losses[0]
         rows.append(
             ThinkingRow(
-                adapter=str(first["adapter"]), family=str(first["family"]),
-                label=str(first["label"]), data=str(first["data"]), setting=name,
-                steps=_whole(first["steps"]), samples=_whole(first["samples"]), trained=index == 0,
-                loss=float(losses[index]), gain=float(-difference / losses[0]),
+                adapter=str(first["adapter"]),
+                family=str(first["family"]),
+                label=str(first["label"]),
+                data=str(first["data"]),
+                setting=name,
+                steps=_whole(first["steps"]),
+                samples=_whole(first["samples"]),
+                trained=index == 0,
+                loss=float(losses[index]),
+                gain=float(-difference / losses[0]),
                 gain_interval=_interval(-gains[:, index] / gains[:, -1]) if index else None,
                 perplexity_gain=-expm1(difference),
                 perplexity_interval=_interval(-np.expm1(gains[:, index])) if index else None,
-                nfe=int(first["nfe"]), flops=float(first["flops"]),
-                seconds=float(own["seconds"].median()), documents=int((n > 0).sum()), n=int(total),
-                seeds=len(loaded), noise_seeds=loaded[0][1].shape[1],
+                nfe=int(first["nfe"]),
+                flops=float(first["flops"]),
+                seconds=float(own["seconds"].median()),
+                documents=int((n > 0).sum()),
+                n=int(total),
+                seeds=len(loaded),
+                noise_seeds=loaded[0][1].shape[1],
             )
         )
     return sorted(rows, key=lambda row: (row.nfe, row.steps or 0))

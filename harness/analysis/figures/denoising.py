@@ -67,7 +67,8 @@ def denoising_figure(exhibit: DenoisingExhibit, *, missing: str = "") -> Drawing
             row[0].set_ylabel(f"noise level {level:g}\nPSNR (dB)")
             if noisy is not None:
                 label_right(
-                    row[-1], [(noisy.psnr.value, f"noisy\n{noisy.psnr.value:.1f} dB")],
+                    row[-1],
+                    [(noisy.psnr.value, f"noisy\n{noisy.psnr.value:.1f} dB")],
                     color=REFERENCE,
                 )
         for row in grid[:-1]:
@@ -90,15 +91,25 @@ def _series(rows: Sequence[DenoisingRow], by: dict[str, Mark]) -> list[_Series]:
             what = "descent steps" if start is None else "DDIM calls"
             if single:
                 found.append(
-                    _Series(f"{adapter}: {what}{suffix}", mark, "-" if not suffix else ":",
-                            not suffix, _by_nfe(single))
+                    _Series(
+                        f"{adapter}: {what}{suffix}",
+                        mark,
+                        "-" if not suffix else ":",
+                        not suffix,
+                        _by_nfe(single),
+                    )
                 )
             for calls in sorted({_calls(r) for r in at if (r.recursions or 1) > 1}):
                 # The line starts at the same calls without recursion.
                 chain = [r for r in at if r.recursions is not None and _calls(r) == calls]
                 found.append(
-                    _Series(f"{adapter}: recursions of {calls} calls{suffix}", mark, "--", False,
-                            _by_nfe(chain))
+                    _Series(
+                        f"{adapter}: recursions of {calls} calls{suffix}",
+                        mark,
+                        "--",
+                        False,
+                        _by_nfe(chain),
+                    )
                 )
     return found
 
@@ -112,19 +123,24 @@ def _by_nfe(rows: Sequence[DenoisingRow]) -> tuple[DenoisingRow, ...]:
     return tuple(sorted(rows, key=lambda r: r.nfe or 0))
 
 
-def _panel(
-    axes: Axes, series: Sequence[_Series], noisy: DenoisingRow | None, cost: str
-) -> None:
+def _panel(axes: Axes, series: Sequence[_Series], noisy: DenoisingRow | None, cost: str) -> None:
     if noisy is not None:
         axes.axhline(noisy.psnr.value, color=REFERENCE, linewidth=0.8, linestyle=REFERENCE_LINE)
     # Filled markers last, so that the setting a recursion starts from keeps its own.
     for order, one in enumerate(sorted(series, key=lambda s: s.filled)):
         rows = [r for r in one.rows if getattr(r, cost) is not None]
         axes.errorbar(
-            [float(getattr(r, cost)) for r in rows], [r.psnr.value for r in rows],
-            yerr=[r.psnr.half_width or 0.0 for r in rows], color=one.mark.color,
-            marker=one.mark.marker, markerfacecolor=one.mark.color if one.filled else "white",
-            linestyle=one.line, linewidth=1.1, elinewidth=0.7, capsize=1.8, capthick=0.7,
+            [float(getattr(r, cost)) for r in rows],
+            [r.psnr.value for r in rows],
+            yerr=[r.psnr.half_width or 0.0 for r in rows],
+            color=one.mark.color,
+            marker=one.mark.marker,
+            markerfacecolor=one.mark.color if one.filled else "white",
+            linestyle=one.line,
+            linewidth=1.1,
+            elinewidth=0.7,
+            capsize=1.8,
+            capthick=0.7,
             zorder=3 + order / 10,
         )
 
@@ -138,14 +154,22 @@ def _limits(series: Sequence[_Series], noisy: DenoisingRow | None) -> Span:
 def _handles(series: dict[float, list[_Series]]) -> list[Artist]:
     named = {one.label: one for at in series.values() for one in at}
     handles: list[Artist] = [
-        Line2D([], [], color=one.mark.color, marker=one.mark.marker, linestyle=one.line,
-               markerfacecolor=one.mark.color if one.filled else "white", linewidth=1.1,
-               label=label)
+        Line2D(
+            [],
+            [],
+            color=one.mark.color,
+            marker=one.mark.marker,
+            linestyle=one.line,
+            markerfacecolor=one.mark.color if one.filled else "white",
+            linewidth=1.1,
+            label=label,
+        )
         for label, one in named.items()
     ]
     handles.append(
-        Line2D([], [], color=REFERENCE, linestyle=REFERENCE_LINE, linewidth=0.8,
-               label="noisy input")
+        Line2D(
+            [], [], color=REFERENCE, linestyle=REFERENCE_LINE, linewidth=0.8, label="noisy input"
+        )
     )
     return handles
 
@@ -166,8 +190,17 @@ def _notes(
 
 def _data(row: DenoisingRow) -> DataRow:
     return {
-        "level": row.level, "model": row.adapter, "thinking": row.setting, "start": row.start,
-        "recursions": row.recursions, "nfe": row.nfe, "flops": row.flops, "seconds": row.seconds,
-        "psnr": row.psnr.value, "psnr_low": row.psnr.low, "psnr_high": row.psnr.high,
-        "images": row.images, "seeds": row.psnr.seeds,
+        "level": row.level,
+        "model": row.adapter,
+        "thinking": row.setting,
+        "start": row.start,
+        "recursions": row.recursions,
+        "nfe": row.nfe,
+        "flops": row.flops,
+        "seconds": row.seconds,
+        "psnr": row.psnr.value,
+        "psnr_low": row.psnr.low,
+        "psnr_high": row.psnr.high,
+        "images": row.images,
+        "seeds": row.psnr.seeds,
     }

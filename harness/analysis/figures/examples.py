@@ -95,15 +95,23 @@ def _strips(
                 _Strip("noisy input", given, REFERENCE, images["noisy"], noisy, "noisy", path),
             ]
         own = [
-            r for r in exhibit.rows
+            r
+            for r in exhibit.rows
             if (r.level, r.adapter) == (level, adapter) and stored_name(r) in images
         ]
         for row in chosen(own) if own else ():
             name = stored_name(row)
             quality = f"PSNR {row.psnr.value:.2f} dB, {si(row.flops)}FLOP"
             found.append(
-                _Strip(adapter, (row.setting, quality), family_color(row.family),
-                       images[name], row, name, path)
+                _Strip(
+                    adapter,
+                    (row.setting, quality),
+                    family_color(row.family),
+                    images[name],
+                    row,
+                    name,
+                    path,
+                )
             )
     return found
 
@@ -137,12 +145,23 @@ def _figure(
             for column in range(count):
                 left = _MARGIN + _LABEL_INCHES + column * size
                 axes.imshow(
-                    _pixels(strip.images[column]), cmap="gray", vmin=0, vmax=1, aspect="auto",
+                    _pixels(strip.images[column]),
+                    cmap="gray",
+                    vmin=0,
+                    vmax=1,
+                    aspect="auto",
                     extent=(left, left + size - _GAP, low, low + size - _GAP),
                     interpolation="nearest",
                 )
-            axes.text(_MARGIN, low + (size - _GAP) / 2, "\n".join([strip.name, *strip.details]),
-                      color=strip.color, size=7, va="center", linespacing=1.35)
+            axes.text(
+                _MARGIN,
+                low + (size - _GAP) / 2,
+                "\n".join([strip.name, *strip.details]),
+                color=strip.color,
+                size=7,
+                va="center",
+                linespacing=1.35,
+            )
     data = tuple(_data(strips, count, level))
     return Drawing(f"denoising-examples-{level:g}", title, figure, data)
 

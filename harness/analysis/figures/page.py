@@ -126,22 +126,40 @@ def surround(figure: Figure, frame: Frame, *, height: float) -> float:
     top = 1 - _MARGIN / total
     figure.text(left, top, frame.title, size=_TITLE_POINTS, weight="bold", va="top")
     below_title = top - _TITLE_POINTS * _LINE / total
-    figure.text(left, below_title, "\n".join(subtitle), size=_SUBTITLE_POINTS, va="top",
-                linespacing=1.2)
-    figure.text(left, _MARGIN / total, "\n".join(notes), size=_NOTE_POINTS, va="bottom",
-                color="#555555", linespacing=1.2)
+    figure.text(
+        left, below_title, "\n".join(subtitle), size=_SUBTITLE_POINTS, va="top", linespacing=1.2
+    )
+    figure.text(
+        left,
+        _MARGIN / total,
+        "\n".join(notes),
+        size=_NOTE_POINTS,
+        va="bottom",
+        color="#555555",
+        linespacing=1.2,
+    )
     if frame.handles:
         legend = Legend(
-            figure, list(frame.handles), [str(h.get_label()) for h in frame.handles],
-            loc="lower center", ncols=columns, borderaxespad=0, borderpad=0.1,
-            handlelength=2.4, columnspacing=1.4, labelspacing=0.35,
+            figure,
+            list(frame.handles),
+            [str(h.get_label()) for h in frame.handles],
+            loc="lower center",
+            ncols=columns,
+            borderaxespad=0,
+            borderpad=0.1,
+            handlelength=2.4,
+            columnspacing=1.4,
+            labelspacing=0.35,
             bbox_to_anchor=(0.5, (_MARGIN + notes_height + 0.04) / total),
         )
         legend.set_in_layout(False)
         figure.legends.append(legend)
     engine = ConstrainedLayoutEngine(
         rect=(left, bottom / total, 1 - 2 * left, height / total),
-        w_pad=0.03, h_pad=0.03, wspace=0.03, hspace=0.03,
+        w_pad=0.03,
+        h_pad=0.03,
+        wspace=0.03,
+        hspace=0.03,
     )
     for text in figure.texts:
         text.set_in_layout(False)
@@ -205,5 +223,6 @@ def label_right(axes: Axes, lines: Sequence[tuple[float, str]], *, color: str) -
     for index in range(len(places) - 1, -1, -1):
         places[index] = min(places[index], 1 - (len(places) - 1 - index) * gap)
     for place, (_, text) in zip(places, inside, strict=True):
-        axes.text(1.02, place, text, transform=axes.transAxes, va="center", ha="left", size=7,
-                  color=color)
+        axes.text(
+            1.02, place, text, transform=axes.transAxes, va="center", ha="left", size=7, color=color
+        )

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import log
 
-import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
-from numpy.typing import NDArray
 
-from harness.analysis.exhibits.scaling import ScalingExhibit, ScalingRow
+from harness.analysis.exhibits.scaling import RunLoss, ScalingExhibit, ScalingRow
 from harness.analysis.figures.axes import Span, log_cost, loss_axis, span
+from harness.analysis.figures.curves import Curve, fitted_curves, line_data
 from harness.analysis.figures.page import (
     DataRow,
     Drawing,
@@ -32,11 +29,6 @@ from harness.analysis.figures.style import (
     theme,
     tint,
 )
-from harness.analysis.frame import SuiteFrame
-from harness.analysis.rates.power_law import PowerLawFit, Rows, log_slopes
-from harness.planning.budget import axis_value, run_cost
-from harness.planning.document import ScalingSection
-from harness.planning.suite import Suite
 from harness.quantities import si
 
 #: Section axis -> its label and kind of ticks.
@@ -55,73 +47,25 @@ _COSTS = {
     "training_seconds": ("training time", "seconds"),
 }
 _HEIGHT = 2.25
-_CURVE_POINTS = 61
 
 
-@dataclass(frozen=True)
-class SeedLoss:
-    """One training run's loss and what it cost."""
-
-    adapter: str
-    seed: int
-    x: float
-    tokens: int | None
-    training_flops: float
-    training_seconds: float
-    loss: float
-
-
-@dataclass(frozen=True)
-class _Curve:
-    """A family's line through its points: fitted curve with band, or straight in log-log."""
-
-    adapter: str
-    label: str
-    x: NDArray[np.float64]
-    loss: NDArray[np.float64]
-    low: NDArray[np.float64] | None
-    high: NDArray[np.float64] | None
-
-
-def seed_losses(section: ScalingSection, suite: Suite, frame: SuiteFrame) -> list[SeedLoss]:
-    """Every run's loss in a scaling section, averaged over evaluation noise seeds."""
-    if not len(frame.rows):
-        return []
-    rows = frame.of(section.experiment, section.evaluation)
-    rows = rows[rows["metric"] == "loss"]
-    found = []
-    for run in suite.of(section.experiment):
-        own = rows[rows["run"] == run.run_id]
-        x = axis_value(run, run_cost(run), section.x)
-        if run.adapter_label in (section.baseline, section.candidate) and len(own) and x:
-            first = own.iloc[0]
-            found.append(
-                SeedLoss(
-                    run.adapter_label, run.spec.seed, x, int(first["training_tokens"]),
-                    float(first["training_flops"]), float(first["training_seconds"]),
-                    float(own["value"].mean()),
-                )
-            )
-    return found
-
-
-def scaling_figure(
-    exhibit: ScalingExhibit, *, seeds: Sequence[SeedLoss] = (), missing: str = ""
-) -> Drawing | None:
+def scaling_figure(exhibit: ScalingExhibit, *, missing: str = "") -> Drawing | None:
     """Loss against the axis, with curves, and against the costs of training; None without points.
 
-    `seeds` adds each run as a dot. The axis' own cost is not drawn twice: tokens take its place.
+    Each run is a dot where there are several seeds. The axis' own cost is not drawn twice: tokens
+    take its place.
     """
     if not exhibit.rows:
         return None
     section = exhibit.section
-    if all(len(row.seeds) < 2 for row in exhibit.rows):
-        seeds = ()
+    single = all(len(row.seeds) < 2 for row in exhibit.rows)
+    seeds = () if single else exhibit.runs
     by = marks((row.adapter, row.family) for row in exhibit.rows)
-    curves = _curves(exhibit, seeds)
+    curves = fitted_curves(exhibit, seeds)
     limits = _loss_limits(exhibit, seeds)
     references = {
-        name: loss for name, (loss, _) in exhibit.references.items()
+        name: loss
+        for name, (loss, _) in exhibit.references.items()
         if limits.low <= loss <= limits.high
     }
     costs = [c for c in ("training_flops", "training_seconds") if c != f"training_{section.x}"]
@@ -133,8 +77,9 @@ def scaling_figure(
             label, kind = AXES[section.x] if key == "x" else _COSTS[key]
             _panel(axes, exhibit, seeds, by, key)
             for loss in references.values():
-                axes.axhline(loss, color=REFERENCE, linestyle=REFERENCE_LINE, linewidth=0.8,
-                             zorder=1)
+                axes.axhline(
+                    loss, color=REFERENCE, linestyle=REFERENCE_LINE, linewidth=0.8, zorder=1
+                )
             xs = [_x(row, key) for row in exhibit.rows] + [_x(s, key) for s in seeds]
             log_cost(axes, xs, label, kind=kind)
             loss_axis(axes, limits, "")
@@ -146,20 +91,21 @@ def scaling_figure(
         label_right(grid[0][-1], lines, color=REFERENCE)
         frame = Frame(
             f"{section.title}: {section.candidate} and {section.baseline} on {exhibit.data}",
-            _verdict(exhibit), _handles(curves, by, seeds, references),
+            _verdict(exhibit),
+            _handles(curves, by, seeds, references),
             _notes(exhibit, curves, limits, missing),
         )
         surround(figure, frame, height=_HEIGHT)
-    data = (*_point_data(exhibit), *_seed_data(seeds), *_line_data(exhibit, curves))
+    data = (*_point_data(exhibit), *_seed_data(seeds), *line_data(exhibit, curves))
     return Drawing(f"scaling-{section.x}", frame.title, figure, data)
 
 
-def _x(row: ScalingRow | SeedLoss, key: str) -> float:
+def _x(row: ScalingRow | RunLoss, key: str) -> float:
     return float(getattr(row, key))
 
 
 def _panel(
-    axes: Axes, exhibit: ScalingExhibit, seeds: Sequence[SeedLoss], by: dict[str, Mark], key: str
+    axes: Axes, exhibit: ScalingExhibit, seeds: Sequence[RunLoss], by: dict[str, Mark], key: str
 ) -> None:
     for adapter, mark in by.items():
         own = sorted((r for r in exhibit.rows if r.adapter == adapter), key=lambda r: _x(r, key))
@@ -167,20 +113,34 @@ def _panel(
         side = 4.5 if adapter == exhibit.section.candidate else -4.5
         aside = offset_copy(axes.transData, axes.get_figure(root=True), x=side, units="points")
         axes.plot(
-            [_x(s, key) for s in dots], [s.loss for s in dots], linestyle="", marker="o",
-            markersize=2.2, color=tint(mark.color, 0.25), markeredgewidth=0, zorder=4,
+            [_x(s, key) for s in dots],
+            [s.loss for s in dots],
+            linestyle="",
+            marker="o",
+            markersize=2.2,
+            color=tint(mark.color, 0.25),
+            markeredgewidth=0,
+            zorder=4,
             transform=aside,
         )
         # The axis' own panel has the fitted line; here a thin one only leads the eye.
         axes.errorbar(
-            [_x(r, key) for r in own], [r.loss.value for r in own],
-            yerr=[r.loss.half_width or 0.0 for r in own], color=mark.color, marker=mark.marker,
-            markerfacecolor=mark.face, linestyle="" if key == "x" else mark.line,
-            linewidth=0.8, elinewidth=0.8, capsize=2, capthick=0.8, zorder=3,
+            [_x(r, key) for r in own],
+            [r.loss.value for r in own],
+            yerr=[r.loss.half_width or 0.0 for r in own],
+            color=mark.color,
+            marker=mark.marker,
+            markerfacecolor=mark.face,
+            linestyle="" if key == "x" else mark.line,
+            linewidth=0.8,
+            elinewidth=0.8,
+            capsize=2,
+            capthick=0.8,
+            zorder=3,
         )
 
 
-def _loss_limits(exhibit: ScalingExhibit, seeds: Sequence[SeedLoss]) -> Span:
+def _loss_limits(exhibit: ScalingExhibit, seeds: Sequence[RunLoss]) -> Span:
     values = [r.loss.value for r in exhibit.rows] + [s.loss for s in seeds]
     bounds = [b for r in exhibit.rows for b in (r.loss.low, r.loss.high) if b is not None]
     own = span(values, bounds)
@@ -189,55 +149,14 @@ def _loss_limits(exhibit: ScalingExhibit, seeds: Sequence[SeedLoss]) -> Span:
     # A reference farther off than this would flatten what the figure is about.
     reach = max((own.high / own.low) ** 1.5, 1.2)
     near = [
-        loss for loss, _ in exhibit.references.values()
+        loss
+        for loss, _ in exhibit.references.values()
         if own.low / reach <= loss <= own.high * reach
     ]
     return Span(min([own.low, *near]), max([own.high, *near]), own.clipped)
 
 
-def _curves(exhibit: ScalingExhibit, seeds: Sequence[SeedLoss]) -> list[_Curve]:
-    """Candidate's and baseline's line; none where the exhibit says there is no rate."""
-    rate, section = exhibit.rate, exhibit.section
-    if rate is None:
-        return []
-    draws = (None, None) if rate.draws is None else (rate.draws.candidate, rate.draws.baseline)
-    return [
-        _fitted(adapter, fit, rows) if fit.identified else _straight(adapter, fit, exhibit, seeds)
-        for adapter, fit, rows in zip(
-            (section.candidate, section.baseline), rate.fits, draws, strict=True
-        )
-    ]
-
-
-def _fitted(adapter: str, fit: PowerLawFit, rows: Rows | None) -> _Curve:
-    law = fit.law
-    assert law is not None
-    x = np.geomspace(fit.low, fit.high, _CURVE_POINTS)
-    low = high = None
-    if rows is not None:
-        low, high = np.quantile(rows.predict(x[:, None]), [0.025, 0.975], axis=1)
-    label = f"{adapter}: $L = {law.floor:.2f} + A\\,x^{{-{law.exponent:.3f}}}$"
-    return _Curve(adapter, label, x, np.array([law.predict(v) for v in x]), low, high)
-
-
-def _straight(
-    adapter: str, fit: PowerLawFit, exhibit: ScalingExhibit, seeds: Sequence[SeedLoss]
-) -> _Curve:
-    """The least-squares line of mean log loss, as the rate's apparent slopes are; where single
-    runs are not given, of the log of the mean."""
-    own = [r for r in exhibit.rows if r.adapter == adapter]
-    xs = np.array([r.x for r in own])
-    logs = [[log(s.loss) for s in seeds if (s.adapter, s.x) == (adapter, r.x)] for r in own]
-    mean_log = np.array(
-        [np.mean(at) if at else log(r.loss.value) for at, r in zip(logs, own, strict=True)]
-    )
-    slope = float(log_slopes(xs, mean_log=mean_log[None])[0])
-    x = np.array([fit.low, fit.high])
-    line = np.exp(mean_log.mean() - slope * (np.log(x) - np.log(xs).mean()))
-    return _Curve(adapter, f"{adapter}: apparent slope {signed(-slope, 3)}", x, line, None, None)
-
-
-def _draw_curves(axes: Axes, curves: Sequence[_Curve], by: dict[str, Mark]) -> None:
+def _draw_curves(axes: Axes, curves: Sequence[Curve], by: dict[str, Mark]) -> None:
     for curve in curves:
         mark = by[curve.adapter]
         if curve.low is not None and curve.high is not None:
@@ -254,7 +173,8 @@ def _titles(grid: Sequence[Axes], exhibit: ScalingExhibit, costs: Sequence[str])
     noun = {"batch": "batch size"}.get(exhibit.section.x, exhibit.section.x)
     equal = f"at equal {noun}" if only is None else f"at equal tokens ({si(only).strip()})"
     names = {
-        "tokens": "at equal tokens", "training_flops": "at equal FLOPs",
+        "tokens": "at equal tokens",
+        "training_flops": "at equal FLOPs",
         "training_seconds": "at equal time",
     }
     own = {"data": "at equal tokens", "flops": "at equal FLOPs", "seconds": "at equal time"}
@@ -281,14 +201,21 @@ def _verdict(exhibit: ScalingExhibit) -> str:
 
 
 def _handles(
-    curves: Sequence[_Curve],
+    curves: Sequence[Curve],
     by: dict[str, Mark],
-    seeds: Sequence[SeedLoss],
+    seeds: Sequence[RunLoss],
     drawn: Mapping[str, float],
 ) -> list[Artist]:
     handles: list[Artist] = [
-        Line2D([], [], color=m.color, marker=m.marker, markerfacecolor=m.face, linestyle="",
-               label=f"{adapter}, mean of seeds")
+        Line2D(
+            [],
+            [],
+            color=m.color,
+            marker=m.marker,
+            markerfacecolor=m.face,
+            linestyle="",
+            label=f"{adapter}, mean of seeds",
+        )
         for adapter, m in by.items()
     ]
     for curve in sorted(curves, key=lambda c: list(by).index(c.adapter)):
@@ -298,33 +225,48 @@ def _handles(
         )
     if seeds:
         handles.append(
-            Line2D([], [], color="#8a8a8a", marker="o", markersize=2.5, linestyle="",
-                   markeredgewidth=0, label="single runs, set aside")
+            Line2D(
+                [],
+                [],
+                color="#8a8a8a",
+                marker="o",
+                markersize=2.5,
+                linestyle="",
+                markeredgewidth=0,
+                label="single runs, set aside",
+            )
         )
     if drawn:
         handles.append(
-            Line2D([], [], color=REFERENCE, linestyle=REFERENCE_LINE, linewidth=0.8,
-                   label="n-gram models, same targets")
+            Line2D(
+                [],
+                [],
+                color=REFERENCE,
+                linestyle=REFERENCE_LINE,
+                linewidth=0.8,
+                label="n-gram models, same targets",
+            )
         )
     return handles
 
 
 def _notes(
-    exhibit: ScalingExhibit, curves: Sequence[_Curve], limits: Span, missing: str
+    exhibit: ScalingExhibit, curves: Sequence[Curve], limits: Span, missing: str
 ) -> list[str]:
     rate, section = exhibit.rate, exhibit.section
     seeds = sorted({len(row.seeds) for row in exhibit.rows})
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     bars = (
-        "One training seed, so no error bars" if seeds == [1]
+        "One training seed, so no error bars"
+        if seeds == [1]
         else f"Error bars: 95 % t interval over {count} training seeds"
     )
     text = (
-        f"{bars}; n = {exhibit.rows[0].n:,} targets. "
-        f"Time measured on {', '.join(exhibit.device)}."
+        f"{bars}; n = {exhibit.rows[0].n:,} targets. Time measured on {', '.join(exhibit.device)}."
     )
     far = [
-        f"{name} {loss:.2f}" for name, (loss, _) in exhibit.references.items()
+        f"{name} {loss:.2f}"
+        for name, (loss, _) in exhibit.references.items()
         if not limits.low <= loss <= limits.high
     ]
     if far:
@@ -338,9 +280,11 @@ def _notes(
             if fit.reason
         }
         if reasons:
-            text += " Straight lines where L = E + A·x^(−a) cannot be fitted: " + "; ".join(
-                f"{adapter} {reason}" for adapter, reason in reasons.items()
-            ) + "."
+            text += (
+                " Straight lines where L = E + A·x^(−a) cannot be fitted: "
+                + "; ".join(f"{adapter} {reason}" for adapter, reason in reasons.items())
+                + "."
+            )
         if any(curve.low is not None for curve in curves):
             text += " Bands: 95 % of bootstrap fits."
     return [text, *([missing] if missing else [])]
@@ -349,39 +293,35 @@ def _notes(
 def _point_data(exhibit: ScalingExhibit) -> list[DataRow]:
     return [
         {
-            "part": "mean", "model": r.adapter, "label": r.label, "seed": "", "x": r.x,
-            "tokens": r.tokens, "training_flops": r.training_flops,
-            "training_seconds": r.training_seconds, "loss": r.loss.value, "low": r.loss.low,
-            "high": r.loss.high, "seeds": len(r.seeds), "n": r.n,
+            "part": "mean",
+            "model": r.adapter,
+            "label": r.label,
+            "seed": "",
+            "x": r.x,
+            "tokens": r.tokens,
+            "training_flops": r.training_flops,
+            "training_seconds": r.training_seconds,
+            "loss": r.loss.value,
+            "low": r.loss.low,
+            "high": r.loss.high,
+            "seeds": len(r.seeds),
+            "n": r.n,
         }
         for r in exhibit.rows
     ]
 
 
-def _seed_data(seeds: Sequence[SeedLoss]) -> list[DataRow]:
+def _seed_data(seeds: Sequence[RunLoss]) -> list[DataRow]:
     return [
         {
-            "part": "run", "model": s.adapter, "seed": s.seed, "x": s.x, "tokens": s.tokens,
-            "training_flops": s.training_flops, "training_seconds": s.training_seconds,
+            "part": "run",
+            "model": s.adapter,
+            "seed": s.seed,
+            "x": s.x,
+            "tokens": s.tokens,
+            "training_flops": s.training_flops,
+            "training_seconds": s.training_seconds,
             "loss": s.loss,
         }
         for s in seeds
     ]
-
-
-def _line_data(exhibit: ScalingExhibit, curves: Sequence[_Curve]) -> list[DataRow]:
-    found: list[DataRow] = [
-        {"part": "reference", "model": name, "loss": loss}
-        for name, (loss, _) in exhibit.references.items()
-    ]
-    for curve in curves:
-        for index, x in enumerate(curve.x):
-            found.append(
-                {
-                    "part": "line", "model": curve.adapter, "label": curve.label, "x": float(x),
-                    "loss": float(curve.loss[index]),
-                    "low": None if curve.low is None else float(curve.low[index]),
-                    "high": None if curve.high is None else float(curve.high[index]),
-                }
-            )
-    return found

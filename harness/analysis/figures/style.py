@@ -90,8 +90,10 @@ class Mark:
 def theme() -> Iterator[None]:
     """Draw and save under the figures' own settings, whatever the user's are."""
     settings: dict[Any, Any] = {
-        **matplotlib.rcParamsDefault, **seaborn.plotting_context("paper"),
-        **seaborn.axes_style("ticks"), **_SETTINGS,
+        **matplotlib.rcParamsDefault,
+        **seaborn.plotting_context("paper"),
+        **seaborn.axes_style("ticks"),
+        **_SETTINGS,
     }
     # The backend is the caller's: figures here are written without one.
     settings = {k: v for k, v in settings.items() if not k.startswith("backend")}

@@ -78,7 +78,9 @@ def thinking_figures(exhibit: ThinkingExhibit, *, missing: str = "") -> list[Dra
         several = len(pages) > 1
         found.append(
             _page(
-                exhibit, page, missing=missing,
+                exhibit,
+                page,
+                missing=missing,
                 name=f"thinking-{number}" if several else "thinking",
                 title=exhibit.section.title + (f" ({number} of {len(pages)})" if several else ""),
             )
@@ -104,8 +106,15 @@ def _page(
                 axes.yaxis.set_major_formatter(FuncFormatter(_tick))
         for axes, data in zip(grid[0], sets, strict=True):
             axes.set_title(data, pad=12)
-            axes.annotate(_magnitudes(data, exhibit.shifts), (0.5, 1), xytext=(0, 3), size=7,
-                          xycoords="axes fraction", textcoords="offset points", ha="center")
+            axes.annotate(
+                _magnitudes(data, exhibit.shifts),
+                (0.5, 1),
+                xytext=(0, 3),
+                size=7,
+                xycoords="axes fraction",
+                textcoords="offset points",
+                ha="center",
+            )
         for row in grid:
             row[0].set_ylabel("loss gain (%)")
         frame = Frame(
@@ -139,14 +148,22 @@ def _series(rows: Sequence[ThinkingRow]) -> list[_Series]:
         for index, count in enumerate(counts):
             lightness = 0.55 * (1 - (index + 1) / len(counts))
             found.append(
-                _Series(model, count, tint(color, lightness),
-                        _MARKERS[index % len(_MARKERS)], LINES[rank % len(LINES)])
+                _Series(
+                    model,
+                    count,
+                    tint(color, lightness),
+                    _MARKERS[index % len(_MARKERS)],
+                    LINES[rank % len(LINES)],
+                )
             )
     return sorted(found, key=lambda s: s.thinks)
 
 
 def _panel(
-    axes: Axes, rows: Sequence[ThinkingRow], series: Sequence[_Series], cost: str,
+    axes: Axes,
+    rows: Sequence[ThinkingRow],
+    series: Sequence[_Series],
+    cost: str,
     floor: float | None,
 ) -> None:
     axes.axhline(0, color=REFERENCE, linewidth=0.8, zorder=1)
@@ -159,13 +176,31 @@ def _panel(
             continue
         xs, gains = [float(getattr(r, cost)) for r in own], [100 * r.gain for r in own]
         axes.errorbar(
-            xs, gains, yerr=_distances(own), color=one.color, marker=one.marker, markersize=3.5,
-            linestyle=one.line, linewidth=1, elinewidth=0.7, capsize=1.5, capthick=0.7, zorder=3,
+            xs,
+            gains,
+            yerr=_distances(own),
+            color=one.color,
+            marker=one.marker,
+            markersize=3.5,
+            linestyle=one.line,
+            linewidth=1,
+            elinewidth=0.7,
+            capsize=1.5,
+            capthick=0.7,
+            zorder=3,
         )
         trained = [(x, r) for x, r in zip(xs, own, strict=True) if r.trained]
-        axes.plot([x for x, _ in trained], [100 * r.gain for _, r in trained], linestyle="",
-                  marker="o", markersize=7, markerfacecolor="none", markeredgecolor=one.color,
-                  markeredgewidth=0.9, zorder=4)
+        axes.plot(
+            [x for x, _ in trained],
+            [100 * r.gain for _, r in trained],
+            linestyle="",
+            marker="o",
+            markersize=7,
+            markerfacecolor="none",
+            markeredgecolor=one.color,
+            markeredgewidth=0.9,
+            zorder=4,
+        )
         if floor is not None:
             _mark_cut(axes, list(zip(xs, gains, strict=True)), floor, one.color)
 
@@ -181,18 +216,24 @@ def _distances(rows: Sequence[ThinkingRow]) -> list[list[float]]:
     return [lows, highs]
 
 
-def _mark_cut(
-    axes: Axes, points: Sequence[tuple[float, float]], floor: float, color: str
-) -> None:
+def _mark_cut(axes: Axes, points: Sequence[tuple[float, float]], floor: float, color: str) -> None:
     for x, gain in points:
         if gain < floor:
             axes.plot(x, floor, marker="v", color=color, markersize=4, clip_on=False, zorder=5)
             low, high = axes.get_xlim()
             right = log(x / low) < 0.7 * log(high / low)
-            axes.annotate(signed(gain), (x, floor), xytext=(5 if right else -5, 0), va="center",
-                          ha="left" if right else "right", textcoords="offset points", size=6.5,
-                          color=color, zorder=6,
-                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
+            axes.annotate(
+                signed(gain),
+                (x, floor),
+                xytext=(5 if right else -5, 0),
+                va="center",
+                ha="left" if right else "right",
+                textcoords="offset points",
+                size=6.5,
+                color=color,
+                zorder=6,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+            )
 
 
 def _limits(rows: Sequence[ThinkingRow]) -> tuple[Span, float | None]:
@@ -236,21 +277,35 @@ def _count(number: int | None, noun: str) -> str:
 
 def _handles(series: Sequence[_Series]) -> list[Artist]:
     handles: list[Artist] = [
-        Line2D([], [], color=s.color, marker=s.marker, markersize=3.5 if s.thinks else 4,
-               linestyle=s.line, linewidth=1.1, label=s.label)
+        Line2D(
+            [],
+            [],
+            color=s.color,
+            marker=s.marker,
+            markersize=3.5 if s.thinks else 4,
+            linestyle=s.line,
+            linewidth=1.1,
+            label=s.label,
+        )
         for s in series
     ]
     if any(s.thinks for s in series):
         handles.append(
-            Line2D([], [], color="#555555", marker="o", markersize=7, markerfacecolor="none",
-                   linestyle="", label="trained thinking (gain 0)")
+            Line2D(
+                [],
+                [],
+                color="#555555",
+                marker="o",
+                markersize=7,
+                markerfacecolor="none",
+                linestyle="",
+                label="trained thinking (gain 0)",
+            )
         )
     return handles
 
 
-def _notes(
-    exhibit: ThinkingExhibit, limits: Span, floor: float | None, missing: str
-) -> list[str]:
+def _notes(exhibit: ThinkingExhibit, limits: Span, floor: float | None, missing: str) -> list[str]:
     first = exhibit.rows[0]
     text = (
         "Gain: (L(trained) − L(setting)) / L(trained), paired by document; error bars: 95 % "
@@ -268,8 +323,19 @@ def _notes(
 def _data(row: ThinkingRow) -> DataRow:
     low, high = row.gain_interval or (None, None)
     return {
-        "data": row.data, "model": row.adapter, "label": row.label, "steps": row.steps,
-        "samples": row.samples, "trained": row.trained, "nfe": row.nfe, "flops": row.flops,
-        "seconds": row.seconds, "gain": row.gain, "gain_low": low, "gain_high": high,
-        "documents": row.documents, "n": row.n, "seeds": row.seeds,
+        "data": row.data,
+        "model": row.adapter,
+        "label": row.label,
+        "steps": row.steps,
+        "samples": row.samples,
+        "trained": row.trained,
+        "nfe": row.nfe,
+        "flops": row.flops,
+        "seconds": row.seconds,
+        "gain": row.gain,
+        "gain_low": low,
+        "gain_high": high,
+        "documents": row.documents,
+        "n": row.n,
+        "seeds": row.seeds,
     }

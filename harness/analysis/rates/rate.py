@@ -32,7 +32,11 @@ from harness.analysis.rates.power_law import (
     fit_rows,
     log_slopes,
 )
-from harness.analysis.rates.sensitivity import huber_exponent, profile_interval, shared_floor_exponents
+from harness.analysis.rates.sensitivity import (
+    huber_exponent,
+    profile_interval,
+    shared_floor_exponents,
+)
 from harness.analysis.rates.verdict import Axis, Gate, Verdict, decide, gate_design
 
 Resampling: TypeAlias = Literal[

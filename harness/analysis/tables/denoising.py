@@ -37,8 +37,17 @@ def _quality(exhibit: DenoisingExhibit, name: str) -> Table:
     return Table(
         name=name,
         title=f"{exhibit.section.title}: quality against cost",
-        header=("noise level", "model", "thinking", "NFE", "FLOPs/image", "ms/image", "PSNR ↑ (dB)",
-                "per-image PSNR ↑ (dB)", "MSE ↓"),
+        header=(
+            "noise level",
+            "model",
+            "thinking",
+            "NFE",
+            "FLOPs/image",
+            "ms/image",
+            "PSNR ↑ (dB)",
+            "per-image PSNR ↑ (dB)",
+            "MSE ↓",
+        ),
         rows=[_cells(r, best[r.level, r.adapter] is r) for r in exhibit.rows],
         data=[_data(r) for r in exhibit.rows],
         notes=notes,
@@ -62,11 +71,21 @@ def _cells(row: DenoisingRow, best: bool) -> list[Cell]:
 
 def _data(row: DenoisingRow) -> dict[str, object]:
     return {
-        "level": row.level, "model": row.adapter, "thinking": row.setting,
-        "recursions": row.recursions, "start": row.start, "nfe": row.nfe, "flops": row.flops,
-        "seconds": row.seconds, "psnr": row.psnr.value, "psnr_low": row.psnr.low,
-        "psnr_high": row.psnr.high, "psnr_per_image": row.psnr_per_image.value,
-        "mse": row.mse.value, "images": row.images, "seeds": row.psnr.seeds,
+        "level": row.level,
+        "model": row.adapter,
+        "thinking": row.setting,
+        "recursions": row.recursions,
+        "start": row.start,
+        "nfe": row.nfe,
+        "flops": row.flops,
+        "seconds": row.seconds,
+        "psnr": row.psnr.value,
+        "psnr_low": row.psnr.low,
+        "psnr_high": row.psnr.high,
+        "psnr_per_image": row.psnr_per_image.value,
+        "mse": row.mse.value,
+        "images": row.images,
+        "seeds": row.psnr.seeds,
         "noise_seeds": row.noise_seeds,
     }
 
@@ -76,14 +95,27 @@ def _ratios(exhibit: DenoisingExhibit, name: str) -> Table:
     return Table(
         name=name,
         title=f"{exhibit.section.title}: what equal quality costs",
-        header=("noise level", "model", "its best", "PSNR (dB)", "cheapest equal of", "is",
-                "NFE ×", "FLOPs ×", "time ×"),
+        header=(
+            "noise level",
+            "model",
+            "its best",
+            "PSNR (dB)",
+            "cheapest equal of",
+            "is",
+            "NFE ×",
+            "FLOPs ×",
+            "time ×",
+        ),
         rows=[_ratio_cells(pair, exhibit) for pair in pairs],
         data=[
             {
-                "level": p.row.level, "model": p.row.adapter, "best": p.row.setting,
-                "psnr": p.row.psnr.value, "equal": None if p.other is None else p.other.setting,
-                "nfe_ratio": p.ratio("nfe"), "flops_ratio": p.ratio("flops"),
+                "level": p.row.level,
+                "model": p.row.adapter,
+                "best": p.row.setting,
+                "psnr": p.row.psnr.value,
+                "equal": None if p.other is None else p.other.setting,
+                "nfe_ratio": p.ratio("nfe"),
+                "flops_ratio": p.ratio("flops"),
                 "seconds_ratio": p.ratio("seconds"),
             }
             for p in pairs
@@ -98,8 +130,9 @@ def _ratios(exhibit: DenoisingExhibit, name: str) -> Table:
 
 
 def _ratio_cells(pair: EqualQuality, exhibit: DenoisingExhibit) -> list[Cell]:
-    others = [r.adapter for r in exhibit.rows
-              if r.nfe is not None and r.adapter != pair.row.adapter]
+    others = [
+        r.adapter for r in exhibit.rows if r.nfe is not None and r.adapter != pair.row.adapter
+    ]
     other = pair.other.adapter if pair.other else next(iter(others), "")
     ratios = [pair.ratio(cost) for cost in ("nfe", "flops", "seconds")]
     return [

@@ -45,12 +45,30 @@ def losses_table(exhibit: ScalingExhibit, name: str) -> Table:
     rows = [_loss_cells(row, best[row.label] is row) for row in exhibit.rows]
     for order, (loss, bits) in exhibit.references.items():
         rows.append(
-            [Cell(f"add-one {order}"), Cell(""), Cell(""), Cell(""), Cell(""), Cell(""),
-             Cell(f"{loss:.3f}"), Cell(f"{exp(loss):.2f}"), Cell(f"{bits:.3f}"), Cell("")]
+            [
+                Cell(f"add-one {order}"),
+                Cell(""),
+                Cell(""),
+                Cell(""),
+                Cell(""),
+                Cell(""),
+                Cell(f"{loss:.3f}"),
+                Cell(f"{exp(loss):.2f}"),
+                Cell(f"{bits:.3f}"),
+                Cell(""),
+            ]
         )
     header = (
-        "model", section.x if section.x not in ("parameters", "flops") else "size", "non-emb.",
-        "tokens", "train FLOPs", "train s", "loss ↓", "perplexity ↓", "bits/byte ↓", "seeds",
+        "model",
+        section.x if section.x not in ("parameters", "flops") else "size",
+        "non-emb.",
+        "tokens",
+        "train FLOPs",
+        "train s",
+        "loss ↓",
+        "perplexity ↓",
+        "bits/byte ↓",
+        "seeds",
     )
     return Table(
         name=name,
@@ -84,12 +102,22 @@ def _loss_cells(row: ScalingRow, best: bool) -> list[Cell]:
 
 def _loss_data(row: ScalingRow) -> dict[str, object]:
     return {
-        "model": row.adapter, "label": row.label, "x": row.x,
-        "non_embedding": row.non_embedding, "parameters": row.parameters, "tokens": row.tokens,
-        "training_flops": row.training_flops, "training_seconds": row.training_seconds,
-        "loss": row.loss.value, "loss_low": row.loss.low, "loss_high": row.loss.high,
-        "perplexity": row.perplexity, "bits_per_byte": row.bits_per_byte.value,
-        "n": row.n, "seeds": " ".join(map(str, row.seeds)), "noise_seeds": row.noise_seeds,
+        "model": row.adapter,
+        "label": row.label,
+        "x": row.x,
+        "non_embedding": row.non_embedding,
+        "parameters": row.parameters,
+        "tokens": row.tokens,
+        "training_flops": row.training_flops,
+        "training_seconds": row.training_seconds,
+        "loss": row.loss.value,
+        "loss_low": row.loss.low,
+        "loss_high": row.loss.high,
+        "perplexity": row.perplexity,
+        "bits_per_byte": row.bits_per_byte.value,
+        "n": row.n,
+        "seeds": " ".join(map(str, row.seeds)),
+        "noise_seeds": row.noise_seeds,
         "noise_spread": row.noise_spread,
     }
 
@@ -108,8 +136,8 @@ def _loss_notes(exhibit: ScalingExhibit) -> list[str]:
     if noisy:
         spread = max(r.noise_spread or 0.0 for r in noisy)
         notes.append(
-            f"Each loss is a mean over {noisy[0].noise_seeds} evaluation noise seeds; their largest "
-            f"standard deviation is {spread:.4f} nats."
+            f"Each loss is a mean over {noisy[0].noise_seeds} evaluation noise seeds; their "
+            f"largest standard deviation is {spread:.4f} nats."
         )
     if "bigram" in exhibit.references:
         below = exhibit.beat("bigram")
@@ -136,11 +164,20 @@ def rate_table(exhibit: ScalingExhibit, name: str) -> Table:
     ]
     if paper:
         rows.append(
-            [Cell(f"paper, {paper[0]}"), Cell(f"{paper[1]:+.2f} %"), Cell("none given"), Cell(""),
-             Cell("1"), Cell("an apparent slope ratio, at the paper's scale")]
+            [
+                Cell(f"paper, {paper[0]}"),
+                Cell(f"{paper[1]:+.2f} %"),
+                Cell("none given"),
+                Cell(""),
+                Cell("1"),
+                Cell("an apparent slope ratio, at the paper's scale"),
+            ]
         )
     return Table(
-        name, title, header, rows,
+        name,
+        title,
+        header,
+        rows,
         data=[
             _estimate_data("apparent slope ratio", rate.apparent)
             | {"verdict": "", "reason": "biased by E and A"},
@@ -166,11 +203,14 @@ def _estimate(name: str, estimate: Estimate) -> list[Cell]:
 def _estimate_data(name: str, estimate: Estimate) -> dict[str, object]:
     interval = estimate.interval
     return {
-        "quantity": name, "value": estimate.value,
+        "quantity": name,
+        "value": estimate.value,
         "low": None if interval is None else interval.low,
         "high": None if interval is None else interval.high,
         "level": None if interval is None else interval.level,
-        "points": estimate.points, "seeds": estimate.seeds, "label": estimate.label,
+        "points": estimate.points,
+        "seeds": estimate.seeds,
+        "label": estimate.label,
     }
 
 

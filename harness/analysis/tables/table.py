@@ -65,9 +65,7 @@ class Table:
         """A `tabular` with booktabs rules; notes as comments above it."""
         columns = "l" * self.text_columns + "r" * (len(self.header) - self.text_columns)
         body = [
-            " & ".join(
-                rf"\textbf{{{escape(c.text)}}}" if c.bold else escape(c.text) for c in row
-            )
+            " & ".join(rf"\textbf{{{escape(c.text)}}}" if c.bold else escape(c.text) for c in row)
             + r" \\"
             for row in self.rows
         ]
@@ -98,7 +96,8 @@ class Table:
     def write(self, folder: Path) -> list[Path]:
         """Write NAME.md, NAME.tex and NAME.csv."""
         written = []
-        for suffix, text in ((".md", self.markdown()), (".tex", self.latex()), (".csv", self.csv())):
+        forms = ((".md", self.markdown()), (".tex", self.latex()), (".csv", self.csv()))
+        for suffix, text in forms:
             path = folder / (self.name + suffix)
             write_text(path, text)
             written.append(path)
@@ -110,10 +109,23 @@ def _marked(cell: Cell) -> str:
 
 
 _LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "±": r"$\pm$", "×": r"$\times$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "−": "$-$",
-    "≤": r"$\le$", "≥": r"$\ge$",
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "−": "$-$",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
 }
 
 

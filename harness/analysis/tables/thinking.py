@@ -6,13 +6,19 @@ from harness.analysis.exhibits.thinking import ShiftRow, ThinkingExhibit, Thinki
 from harness.analysis.tables.table import Cell, Table, percent, percent_range
 from harness.quantities import si
 
+#: Sets needed before a trend of gain over OOD magnitude is more than a description.
+SETS_FOR_TREND = 8
+
 
 def thinking_tables(exhibit: ThinkingExhibit, stem: str) -> list[Table]:
     """The gain table."""
     best = {
         (row.adapter, row.label, row.data): min(
-            (r for r in exhibit.rows
-             if (r.adapter, r.label, r.data) == (row.adapter, row.label, row.data)),
+            (
+                r
+                for r in exhibit.rows
+                if (r.adapter, r.label, r.data) == (row.adapter, row.label, row.data)
+            ),
             key=lambda r: r.loss,
         )
         for row in exhibit.rows
@@ -27,8 +33,16 @@ def thinking_tables(exhibit: ThinkingExhibit, stem: str) -> list[Table]:
             name=stem,
             title=f"{exhibit.section.title}: gain over the trained number of steps",
             header=(
-                "set", "model", "steps × samples", "NFE", "FLOPs/token", "µs/token", "loss ↓",
-                "loss gain ↑", "95 % interval", "perplexity gain ↑",
+                "set",
+                "model",
+                "steps × samples",
+                "NFE",
+                "FLOPs/token",
+                "µs/token",
+                "loss ↓",
+                "loss gain ↑",
+                "95 % interval",
+                "perplexity gain ↑",
             ),
             rows=[_cells(r, best[r.adapter, r.label, r.data] is r) for r in rows],
             data=[_data(r, exhibit) for r in rows],
@@ -59,12 +73,26 @@ def _data(row: ThinkingRow, exhibit: ThinkingExhibit) -> dict[str, object]:
     ppl_low, ppl_high = row.perplexity_interval or (None, None)
     shift = next((s for s in exhibit.shifts if s.data == row.data), None)
     return {
-        "data": row.data, "model": row.adapter, "label": row.label, "setting": row.setting,
+        "data": row.data,
+        "model": row.adapter,
+        "label": row.label,
+        "setting": row.setting,
         "steps": row.steps,
-        "samples": row.samples, "trained": row.trained, "nfe": row.nfe, "flops": row.flops,
-        "seconds": row.seconds, "loss": row.loss, "gain": row.gain, "gain_low": low,
-        "gain_high": high, "perplexity_gain": row.perplexity_gain, "perplexity_low": ppl_low,
-        "perplexity_high": ppl_high, "n": row.n, "documents": row.documents, "seeds": row.seeds,
+        "samples": row.samples,
+        "trained": row.trained,
+        "nfe": row.nfe,
+        "flops": row.flops,
+        "seconds": row.seconds,
+        "loss": row.loss,
+        "gain": row.gain,
+        "gain_low": low,
+        "gain_high": high,
+        "perplexity_gain": row.perplexity_gain,
+        "perplexity_low": ppl_low,
+        "perplexity_high": ppl_high,
+        "n": row.n,
+        "documents": row.documents,
+        "seeds": row.seeds,
         "noise_seeds": row.noise_seeds,
         "ood_perplexity_ratio": None if shift is None else shift.perplexity_ratio,
         "ood_bigram_loss": None if shift is None else shift.bigram_loss,
@@ -78,13 +106,16 @@ def _notes(exhibit: ThinkingExhibit) -> list[str]:
     gaining = exhibit.gaining()
     first = exhibit.rows[0]
     notes = [
-        "Gain: (L(trained) − L(setting)) / L(trained), a ratio of sums paired by document; interval "
-        f"by resampling {first.seeds} training seeds, then documents. Costs per predicted token; "
-        f"NFE = steps × samples; time on {', '.join(exhibit.device)}.",
+        "Gain: (L(trained) − L(setting)) / L(trained), a ratio of sums paired by document; "
+        f"interval by resampling {first.seeds} training seeds, then documents. Costs "
+        f"per predicted token; NFE = steps × samples; time on {', '.join(exhibit.device)}.",
         _finding(tried, gaining),
     ]
     notes += [_distance(shift, exhibit) for shift in exhibit.shifts]
-    notes.append("Fewer than 8 sets: how gain moves with OOD magnitude is descriptive only.")
+    if len(exhibit.shifts) < SETS_FOR_TREND:
+        notes.append(
+            f"Fewer than {SETS_FOR_TREND} sets: how gain moves with OOD magnitude is descriptive."
+        )
     return notes
 
 
@@ -92,7 +123,8 @@ def _distance(shift: ShiftRow, exhibit: ThinkingExhibit) -> str:
     first = next(r for r in exhibit.rows if r.data == shift.data)
     text = f"{shift.data}: n = {first.n:,} tokens in {first.documents} documents"
     if shift.perplexity_ratio is not None:
-        text += f"; OOD magnitude (ratio of Transformer++ perplexities) {shift.perplexity_ratio:.2f}"
+        ratio = f"{shift.perplexity_ratio:.2f}"
+        text += f"; OOD magnitude (ratio of Transformer++ perplexities) {ratio}"
     if shift.bigram_loss is not None:
         text += f"; cross-entropy under the training set's bigrams {shift.bigram_loss:.2f} nats"
     return text + "."
@@ -101,8 +133,8 @@ def _distance(shift: ShiftRow, exhibit: ThinkingExhibit) -> str:
 def _finding(tried: list[ThinkingRow], gaining: list[ThinkingRow]) -> str:
     if not gaining:
         return (
-            f"No gain from thinking at this scale: of {len(tried)} settings beyond the trained one, "
-            "none has an interval above zero."
+            f"No gain from thinking at this scale: of {len(tried)} settings beyond the trained "
+            "one, none has an interval above zero."
         )
     top = max(gaining, key=lambda r: r.gain)
     return (
