@@ -114,7 +114,7 @@ class RunFolder:
             return Status("planned")
         known = {f.name for f in fields(Status)}
         recorded = read_json(self.status_path)
-        if not isinstance(recorded, dict) or recorded.get("state") not in get_args(State):
+        if recorded.get("state") not in get_args(State):
             raise HarnessError(
                 "not a status", where=str(self.status_path), hint=_REMOVE, allowed=get_args(State)
             )
@@ -131,7 +131,7 @@ class RunFolder:
 
         The kernel drops the lock when the process dies, however it dies.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        _make(self.path)
         with self.lock.open("w") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,10 +141,30 @@ class RunFolder:
             yield True
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+def _cannot_write(folder: Path, error: OSError) -> HarnessError:
+    return HarnessError(
+        f"cannot write here: {error.strerror or error}", where=str(folder),
+        hint="choose another folder: --results for records, --out for exhibits",
+    )
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write atomically: a reader sees the old file or the new one, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write atomically: a reader sees the old file or the new one, also after a crash.
+
+    Raises HarnessError where the folder cannot be written.
+    """
+    _make(path.parent)
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise _cannot_write(path.parent, error) from error
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
             handle.write(text)
@@ -162,19 +182,22 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read one JSON document; HarnessError names the file where it is damaged."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one JSON object; HarnessError names the file where it is damaged."""
     try:
-        return json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes())
     except ValueError as error:
         raise HarnessError(f"not valid JSON: {error}", where=str(path), hint=_REMOVE) from error
     except OSError as error:
         raise HarnessError(f"cannot read: {error.strerror or error}", where=str(path)) from error
+    if not isinstance(value, dict):
+        raise HarnessError("the file holds no JSON object", where=str(path), hint=_REMOVE)
+    return value
 
 
 def append_jsonl(path: Path, record: Mapping[str, Any]) -> None:
     """Append one line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make(path.parent)
     with path.open("a", encoding="utf-8") as handle:
         handle.write(json.dumps(record) + "\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,5 +27,7 @@ class Job:
 
     @staticmethod
     def of(line: str) -> Job:
-        given = json.loads(line)
-        return Job(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+        given: dict[str, Any] = json.loads(line)
+        for name in ("eval_ids", "command"):
+            given[name] = tuple(given[name])
+        return Job(**given)

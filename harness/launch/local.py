@@ -78,8 +78,8 @@ class _Worker:
             for line in lines:
                 try:
                     events.put((self, json.loads(line)))
-                except json.JSONDecodeError:  # a library's own print, or the last line of a death
-                    self._said.append(line)
+                except json.JSONDecodeError:  # a library's own print, or cut short by a death
+                    continue
         events.put((self, None))
 
     def _read_errors(self) -> None:

@@ -59,7 +59,8 @@ class ProgressTable:
             event["ending"], f"[yellow]{event['ending']}[/]"
         )
         loss = f"  loss {last['loss']:.4g}" if "loss" in last else ""
-        reason = f"  {escape(event['reason'])}" if event["reason"] and event["ending"] != "done" else ""
+        told = event["reason"] if event["ending"] != "done" else None
+        reason = f"  {escape(told)}" if told else ""
         took = f"  {_duration(time.monotonic() - last['began'])}" if "began" in last else ""
         name = escape(self.names.get(event["run"], event["run"]))
         self.console.print(

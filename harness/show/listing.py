@@ -137,7 +137,9 @@ def run_rows(results: Path) -> Rows:
     """Every run folder; one whose records are damaged is listed with its error."""
     runs = results / "runs"
     try:
-        names = sorted(p.name for p in runs.iterdir() if p.is_dir()) if runs.exists() else []
+        names = sorted(p.name for p in runs.iterdir() if p.is_dir())
+    except FileNotFoundError:
+        return []
     except OSError as error:
         raise HarnessError(
             f"cannot read the results: {error.strerror or error}", where=str(runs),

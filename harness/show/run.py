@@ -129,6 +129,4 @@ def _report(
     if done:
         console.print(f"{done} runs done in {seconds:.0f} s.")
     if not problems and not held:
-        console.print(
-            f"Next: {suite.command('table')}; {suite.command('figures')}", soft_wrap=True
-        )
+        console.print(f"Next: {suite.command('table')}; {suite.command('figures')}", soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
@@ -41,7 +40,8 @@ def room(corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     # A shell that starts pytest in the background lets it ignore Ctrl-C, and children inherit that.
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.syspath_prepend(installed)
+    monkeypatch.setenv("PYTHONPATH", str(installed))
     clear_registry()
-    yield Room(tmp_path, os.environ | {"PYTHONPATH": str(installed)})
+    yield Room(tmp_path)
     clear_registry()
     signal.signal(signal.SIGINT, previous)

@@ -28,7 +28,6 @@ class Room:
     """A working folder whose `results` the command line writes."""
 
     folder: Path
-    environment: dict[str, str]
 
     @property
     def results(self) -> Path:
@@ -52,7 +51,6 @@ class Room:
         return subprocess.Popen(
             [HARNESS, "run", suite.name, "--json", *options],
             cwd=self.folder,
-            env=self.environment,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

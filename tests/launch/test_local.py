@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -21,7 +20,7 @@ SLOW = {"adapter": "toy", "config": {"delay": 0.02}, "budget": {"steps": 60}}
 
 
 def contents(folder: RunFolder) -> dict[str, tuple[bytes, int]]:
-    """Every file of a run with its time of change; the lock and the log of the work are no record."""
+    """Every file of a run, with its time of change, but for the lock and the worker's log."""
     return {
         str(path.relative_to(folder.path)): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in folder.path.rglob("*")
@@ -104,9 +103,10 @@ def test_two_commands_at_once_never_train_a_run_twice(room: Room) -> None:
 def test_what_is_done_is_found_and_redone_only_when_asked(room: Room) -> None:
     suite = room.suite({"good": GOOD, "other": GOOD | {"batch_size": 2}})
     good, other = room.folder_of(suite, "good"), room.folder_of(suite, "other")
-    code, _ = room.run(suite)
+    code, _ = room.run(suite, "--results", str(room.results))
     assert code == 0
     known = read_json(other.provenance)
+    assert known["command"] == ["harness", "run", "suite.yaml", "--json", "--results", "results"]
     write_json(other.provenance, known | {"source_digest": "0" * 16})
 
     before = contents(good), contents(other)
@@ -125,38 +125,11 @@ def test_what_is_done_is_found_and_redone_only_when_asked(room: Room) -> None:
     assert read_json(other.provenance)["source_digest"] == known["source_digest"]
 
 
-def test_provenance_holds_the_users_command_without_absolute_paths(room: Room) -> None:
-    suite = room.suite({"good": GOOD})
-    options = ("--set", "budget.steps=3", "--results", str(room.results), "--workers", "1")
-    code, summary = room.run(suite, *options)
-    assert code == 0
-    (run_id,) = summary["endings"]
-    folder = RunFolder(room.results, run_id)
-    expected = ["harness", "run", "suite.yaml", "--json", "--set", "budget.steps=3", "--results",
-                "results", "--workers", "1"]  # fmt: skip
-    assert read_json(folder.provenance)["command"] == expected
-    (done,) = folder.path.glob("evals/*/done.json")
-    assert read_json(done)["provenance"]["command"] == expected
-    recorded = [p for p in folder.path.rglob("*.json*") if folder.logs not in p.parents]
-    for path in recorded:
-        assert str(room.folder) not in path.read_text(), path
-        assert os.uname().nodename not in path.read_text(), path
-
-
 def test_budgets_in_seconds_run_alone(room: Room) -> None:
     timed = GOOD | {"budget": {"seconds": 0.3}, "device_class": "test"}
-    adapters = {
-        "a": timed,
-        "b": timed | {"batch_size": 2},
-        "c": GOOD,
-        "d": GOOD | {"batch_size": 2},
-    }
-    path = room.suite(adapters, evaluations={})
-    # A budget is given in one unit, so the common one goes.
-    document = path.read_text().replace("      budget:\n        steps: 20\n", "")
-    path.write_text(document)
-    for label in ("c", "d"):
-        adapters[label] = adapters[label] | {"budget": {"steps": 20}}
+    counted = GOOD | {"budget": {"steps": 20}}
+    other = {"batch_size": 2}
+    adapters = {"a": timed, "b": timed | other, "c": counted, "d": counted | other}
     path = room.suite(adapters, evaluations={}, base={"batch_size": 4, "optimizer": {"lr": 1e-3}})
     runs = load_suite(path).runs
     seconds = {run.run_id for run in runs if run.spec.budget.seconds is not None}
@@ -181,21 +154,23 @@ def test_budgets_in_seconds_run_alone(room: Room) -> None:
         assert summary["steps"] > 1
 
 
-@pytest.mark.parametrize("value", ["{", '{"a": '])
 def test_a_message_that_is_cut_short_ends_the_worker_not_the_suite(
-    value: str, room: Room, monkeypatch: pytest.MonkeyPatch
+    room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that dies in the middle of a line, or a library that prints, is no event."""
+    """What a library prints is no event, nor is half a line of a worker that died."""
     fake = room.folder / "python"
-    fake.write_text(f"#!/bin/sh\nread job\nprintf '%s' '{value}'\necho 'out of luck' >&2\nexit 3\n")
+    said = r"""printf 'Loading\n{"event": '"""
+    fake.write_text(f"#!/bin/sh\nread job\n{said}\necho 'out of luck' >&2\nexit 3\n")
     fake.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(fake))
     suite = room.suite({"good": GOOD}, evaluations={})
     (run,) = load_suite(suite).runs
     pending = [prepare(run, {}, room.results, 0.0)]
     events: list[dict[str, Any]] = []
+
     outcome = run_local(pending, room.results, options=LocalOptions(), on_event=events.append)
+
     reason = "the worker ended with code 3: out of luck"
     assert outcome.endings == {run.run_id: ("failed", reason)}
     assert RunFolder(room.results, run.run_id).status().reason == reason
-    assert json.dumps(events)
+    assert [event["event"] for event in events] == ["end"]

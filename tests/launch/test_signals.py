@@ -27,9 +27,9 @@ def test_runs_killed_at_random_steps_end_as_undisturbed_ones(room: Room) -> None
     for name in adapters:
         if "image" in name:
             adapters[name]["task"] = IMAGE
-    adapters["accumulated"] = adapters["ebt_text"] | {"accumulate": 2}
+    adapters["transformer_pp_text"]["accumulate"] = 2
     suite = room.suite(adapters, evaluations={}, base={
-        "batch_size": 4, "budget": {"steps": 60}, "optimizer": {"lr": 1e-3, "warmup_steps": 4},
+        "batch_size": 4, "budget": {"steps": 80}, "optimizer": {"lr": 1e-3, "warmup_steps": 4},
     })  # fmt: skip
     options = ("--workers", "2", "--checkpoint-steps", "3")
     specs = {run.run_id: run.spec for run in room.runs(suite)}
@@ -50,7 +50,7 @@ def test_runs_killed_at_random_steps_end_as_undisturbed_ones(room: Room) -> None
     for run_id in specs:
         folder = RunFolder(room.results, run_id)
         assert not folder.training.exists(), "killed too late to show anything"
-        assert 0 < newest_step(folder) < 60
+        assert 0 < newest_step(folder) < 80
     code, summary = room.run(suite, *options)
     assert code == 0
     assert set(summary["endings"].values()) == {"done"}
@@ -76,7 +76,7 @@ def interrupt_training(room: Room, suite: Path, folder: RunFolder, number: signa
 def test_interrupted_runs_go_on_with_the_same_command(room: Room) -> None:
     """Ctrl-C, then SIGTERM, then to the end: as if nothing had happened."""
     adapter = {"adapter": "transformer_pp_text", "config": CONFIGS["transformer_pp_text"]}
-    suite = room.suite({"t": adapter | {"budget": {"steps": 500}}}, evaluations={})
+    suite = room.suite({"t": adapter | {"budget": {"steps": 400}}}, evaluations={})
     folder = room.folder_of(suite, "t")
     reached = 0
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -114,9 +114,6 @@ def test_ctrl_c_ends_idle_workers_and_a_second_one_ends_all_at_once(room: Room) 
     assert slow.status().state == "stopped"
     assert not os.path.exists(f"/proc/{busy}")
     assert newest_step(slow) >= 4
-    code, summary = room.run(suite)
-    assert code == 0
-    assert summary["endings"] == {slow.run_id: "done"}
 
 
 def test_ctrl_c_before_a_worker_listens_stops_its_run(room: Room) -> None:

@@ -81,7 +81,8 @@ def _layer(name: str, tree: Any) -> Located:
         ({"experiments": {"e": {"adapters": {"a": {"config": {"depth": 2}}}}}},
          {"experiments": {"e": {"adapters": {"a": {"config": {"size": "xs"}}}}}},
          {"experiments": {"e": {"adapters": {"a": {"config": {"size": "xs"}}}}}}),
-        ({"task": {"size": 1, "depth": 2}}, {"task": {"size": 3}}, {"task": {"size": 3, "depth": 2}}),
+        ({"task": {"size": 1, "depth": 2}}, {"task": {"size": 3}},
+         {"task": {"size": 3, "depth": 2}}),
     ],
 )
 def test_merge(below: Any, above: Any, merged: Any) -> None:

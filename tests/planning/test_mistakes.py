@@ -291,7 +291,7 @@ MISTAKES = {
         allowed="builtin/docs", nearest="builtin/docs",
     ),
     "data set without a train split": Mistake(
-        "        data: builtin/docs\n        context", "        data: builtin/dyck\n        context",
+        "data: builtin/docs\n        context", "data: builtin/dyck\n        context",
         "experiments.text.base.task.data", "for evaluation only", line="data: builtin/dyck\n",
         allowed="builtin/docs",
     ),
@@ -476,7 +476,7 @@ MISTAKES = {
         "is given twice", suite=IMAGE,
     ),
     "images of another shape": Mistake(
-        "        data: builtin/digits\n        levels", "        data: builtin/photos\n        levels",
+        "data: builtin/digits\n        levels", "data: builtin/photos\n        levels",
         "experiments.image.evaluations.clean.data", "3 x 16 x 16", line="builtin/photos",
         suite=IMAGE,
     ),

@@ -1,0 +1,192 @@
+"""Who may import whom, as data; a walk over every import statement holds the code to it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+#: Room -> the rooms it may import, besides itself and Python packages. The longest name counts.
+ARROWS: dict[str, set[str]] = {
+    "harness": set(),
+    "harness.errors": set(),
+    "harness.quantities": set(),
+    "harness.protocol": set(),
+    "harness.registry": {"harness.errors", "harness.protocol"},
+    "harness.records": {"harness.errors"},
+    "harness.provenance": {"harness.protocol", "harness.records"},
+    "harness.noise": {"harness.protocol"},
+    "harness.cost": {"harness.protocol"},
+    "harness.conformance": {
+        "harness.cost", "harness.data", "harness.errors", "harness.noise", "harness.protocol",
+        "harness.registry",
+    },
+    "harness.data": {"harness.errors", "harness.protocol"},
+    "harness.planning": {
+        "harness.data", "harness.errors", "harness.protocol", "harness.registry",
+    },
+    "harness.training": {
+        "harness.cost", "harness.data", "harness.errors", "harness.noise",
+        "harness.planning.spec", "harness.protocol", "harness.records",
+    },
+    "harness.evals": {
+        "harness.cost", "harness.data", "harness.errors", "harness.noise",
+        "harness.planning.shapes", "harness.planning.spec", "harness.protocol", "harness.records",
+    },
+    "harness.launch": {
+        "harness.errors", "harness.planning", "harness.provenance", "harness.quantities",
+        "harness.records", "harness.registry",
+    },
+    "harness.launch.worker": {
+        "harness.data", "harness.errors", "harness.evals", "harness.launch.job",
+        "harness.planning.shapes", "harness.planning.spec", "harness.protocol",
+        "harness.provenance", "harness.records", "harness.registry", "harness.training",
+    },
+    "harness.analysis": {
+        "harness.errors", "harness.planning", "harness.provenance", "harness.quantities",
+        "harness.records",
+    },
+    "harness.show": {
+        "harness.analysis", "harness.data", "harness.errors", "harness.launch", "harness.planning",
+        "harness.protocol", "harness.provenance", "harness.quantities", "harness.records",
+        "harness.registry",
+    },
+    "harness.cli": {
+        "harness.errors", "harness.launch", "harness.planning", "harness.show",
+    },
+    "baselines": {"harness.protocol"},
+}
+#: Arrows out of a room that lead to one place in it only; the worker runs in its own process.
+CLOSED = {"harness.launch.worker": {"harness.launch.worker"}}
+#: What may load torch when it is imported; all else answers without it.
+WITH_TORCH = (
+    "harness.conformance", "harness.cost", "harness.data.tensors", "harness.evals",
+    "harness.launch.worker", "harness.noise", "harness.training",
+    "baselines.adapters", "baselines.blocks", "baselines.descent", "baselines.dit",
+    "baselines.ebt", "baselines.ebt_image", "baselines.text_descent", "baselines.transformer",
+)
+#: Packages that take seconds to import, and who may load them at once besides the worker's side.
+DRAWING = ("harness.analysis.figures",)
+HEAVY = ("diffusers", "lm_eval", "seaborn", "sklearn", "torchmetrics")
+TORCH = ("torch", "safetensors.torch")
+
+
+class Import(NamedTuple):
+    """One import: `top` where it runs as soon as its module is imported."""
+
+    module: str
+    target: str
+    place: str
+    top: bool
+
+
+def _modules() -> dict[str, Path]:
+    found = {}
+    for package in ("harness", "baselines"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = _modules()
+
+
+def _imports() -> Iterator[Import]:
+    for module, path in MODULES.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        top = set(map(id, _at_import(tree)))
+        for node in ast.walk(tree):
+            for target in _targets(node):
+                place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+                yield Import(module, target, place, id(node) in top)
+
+
+def _at_import(node: ast.AST) -> Iterator[ast.AST]:
+    """Statements that run at import: not in functions, not for type checkers."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from _at_import(child)
+
+
+def _targets(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"relative import, line {node.lineno}"
+        return [
+            full if (full := f"{node.module}.{alias.name}") in MODULES else str(node.module)
+            for alias in node.names
+        ]
+    return []
+
+
+IMPORTS = list(_imports())
+
+
+def _within(name: str, rooms: set[str] | tuple[str, ...]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def _room(module: str) -> str:
+    return max((room for room in ARROWS if _within(module, (room,))), key=len)
+
+
+def _shown(found: list[Import]) -> str:
+    return "\n" + "\n".join(f"{i.place}: {i.module} imports {i.target}" for i in found)
+
+
+def test_the_walk_finds_imports() -> None:
+    arrows = {(i.module, i.target) for i in IMPORTS}
+    assert ("harness.cli", "harness.planning.suite") in arrows, "inside a function"
+    assert ("harness.launch.worker", "harness.training.checkpoint") in arrows, "a module by `from`"
+    assert ("baselines.sizes", "harness.protocol") in arrows
+
+
+@pytest.mark.parametrize("room", ARROWS)
+def test_arrows(room: str) -> None:
+    own = [
+        i for i in IMPORTS
+        if _room(i.module) == room and _within(i.target, ("harness", "baselines"))
+    ]
+    wrong = [i for i in own if not _within(i.target, ARROWS[room] | {room})]
+    assert not wrong, _shown(wrong)
+
+
+@pytest.mark.parametrize("room", CLOSED)
+def test_closed_rooms(room: str) -> None:
+    wrong = [
+        i for i in IMPORTS if _within(i.target, (room,)) and not _within(i.module, CLOSED[room])
+    ]
+    assert not wrong, _shown(wrong)
+
+
+def test_torch_loads_on_the_workers_side_only() -> None:
+    wrong = [
+        i for i in IMPORTS
+        if i.top and not _within(i.module, WITH_TORCH)
+        and (_within(i.target, TORCH) or _within(i.target, WITH_TORCH))
+    ]
+    assert not wrong, _shown(wrong)
+
+
+def test_every_module_that_may_load_torch_exists() -> None:
+    planned = {"harness.conformance"}
+    assert {name for name in WITH_TORCH if name not in MODULES} <= planned
+
+
+def test_slow_packages_load_where_they_are_used() -> None:
+    wrong = [
+        i for i in IMPORTS
+        if i.top and _within(i.target, HEAVY) and not _within(i.module, (*WITH_TORCH, *DRAWING))
+    ]
+    assert not wrong, _shown(wrong)
