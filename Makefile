@@ -48,7 +48,7 @@ quickstart: setup ## train, evaluate, print tables and draw figures: EBT, Transf
 	@echo "Next: $(BIN)/harness plan suites/quickstart.yaml, or copy it and change it: suites/README.md"
 
 test: $(VENV)/.dev lint ## lint, types and tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4
 
 lint: $(VENV)/.dev ## ruff and strict mypy
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from baselines.sizes import Sized
+from baselines.sizes import Sized, StepSize
 from harness.protocol import (
     AdapterRecord,
     Descent,
@@ -32,23 +32,15 @@ class DiTImageConfig(Sized):
     patch_size: int = Field(default=16, ge=1, description="patch side; divides height and width")
 
 
-class EBTImageConfig(Sized):
+class EBTImageConfig(Sized, StepSize):
     """Bidirectional image EBT trained S1: one landscape, prediction detached between steps."""
 
     patch_size: int = Field(default=16, ge=1, description="patch side; divides height and width")
     step_size: float = Field(default=3000.0, gt=0, description="initial alpha; learned")
-    step_size_lr_multiplier: float | None = Field(
-        default=None, gt=0, description="alpha's learning-rate multiplier; none = 3 x step_size"
-    )
     loss: Literal["smooth_l1", "mse"] = Field(
         default="smooth_l1", description="of each step's image; the paper's text says mse"
     )
     steps: int = Field(default=1, ge=1, description="optimization steps in training")
-
-    def alpha_lr_multiplier(self) -> float:
-        """The learning-rate multiplier of alpha, resolved."""
-        given = self.step_size_lr_multiplier
-        return 3 * self.step_size if given is None else given
 
 
 ImageConfig = DiTImageConfig | EBTImageConfig
@@ -60,7 +52,7 @@ def check(config: ImageConfig, shape: ImageShape) -> None:
     if shape.height % p or shape.width % p:
         raise ValueError(
             f"patch_size {p} does not divide images of {shape.height} x {shape.width}; "
-            "choose a common divisor of height and width"
+            "choose a common divisor of the two sides"
         )
     if config.width % 4:
         raise ValueError(f"width must be a multiple of 4 for 2-D positions, got {config.width}")

@@ -1,4 +1,5 @@
-"""Named model sizes (paper Table 5 and, for 4xs and 3xs, the authors' code)."""
+"""What configs share: named model sizes (paper Table 5; 4xs and 3xs from the authors' code), and
+the step size of a descent."""
 
 from __future__ import annotations
 
@@ -64,3 +65,23 @@ class Sized(Frozen):
                 f"width / heads must be an even whole number, got {self.width} / {self.heads}"
             )
         return self
+
+
+class StepSize(Frozen):
+    """The step size of an energy descent; the multiplier is resolved, so that ids agree."""
+
+    step_size: float = Field(gt=0, description="alpha at the start of training")
+    step_size_lr_multiplier: float | None = Field(
+        default=None, gt=0, description="alpha's learning rate over the base one; 3 * step_size"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_multiplier(cls, given: object) -> object:
+        if not isinstance(given, dict) or given.get("step_size_lr_multiplier") is not None:
+            return given
+        step_size = given.get("step_size", cls.model_fields["step_size"].default)
+        try:
+            return given | {"step_size_lr_multiplier": 3 * float(step_size)}
+        except (TypeError, ValueError):  # not a number: the field's own check says so
+            return given

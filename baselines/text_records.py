@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from baselines.sizes import Sized
+from baselines.sizes import Sized, StepSize
 from harness.protocol import AdapterRecord, Descent, FlopCount, ParameterCount, Single, TextShape
 
 #: Positions in one causal block of the prediction stream.
@@ -26,7 +26,7 @@ class TransformerPPTextConfig(Sized):
     norm_eps: float = Field(default=1e-5, gt=0, description="added to the mean square in RMSNorm")
 
 
-class EBTTextConfig(TransformerPPTextConfig):
+class EBTTextConfig(TransformerPPTextConfig, StepSize):
     """Autoregressive EBT, trained as S1: detached steps, loss on every step, learned step size."""
 
     step_conditioning: Literal["time_embed", "none"] = Field(
@@ -36,19 +36,6 @@ class EBTTextConfig(TransformerPPTextConfig):
     steps: int = Field(default=2, ge=1, description="optimization steps in training")
     step_size: float = Field(default=500.0, gt=0, description="alpha at the start of training")
     step_size_learned: bool = Field(default=True, description="whether alpha is a parameter")
-    step_size_lr_multiplier: float | None = Field(
-        default=None, gt=0, description="alpha's learning rate over the base one; 3 * step_size"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _resolve_multiplier(cls, given: object) -> object:
-        if not isinstance(given, dict) or given.get("step_size_lr_multiplier") is not None:
-            return given
-        step_size = given.get("step_size", cls.model_fields["step_size"].default)
-        if not isinstance(step_size, int | float):
-            return given
-        return given | {"step_size_lr_multiplier": 3 * step_size}
 
     @property
     def landscapes(self) -> int:

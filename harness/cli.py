@@ -157,7 +157,7 @@ def _check_device(device: str) -> None:
 
 
 def main() -> None:
-    """Entry point: wrong input ends in a message and code 2, an interrupt in 130."""
+    """Entry point: wrong input ends in a message and code 2."""
     from harness.errors import HarnessError
 
     try:
@@ -165,9 +165,3 @@ def main() -> None:
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)

@@ -51,7 +51,10 @@ class HarnessError(ValueError):
         """The same mistake, found again at the place in the user's file that led to it."""
         inner = f" ({self.where})" if self.where else ""
         return HarnessError(
-            f"{self.problem}{inner}", where=where, allowed=self.allowed, given=self.given,
+            f"{self.problem}{inner}",
+            where=where,
+            allowed=self.allowed,
+            given=self.given,
             hint=self.hint,
         )
 

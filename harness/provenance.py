@@ -7,7 +7,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -44,12 +44,15 @@ def source_digest(record: AdapterRecord) -> str:
     return digest.hexdigest()[:16]
 
 
-def same_source(record: AdapterRecord, folder: RunFolder) -> bool:
-    """The run was trained by the adapter and engine that are installed now."""
+def same_source(record: AdapterRecord, folder: RunFolder, eval_ids: Iterable[str]) -> bool:
+    """The run, and those of its evaluations that are done, were made by what is installed now."""
     if not folder.provenance.exists():
         return False
-    recorded = read_json(folder.provenance).get("source_digest")
-    return bool(recorded == source_digest(record))
+    recorded = [read_json(folder.provenance)]
+    for evaluation in map(folder.evaluation, eval_ids):
+        if evaluation.is_done():
+            recorded.append(read_json(evaluation.done).get("provenance", {}))
+    return all(each.get("source_digest") == source_digest(record) for each in recorded)
 
 
 def _package_folder(package: str) -> Path:

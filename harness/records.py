@@ -1,11 +1,11 @@
 """The run folder: every path of a run, atomic JSON and JSONL, and reading back.
 
-    runs/<run_id>/
-        spec.json  provenance.json  status.json
-        train.jsonl  training.json    the log, and what training cost
-        evals/<eval_id>/{spec.json, measurements.jsonl, done.json, ...}
-        checkpoints/step-<N>/    complete only once its manifest exists
-        logs/
+runs/<run_id>/
+    spec.json  provenance.json  status.json
+    train.jsonl  training.json    the log, and what training cost
+    evals/<eval_id>/{spec.json, measurements.jsonl, done.json, ...}
+    checkpoints/step-<N>/    complete only once its manifest exists
+    logs/
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ def _make(folder: Path) -> None:
 
 def _cannot_write(folder: Path, error: OSError) -> HarnessError:
     return HarnessError(
-        f"cannot write here: {error.strerror or error}", where=str(folder),
+        f"cannot write here: {error.strerror or error}",
+        where=str(folder),
         hint="choose another folder: --results for records, --out for exhibits",
     )
 

@@ -23,41 +23,84 @@ ARROWS: dict[str, set[str]] = {
     "harness.noise": {"harness.protocol"},
     "harness.cost": {"harness.protocol"},
     "harness.conformance": {
-        "harness.cost", "harness.data", "harness.errors", "harness.noise", "harness.protocol",
+        "harness.cost",
+        "harness.data",
+        "harness.errors",
+        "harness.noise",
+        "harness.protocol",
         "harness.registry",
     },
     "harness.data": {"harness.errors", "harness.protocol"},
     "harness.planning": {
-        "harness.data", "harness.errors", "harness.protocol", "harness.registry",
+        "harness.data",
+        "harness.errors",
+        "harness.protocol",
+        "harness.registry",
     },
     "harness.training": {
-        "harness.cost", "harness.data", "harness.errors", "harness.noise",
-        "harness.planning.spec", "harness.protocol", "harness.records",
+        "harness.cost",
+        "harness.data",
+        "harness.errors",
+        "harness.noise",
+        "harness.planning.spec",
+        "harness.protocol",
+        "harness.records",
     },
     "harness.evals": {
-        "harness.cost", "harness.data", "harness.errors", "harness.noise",
-        "harness.planning.shapes", "harness.planning.spec", "harness.protocol", "harness.records",
+        "harness.cost",
+        "harness.data",
+        "harness.errors",
+        "harness.noise",
+        "harness.planning.shapes",
+        "harness.planning.spec",
+        "harness.protocol",
+        "harness.records",
     },
     "harness.launch": {
-        "harness.errors", "harness.planning", "harness.provenance", "harness.quantities",
-        "harness.records", "harness.registry",
+        "harness.errors",
+        "harness.planning",
+        "harness.provenance",
+        "harness.quantities",
+        "harness.records",
+        "harness.registry",
     },
     "harness.launch.worker": {
-        "harness.data", "harness.errors", "harness.evals", "harness.launch.job",
-        "harness.planning.shapes", "harness.planning.spec", "harness.protocol",
-        "harness.provenance", "harness.records", "harness.registry", "harness.training",
+        "harness.data",
+        "harness.errors",
+        "harness.evals",
+        "harness.launch.job",
+        "harness.planning.shapes",
+        "harness.planning.spec",
+        "harness.protocol",
+        "harness.provenance",
+        "harness.records",
+        "harness.registry",
+        "harness.training",
     },
     "harness.analysis": {
-        "harness.errors", "harness.planning", "harness.provenance", "harness.quantities",
+        "harness.errors",
+        "harness.planning",
+        "harness.provenance",
+        "harness.quantities",
         "harness.records",
     },
     "harness.show": {
-        "harness.analysis", "harness.data", "harness.errors", "harness.launch", "harness.planning",
-        "harness.protocol", "harness.provenance", "harness.quantities", "harness.records",
+        "harness.analysis",
+        "harness.data",
+        "harness.errors",
+        "harness.launch",
+        "harness.planning",
+        "harness.protocol",
+        "harness.provenance",
+        "harness.quantities",
+        "harness.records",
         "harness.registry",
     },
     "harness.cli": {
-        "harness.errors", "harness.launch", "harness.planning", "harness.show",
+        "harness.errors",
+        "harness.launch",
+        "harness.planning",
+        "harness.show",
     },
     "baselines": {"harness.protocol"},
 }
@@ -65,10 +108,21 @@ ARROWS: dict[str, set[str]] = {
 CLOSED = {"harness.launch.worker": {"harness.launch.worker"}}
 #: What may load torch when it is imported; all else answers without it.
 WITH_TORCH = (
-    "harness.conformance", "harness.cost", "harness.data.tensors", "harness.evals",
-    "harness.launch.worker", "harness.noise", "harness.training",
-    "baselines.adapters", "baselines.blocks", "baselines.descent", "baselines.dit",
-    "baselines.ebt", "baselines.ebt_image", "baselines.text_descent", "baselines.transformer",
+    "harness.conformance",
+    "harness.cost",
+    "harness.data.tensors",
+    "harness.evals",
+    "harness.launch.worker",
+    "harness.noise",
+    "harness.training",
+    "baselines.adapters",
+    "baselines.blocks",
+    "baselines.descent",
+    "baselines.dit",
+    "baselines.ebt",
+    "baselines.ebt_image",
+    "baselines.text_descent",
+    "baselines.transformer",
 )
 #: Packages that take seconds to import, and who may load them at once besides the worker's side.
 DRAWING = ("harness.analysis.figures",)
@@ -155,7 +209,8 @@ def test_the_walk_finds_imports() -> None:
 @pytest.mark.parametrize("room", ARROWS)
 def test_arrows(room: str) -> None:
     own = [
-        i for i in IMPORTS
+        i
+        for i in IMPORTS
         if _room(i.module) == room and _within(i.target, ("harness", "baselines"))
     ]
     wrong = [i for i in own if not _within(i.target, ARROWS[room] | {room})]
@@ -172,8 +227,10 @@ def test_closed_rooms(room: str) -> None:
 
 def test_torch_loads_on_the_workers_side_only() -> None:
     wrong = [
-        i for i in IMPORTS
-        if i.top and not _within(i.module, WITH_TORCH)
+        i
+        for i in IMPORTS
+        if i.top
+        and not _within(i.module, WITH_TORCH)
         and (_within(i.target, TORCH) or _within(i.target, WITH_TORCH))
     ]
     assert not wrong, _shown(wrong)
@@ -186,7 +243,8 @@ def test_every_module_that_may_load_torch_exists() -> None:
 
 def test_slow_packages_load_where_they_are_used() -> None:
     wrong = [
-        i for i in IMPORTS
+        i
+        for i in IMPORTS
         if i.top and _within(i.target, HEAVY) and not _within(i.module, (*WITH_TORCH, *DRAWING))
     ]
     assert not wrong, _shown(wrong)

@@ -41,7 +41,10 @@ def _named(value: list[str] | str) -> str:
 def _probe(folder: Path, *arguments: str, heavy: str) -> tuple[int, str, str]:
     done = subprocess.run(
         [sys.executable, "-c", PROBE, *arguments, heavy],
-        capture_output=True, text=True, cwd=folder, timeout=60,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=60,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -74,9 +77,16 @@ def test_a_thousand_runs_are_planned_in_seconds(tmp_path: Path) -> None:
     """User time, generously: 3 s on two busy cores, where a quadratic slip took minutes."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     code, out, _ = _probe(
-        tmp_path, "plan", QUICKSTART, "--json", "--no-simulate",
-        "--set", f"experiments.text.seeds={list(range(100))}",
-        "--set", f"experiments.image.seeds={list(range(200))}", heavy=MODELS,
+        tmp_path,
+        "plan",
+        QUICKSTART,
+        "--json",
+        "--no-simulate",
+        "--set",
+        f"experiments.text.seeds={list(range(100))}",
+        "--set",
+        f"experiments.image.seeds={list(range(200))}",
+        heavy=MODELS,
     )
     assert code == 0
     assert len(json.loads(out)["runs"]) >= 1000
@@ -111,7 +121,10 @@ def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     ],
 )
 def test_wrong_input_is_a_message_and_code_2(
-    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -185,7 +198,11 @@ def test_ls_runs_lists_states_and_damage(listed: Any) -> None:
     bad.status_path.write_text("{")
     first, second = listed("runs")
     assert first == {
-        "run": "a-1", "adapter": "ebt_text", "state": "failed", "step": 3, "total_steps": 9,
+        "run": "a-1",
+        "adapter": "ebt_text",
+        "state": "failed",
+        "step": 3,
+        "total_steps": 9,
         "reason": "loss is not finite",
     }
     assert "not valid JSON" in second["error"]
@@ -198,8 +215,11 @@ def test_ls_prints_tables(
     monkeypatch.chdir(ROOT)
     assert _main(monkeypatch, "ls", what) == 0
     expected = {
-        "adapters": "dit_image", "ebt_text": "step_conditioning", "data": "builtin/dyck",
-        "suites": "suites/quickstart.yaml", "runs": "run",
+        "adapters": "dit_image",
+        "ebt_text": "step_conditioning",
+        "data": "builtin/dyck",
+        "suites": "suites/quickstart.yaml",
+        "runs": "run",
     }
     assert expected[what] in capsys.readouterr().out.lower()
 

@@ -25,8 +25,17 @@ from harness.records import (
 )
 
 MEASUREMENT = Measurement(
-    name="loss", value=1.5, n=10, unit="nats/token", higher_is_better=False, step=5,
-    tokens_seen=80, train_seed=0, noise_seed=None, device="cpu", tags={"data": "builtin/docs"},
+    name="loss",
+    value=1.5,
+    n=10,
+    unit="nats/token",
+    higher_is_better=False,
+    step=5,
+    tokens_seen=80,
+    train_seed=0,
+    noise_seed=None,
+    device="cpu",
+    tags={"data": "builtin/docs"},
 )
 
 
@@ -176,9 +185,7 @@ def _try_claim(results: Path, start: Any, found: Any) -> None:
 def test_of_many_processes_one_wins(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     start, found = context.Barrier(4), context.Queue()
-    workers = [
-        context.Process(target=_try_claim, args=(tmp_path, start, found)) for _ in range(4)
-    ]
+    workers = [context.Process(target=_try_claim, args=(tmp_path, start, found)) for _ in range(4)]
     for worker in workers:
         worker.start()
     answers = [found.get(timeout=30) for _ in workers]
@@ -196,7 +203,10 @@ def test_status_round_trip(tmp_path: Path) -> None:
     folder.set_status("failed", "out of memory", step=3, total_steps=10)
     found = folder.status()
     assert (found.state, found.reason, found.step, found.total_steps) == (
-        "failed", "out of memory", 3, 10,
+        "failed",
+        "out of memory",
+        3,
+        10,
     )
     assert found.since is not None
 
@@ -210,8 +220,11 @@ def test_fields_of_a_later_version_are_ignored(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ([], "no JSON object"), (5, "no JSON object"), (None, "no JSON object"),
-        ({}, "not a status"), ({"state": "dreaming"}, "not a status"),
+        ([], "no JSON object"),
+        (5, "no JSON object"),
+        (None, "no JSON object"),
+        ({}, "not a status"),
+        ({"state": "dreaming"}, "not a status"),
         ({"state": ["done"]}, "not a status"),
     ],
 )

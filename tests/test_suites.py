@@ -32,7 +32,9 @@ def test_suite(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert cost.flops > 0
     for section in suite.report:
         chosen = [
-            e for run in suite.of(section.experiment) for e in run.evaluations
+            e
+            for run in suite.of(section.experiment)
+            for e in run.evaluations
             if e.name == section.evaluation
         ]
         assert chosen, f"section {section.title!r} draws nothing"

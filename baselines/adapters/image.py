@@ -156,7 +156,8 @@ class EBTImage(_ImageAdapter):
         check(config, shape)
         self.steps = config.steps
         self.loss = {"smooth_l1": F.smooth_l1_loss, "mse": F.mse_loss}[config.loss]
-        self.lr_multiplier = config.alpha_lr_multiplier()
+        assert config.step_size_lr_multiplier is not None, "resolved by the config"
+        self.lr_multiplier = config.step_size_lr_multiplier
         self.network = ImageEnergy(
             (shape.channels, shape.height, shape.width),
             config.patch_size,

@@ -79,7 +79,6 @@ class SuiteFrame:
     rows: pd.DataFrame
     missing: tuple[str, ...]
     other_source: tuple[str, ...]
-    folders: Mapping[tuple[str, str], tuple[Path, ...]]
 
     def of(self, experiment: str, evaluation: str) -> pd.DataFrame:
         """The rows of one experiment's evaluation."""
@@ -94,11 +93,11 @@ def load_frame(suite: Suite, results: Path) -> SuiteFrame:
     records: list[dict[str, Any]] = []
     missing: list[str] = []
     other: dict[str, None] = {}
-    folders: dict[tuple[str, str], list[Path]] = {}
     for run in suite.runs:
         folder = RunFolder(results, run.run_id)
         finished = folder.status().state == "done" and folder.training.exists()
-        if finished and not same_source(run.record, folder):
+        wanted = [planned.spec.eval_id for planned in run.evaluations]
+        if finished and not same_source(run.record, folder, wanted):
             other[run.run_id] = None
         common = _common(run, folder) if finished else {}
         for planned in run.evaluations:
@@ -106,7 +105,6 @@ def load_frame(suite: Suite, results: Path) -> SuiteFrame:
             if not (finished and evaluation.is_done()):
                 missing.append(f"{run.name}: {planned.label}")
                 continue
-            folders.setdefault((run.experiment, planned.name), []).append(evaluation.path)
             identity = {
                 "evaluation": planned.name,
                 "eval_id": planned.spec.eval_id,
@@ -116,9 +114,7 @@ def load_frame(suite: Suite, results: Path) -> SuiteFrame:
     frame = pd.DataFrame.from_records(records)
     types = {c.name: c.dtype for c in (*_MEASUREMENT, *_TRAINING)}
     frame = frame.astype({k: v for k, v in types.items() if k in frame.columns})
-    return SuiteFrame(
-        frame, tuple(missing), tuple(other), {k: tuple(v) for k, v in folders.items()}
-    )
+    return SuiteFrame(frame, tuple(missing), tuple(other))
 
 
 def _common(run: PlannedRun, folder: RunFolder) -> dict[str, Any]:

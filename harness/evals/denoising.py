@@ -177,12 +177,14 @@ def _measurements(
     context: EvalContext,
 ) -> list[Measurement]:
     mean = float(per_image.mean())
-    each = 10 * np.log10(PEAK**2 / np.maximum(per_image, np.finfo(float).tiny))
+    # A perfect image has no finite PSNR, and then neither has the mean over images.
+    each = 10 * np.log10(PEAK**2 / per_image) if (per_image > 0).all() else None
+    spread = None if each is None or len(each) < 2 else float(each.std(ddof=1))
     values = [
         ("mse", mean, "squared pixel levels", False),
         ("psnr", psnr(mean), "dB", True),
-        ("psnr_per_image", float(each.mean()), "dB", True),
-        ("psnr_per_image_sd", float(each.std(ddof=1)) if len(each) > 1 else None, "dB", None),
+        ("psnr_per_image", None if each is None else float(each.mean()), "dB", True),
+        ("psnr_per_image_sd", spread, "dB", None),
     ]
     return [
         context.measurement(

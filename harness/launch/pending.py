@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,8 +35,8 @@ def merged(runs: Iterable[PlannedRun]) -> dict[str, tuple[PlannedRun, dict[str, 
     return found
 
 
-def standing(run: PlannedRun, eval_ids: Iterable[str], results: Path) -> Standing:
-    """What the records say of a run."""
+def standing(run: PlannedRun, eval_ids: Collection[str], results: Path) -> Standing:
+    """What the records say of a run; `evaluate` where it is trained and evaluations are missing."""
     folder = RunFolder(results, run.run_id)
     if not folder.path.exists():
         return "new"
@@ -44,7 +44,7 @@ def standing(run: PlannedRun, eval_ids: Iterable[str], results: Path) -> Standin
     if state == "done" and folder.training.exists():
         if not all(folder.evaluation(e).is_done() for e in eval_ids):
             return "evaluate"
-        return "done" if same_source(run.record, folder) else "other source"
+        return "done" if same_source(run.record, folder, eval_ids) else "other source"
     if state == "failed":
         return "failed"
     return "partial" if folder.train_log.exists() else "new"
@@ -67,7 +67,7 @@ def prepare(
 def set_aside(run_id: str, results: Path) -> Path:
     """Move a run's folder to `replaced/`, so that it can be done again and nothing is lost."""
     folder = RunFolder(results, run_id)
-    target = results / "replaced" / f"{run_id}-{time.strftime('%Y%m%dT%H%M%S')}"
+    target = results / "replaced" / f"{run_id}-{time.time_ns()}"
     target.parent.mkdir(parents=True, exist_ok=True)
     folder.path.rename(target)
     return target

@@ -29,7 +29,9 @@ def axis_values(name: str, axis: AxisPath | list[Settings], located: Located) ->
     clash = next((label for label in labels if labels.count(label) > 1), None)
     if clash is not None:
         raise HarnessError(
-            "two values of an axis have the same label", where=own.where(), given=clash,
+            "two values of an axis have the same label",
+            where=own.where(),
+            given=clash,
             hint="give each its own `label`" if isinstance(axis, list) else None,
         )
     return values
@@ -60,7 +62,8 @@ def _entries(axis: list[Settings], own: Located) -> list[Value]:
         parts = [entry["label"]] if "label" in entry else list(settings.values())
         if not parts or any(isinstance(p, dict | list) or p is None for p in parts):
             raise HarnessError(
-                "the value needs a label, a word or a number", where=layer.where(("label",)),
+                "the value needs a label, a word or a number",
+                where=layer.where(("label",)),
                 hint="for example {label: small, config: {depth: 2}}",
             )
         label = " ".join(map(label_of, parts))
@@ -89,14 +92,18 @@ def for_adapter(layer: Located, label: str, adapters: Mapping[str, Any]) -> Loca
     own = layer.tree.get("adapters", {})
     if not isinstance(own, dict):
         raise HarnessError(
-            "must be a mapping of adapter labels to settings", where=layer.where(("adapters",)),
-            given=as_written(own), allowed=list(adapters),
+            "must be a mapping of adapter labels to settings",
+            where=layer.where(("adapters",)),
+            given=as_written(own),
+            allowed=list(adapters),
         )
     for given, settings in own.items():
         where = layer.where(("adapters", given))
         if given not in adapters:
             raise HarnessError(
-                "no adapter of the experiment has this label", where=where, given=given,
+                "no adapter of the experiment has this label",
+                where=where,
+                given=given,
                 allowed=list(adapters),
             )
         if not isinstance(settings, dict):

@@ -71,7 +71,8 @@ def expand_evaluations(
         if TASKS[setting.kind] != spec.task.kind:
             raise HarnessError(
                 f"a {setting.kind} evaluation does not fit a {spec.task.kind} task",
-                where=own.where(("kind",)), given=setting.kind,
+                where=own.where(("kind",)),
+                given=setting.kind,
                 allowed=[k for k, t in TASKS.items() if t == spec.task.kind],
             )
         chosen = {ADAPTER: label, **labels}
@@ -80,9 +81,7 @@ def expand_evaluations(
     return tuple(planned)
 
 
-def check_only(
-    experiment: Experiment, axes: Mapping[str, list[Value]], located: Located
-) -> None:
+def check_only(experiment: Experiment, axes: Mapping[str, list[Value]], located: Located) -> None:
     """Every `only` names an axis and labels that exist; else a HarnessError."""
     known = {ADAPTER: list(experiment.adapters)}
     known |= {name: [label for label, _ in values] for name, values in axes.items()}
@@ -91,14 +90,18 @@ def check_only(
         for axis, labels in _setting(own).only.items():
             if axis not in known:
                 raise HarnessError(
-                    "no such axis", where=own.where(("only", axis)), given=axis,
+                    "no such axis",
+                    where=own.where(("only", axis)),
+                    given=axis,
                     allowed=list(known),
                 )
             for index, label in enumerate(map(label_of, labels)):
                 if label not in known[axis]:
                     raise HarnessError(
                         f"no {axis} of the experiment has this label",
-                        where=own.where(("only", axis, index)), given=label, allowed=known[axis],
+                        where=own.where(("only", axis, index)),
+                        given=label,
+                        allowed=known[axis],
                     )
 
 
@@ -110,7 +113,9 @@ def _setting(own: Located) -> EvaluationSetting:
         )
     if not isinstance(kind, str) or kind not in EVALUATIONS:
         raise HarnessError(
-            "unknown kind of evaluation", where=own.where(("kind",)), given=as_written(kind),
+            "unknown kind of evaluation",
+            where=own.where(("kind",)),
+            given=as_written(kind),
             allowed=list(EVALUATIONS),
         )
     setting = validate(EVALUATIONS[kind], own)
@@ -154,8 +159,11 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
         elif isinstance(setting, DenoisingSetting):
             for level in setting.levels:
                 yield DenoisingEval(
-                    **common, level=level, thinking=tuple(thinking),
-                    timing_repeats=setting.timing_repeats, examples=setting.examples,
+                    **common,
+                    level=level,
+                    thinking=tuple(thinking),
+                    timing_repeats=setting.timing_repeats,
+                    examples=setting.examples,
                 )
 
 
@@ -175,7 +183,9 @@ def _split(setting: EvaluationSetting, data: str, where: str, spec: TrainSpec) -
         return next(s for s in ("validation", "test", "train") if s in found.splits)
     if setting.split not in found.splits:
         raise HarnessError(
-            f"data set {data!r} has no such split", where=where, given=setting.split,
+            f"data set {data!r} has no such split",
+            where=where,
+            given=setting.split,
             allowed=list(found.splits),
         )
     return setting.split
@@ -208,8 +218,10 @@ def _thinking(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> list
                 kept[thinking] = None
     if not kept:
         raise HarnessError(
-            f"adapter {record.name!r} cannot think that way", where=own.where(("thinking",)),
-            given=", ".join(dict.fromkeys(kinds)), allowed=list(record.thinking),
+            f"adapter {record.name!r} cannot think that way",
+            where=own.where(("thinking",)),
+            given=", ".join(dict.fromkeys(kinds)),
+            allowed=list(record.thinking),
             hint="add an entry it can do, or restrict the evaluation with `only: {adapter: [...]}`",
         )
     return list(kept)
@@ -231,7 +243,8 @@ def _grid(entry: Mapping[str, Any], written: Located, *, several: bool) -> Itera
         if isinstance(value, list) and (not value or not several):
             raise HarnessError(
                 "must not be empty" if several else "takes one value: a likelihood has no grid",
-                where=written.where((key,)), given=as_written(value),
+                where=written.where((key,)),
+                given=as_written(value),
             )
     lists = {k: list(enumerate(v)) if isinstance(v, list) else [(-1, v)] for k, v in entry.items()}
     for chosen in product(*lists.values()):

@@ -94,7 +94,8 @@ def read_yaml(path: Path) -> Located:
         raise HarnessError("the file is not UTF-8 text", where=str(path)) from error
     except OSError as error:
         raise HarnessError(
-            f"cannot read the file: {error.strerror or error}", where=str(path),
+            f"cannot read the file: {error.strerror or error}",
+            where=str(path),
             hint="`harness ls suites` lists the suite files here",
         ) from error
     places: dict[Key, Place] = {}
@@ -155,7 +156,8 @@ def _name(node: Any, source: str) -> str:
         raise HarnessError("a key must be plain text", where=_line(source, node))
     if node.tag == "tag:yaml.org,2002:merge":
         raise HarnessError(
-            "the merge key '<<' is not read", where=_line(source, node),
+            "the merge key '<<' is not read",
+            where=_line(source, node),
             hint="put what is shared under `base`",
         )
     return str(node.value)

@@ -48,7 +48,9 @@ def check_task(
         kinds = [kind for kind, m in MODALITY.items() if m == record.modality]
         raise HarnessError(
             f"adapter {record.name!r} is for {record.modality}, a {task.kind} task for {modality}",
-            where=settings.where(("task", "kind")), given=task.kind, allowed=kinds,
+            where=settings.where(("task", "kind")),
+            given=task.kind,
+            allowed=kinds,
         )
     where = settings.where(("task", "data"))
     if "train" not in find_data(task.data, modality, where).splits:
@@ -56,8 +58,10 @@ def check_task(
             d.name for d in list_datasets() if d.modality == modality and "train" in d.splits
         ]
         raise HarnessError(
-            "this data set is for evaluation only: it has no train split", where=where,
-            given=task.data, allowed=trainable,
+            "this data set is for evaluation only: it has no train split",
+            where=where,
+            given=task.data,
+            allowed=trainable,
         )
     if isinstance(task, NextTokenTask):
         where = settings.where(("task", "tokenizer"))
@@ -67,7 +71,8 @@ def check_task(
             raise error.located(where) from error
         except OSError as error:
             raise HarnessError(
-                f"cannot read the tokenizer: {error.strerror or error}", where=where,
+                f"cannot read the tokenizer: {error.strerror or error}",
+                where=where,
                 given=task.tokenizer,
             ) from error
 
@@ -80,7 +85,9 @@ def find_data(name: str, modality: str, where: str) -> DatasetRecord:
         raise error.located(where) from error
     if record.modality != modality:
         raise HarnessError(
-            f"data set {name!r} holds {record.modality}, this needs {modality}", where=where,
-            given=name, allowed=[d.name for d in list_datasets() if d.modality == modality],
+            f"data set {name!r} holds {record.modality}, this needs {modality}",
+            where=where,
+            given=name,
+            allowed=[d.name for d in list_datasets() if d.modality == modality],
         )
     return record

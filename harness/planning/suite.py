@@ -106,7 +106,12 @@ def load_suite(path: Path, *, overrides: Sequence[str] = ()) -> Suite:
         located = document.at("experiments", name)
         runs += _expand(name, experiment, located, _layer(document, "base"), run_level)
     return Suite(
-        suite.suite, suite.version, suite.description, path, tuple(runs), tuple(suite.report),
+        suite.suite,
+        suite.version,
+        suite.description,
+        path,
+        tuple(runs),
+        tuple(suite.report),
         tuple(overrides),
     )
 
@@ -122,7 +127,9 @@ def _override(document: Located, overrides: Sequence[str]) -> tuple[Located, Loc
         parts = tuple(path.split("."))
         if not equals or not all(parts):
             raise HarnessError(
-                "an override is written path=value", where="--set", given=text,
+                "an override is written path=value",
+                where="--set",
+                given=text,
                 hint="for example --set budget.steps=100",
             )
         parsed = parse_value(value, "--set")
@@ -136,7 +143,9 @@ def _override(document: Located, overrides: Sequence[str]) -> tuple[Located, Loc
             run_level = merge(run_level, layer)
         else:
             raise HarnessError(
-                "unknown setting", where="--set", given=parts[0],
+                "unknown setting",
+                where="--set",
+                given=parts[0],
                 allowed=[*SETTING_KEYS, *SuiteDocument.model_fields],
                 hint=_SEEDS_HINT if parts[0] in ("seed", "seeds") else None,
             )
@@ -151,8 +160,10 @@ def _check_path(document: Located, parts: tuple[str, ...]) -> None:
         tree = _get(document.tree, above)
         if len(parts) > length and isinstance(tree, dict) and name[0] not in tree:
             raise HarnessError(
-                f"nothing of this name in {dotted(above)}", where=f"--set {dotted(parts)}",
-                given=name[0], allowed=list(tree),
+                f"nothing of this name in {dotted(above)}",
+                where=f"--set {dotted(parts)}",
+                given=name[0],
+                allowed=list(tree),
             )
 
 
@@ -198,7 +209,8 @@ def _check_seeds(seeds: Sequence[int], located: Located) -> None:
         if not 0 <= seed < 2**63 or seed in seeds[:index]:
             raise HarnessError(
                 "seeds are distinct whole numbers from 0 to 2^63 - 1",
-                where=located.where(("seeds", index)), given=str(seed),
+                where=located.where(("seeds", index)),
+                given=str(seed),
             )
 
 
@@ -208,12 +220,16 @@ def _resolve(settings: Located, seeds: Sequence[int]) -> list[TrainSpec]:
     for name in tree:
         if name not in SETTING_KEYS:
             raise HarnessError(
-                "unknown key", where=settings.where((name,)), given=name, allowed=SETTING_KEYS,
+                "unknown key",
+                where=settings.where((name,)),
+                given=name,
+                allowed=SETTING_KEYS,
                 hint=_SEEDS_HINT if name in ("seed", "seeds") else None,
             )
     if "adapter" not in tree:
         raise HarnessError(
-            "the key 'adapter' is missing", where=settings.where(("adapter",)),
+            "the key 'adapter' is missing",
+            where=settings.where(("adapter",)),
             hint=f"one of {', '.join(adapter_names())}",
         )
     try:
@@ -257,7 +273,8 @@ def _check_report(suite: SuiteDocument, document: Located) -> None:
             raise HarnessError(
                 f"a {section.kind} section draws a {wanted} evaluation, "
                 f"{section.evaluation!r} is a {kind} one",
-                where=located.where(("evaluation",)), given=section.evaluation,
+                where=located.where(("evaluation",)),
+                given=section.evaluation,
                 allowed=[n for n, e in experiment.evaluations.items() if e.get("kind") == wanted],
             )
         if isinstance(section, ScalingSection):
@@ -265,7 +282,8 @@ def _check_report(suite: SuiteDocument, document: Located) -> None:
             _known("candidate", section.candidate, experiment.adapters, located)
             if section.candidate == section.baseline:
                 raise HarnessError(
-                    "the candidate is the baseline", where=located.where(("candidate",)),
+                    "the candidate is the baseline",
+                    where=located.where(("candidate",)),
                     given=section.candidate,
                     allowed=[a for a in experiment.adapters if a != section.baseline],
                 )

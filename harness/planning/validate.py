@@ -39,8 +39,9 @@ def where_mentioned(text: str, model: Any, given: Located, key: Key = ()) -> str
     fields = getattr(_bare(model), "model_fields", {})
     named = {name: re.search(rf"\b{name}\b", text) for name in fields}
     starts = {name: found.start() for name, found in named.items() if found is not None}
-    written = [name for name in sorted(starts, key=starts.__getitem__)
-               if (*key, name) in given.places]
+    written = [
+        name for name in sorted(starts, key=starts.__getitem__) if (*key, name) in given.places
+    ]
     return ", ".join(given.where((*key, name)) for name in written) or given.where(key)
 
 
@@ -78,7 +79,10 @@ def _explain(annotation: Any, given: Located, error: ValidationError) -> Harness
         where = given.where(first.key)
     more = len({f.key for f in findings}) - 1
     return HarnessError(
-        problem, where=where, allowed=allowed, given=_given(first),
+        problem,
+        where=where,
+        allowed=allowed,
+        given=_given(first),
         hint=f"({more} more mistake{'s' if more > 1 else ''} here)" if more else None,
     )
 
@@ -89,7 +93,8 @@ def _relevant(findings: list[_Finding]) -> list[_Finding]:
     kept = [f for f in findings if not (f.key in f.unions and f.key in deeper)]
     misspelt = {
         (*f.key[:-1], nearest(str(f.key[-1]), f.model.model_fields))
-        for f in kept if f.type == "extra_forbidden" and f.model is not None
+        for f in kept
+        if f.type == "extra_forbidden" and f.model is not None
     }
     return [f for f in kept if not (f.type == "missing" and f.key in misspelt)]
 

@@ -48,8 +48,14 @@ def examine(*, as_json: bool, results: Path | None = None) -> int:
     """
     folder = results or Path(os.environ.get("HARNESS_RESULTS", "results"))
     groups: tuple[Callable[[], Iterator[Check]], ...] = (
-        _python, _requirements, _torch, _adapters, _snapshots, _machine,
-        lambda: _results(folder), _git,
+        _python,
+        _requirements,
+        _torch,
+        _adapters,
+        _snapshots,
+        _machine,
+        lambda: _results(folder),
+        _git,
     )
     checks: list[Check] = []
     console = terminal()
@@ -69,8 +75,9 @@ def examine(*, as_json: bool, results: Path | None = None) -> int:
 
 
 def _line(check: Check) -> Text:
-    text = Text.assemble((f"{check.verdict:<5}", _STYLES[check.verdict]),
-                         (f"{check.name}: ", "bold"), check.found)
+    text = Text.assemble(
+        (f"{check.verdict:<5}", _STYLES[check.verdict]), (f"{check.name}: ", "bold"), check.found
+    )
     return text.append(f"\n      {check.advice}") if check.advice else text
 
 
@@ -81,8 +88,12 @@ def _python() -> Iterator[Check]:
         yield Check("python", "ok", found)
         return
     verdict: Verdict = "FAIL" if sys.version_info[:2] < lowest else "warn"
-    yield Check("python", verdict, f"{found}; the harness is tested on 3.11 to 3.13",
-                "make a virtual environment with one of them")
+    yield Check(
+        "python",
+        verdict,
+        f"{found}; the harness is tested on 3.11 to 3.13",
+        "make a virtual environment with one of them",
+    )
 
 
 def _requirements() -> Iterator[Check]:
@@ -101,14 +112,22 @@ def _requirements() -> Iterator[Check]:
         try:
             found = version(requirement.name)
         except PackageNotFoundError:
-            yield Check(requirement.name, "FAIL", "is not installed",
-                        f'pip install "{requirement.name}{requirement.specifier}"')
+            yield Check(
+                requirement.name,
+                "FAIL",
+                "is not installed",
+                f'pip install "{requirement.name}{requirement.specifier}"',
+            )
             continue
         if requirement.specifier.contains(found, prereleases=True):
             good.append(f"{requirement.name} {found}")
         else:
-            yield Check(requirement.name, "FAIL", f"{found}, needed {requirement.specifier}",
-                        f'pip install "{requirement.name}{requirement.specifier}"')
+            yield Check(
+                requirement.name,
+                "FAIL",
+                f"{found}, needed {requirement.specifier}",
+                f'pip install "{requirement.name}{requirement.specifier}"',
+            )
     yield Check("dependencies", "ok" if good else "FAIL", ", ".join(good) or "none is installed")
 
 
@@ -116,8 +135,12 @@ def _torch() -> Iterator[Check]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        yield Check("torch", "FAIL", f"does not import: {error}",
-                    "run `make setup`, with TORCH=cpu where there is no NVIDIA driver")
+        yield Check(
+            "torch",
+            "FAIL",
+            f"does not import: {error}",
+            "run `make setup`, with TORCH=cpu where there is no NVIDIA driver",
+        )
         return
     yield Check("torch", "ok", f"{torch.__version__}, imports")
     if torch.cuda.is_available():
@@ -126,8 +149,12 @@ def _torch() -> Iterator[Check]:
         yield Check("device", "ok", f"CUDA {torch.version.cuda}: {', '.join(names)}; {bf16}")
     elif shutil.which("nvidia-smi"):
         build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
-        yield Check("device", "warn", f"nvidia-smi exists, but torch ({build}) finds no CUDA",
-                    "run `make setup TORCH=cuda`, or check the driver with nvidia-smi")
+        yield Check(
+            "device",
+            "warn",
+            f"nvidia-smi exists, but torch ({build}) finds no CUDA",
+            "run `make setup TORCH=cuda`, or check the driver with nvidia-smi",
+        )
     else:
         yield Check("device", "ok", "CPU; no CUDA")
 
@@ -152,15 +179,22 @@ def _snapshots() -> Iterator[Check]:
         try:
             found = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
-            yield Check(f"data {path.name}", "FAIL", f"cannot be read: {error.strerror}",
-                        "reinstall the package")
+            yield Check(
+                f"data {path.name}",
+                "FAIL",
+                f"cannot be read: {error.strerror}",
+                "reinstall the package",
+            )
             continue
         if found == wanted:
             yield Check(f"data {path.name}", "ok", f"sha256 {found[:12]}")
         else:
-            yield Check(f"data {path.name}", "FAIL",
-                        f"sha256 {found[:12]}, must be {wanted[:12]}",
-                        "reinstall the package; with git, `git checkout` the file")
+            yield Check(
+                f"data {path.name}",
+                "FAIL",
+                f"sha256 {found[:12]}, must be {wanted[:12]}",
+                "reinstall the package; with git, `git checkout` the file",
+            )
 
 
 def _machine() -> Iterator[Check]:
@@ -170,8 +204,12 @@ def _machine() -> Iterator[Check]:
     if memory is None:
         yield Check("memory", "warn", "unknown")
     elif memory < 4e9:
-        yield Check("memory", "warn", f"{si(memory)}B",
-                    "the quickstart takes about 1 GB per run at once: use run --workers 1")
+        yield Check(
+            "memory",
+            "warn",
+            f"{si(memory)}B",
+            "the quickstart takes about 1 GB per run at once: use run --workers 1",
+        )
     else:
         yield Check("memory", "ok", f"{si(memory)}B")
 
@@ -199,24 +237,37 @@ def _results(folder: Path) -> Iterator[Check]:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        yield Check("results", "FAIL", f"{folder}: cannot write to {place}: {error.strerror}",
-                    advice)
+        yield Check(
+            "results", "FAIL", f"{folder}: cannot write to {place}: {error.strerror}", advice
+        )
         return
     new = "" if folder.exists() else ", will be made"
     yield Check("results", "ok", f"{folder}: writable{new}")
     free = shutil.disk_usage(place).free
     verdict: Verdict = "FAIL" if free < 2e8 else "warn" if free < 5e9 else "ok"
-    yield Check("disk", verdict, f"{si(free)}B free where results go",
-                None if verdict == "ok" else f"make room, or {advice}")
+    yield Check(
+        "disk",
+        verdict,
+        f"{si(free)}B free where results go",
+        None if verdict == "ok" else f"make room, or {advice}",
+    )
 
 
 def _git() -> Iterator[Check]:
     state = git_state()
     if state["commit"] is None:
-        yield Check("git", "warn", "no commit found",
-                    "run from a git checkout, so that records name the code they come from")
+        yield Check(
+            "git",
+            "warn",
+            "no commit found",
+            "run from a git checkout, so that records name the code they come from",
+        )
     elif state["changed"]:
-        yield Check("git", "warn", f"{state['commit'][:12]}, with uncommitted changes",
-                    "commit before runs that are to be published")
+        yield Check(
+            "git",
+            "warn",
+            f"{state['commit'][:12]}, with uncommitted changes",
+            "commit before runs that are to be published",
+        )
     else:
         yield Check("git", "ok", state["commit"][:12])

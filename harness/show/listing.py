@@ -44,7 +44,9 @@ def print_listing(what: str, results: Path, *, as_json: bool) -> None:
         _print_adapter(adapter(what), as_json=as_json)
     else:
         raise HarnessError(
-            "nothing of this kind to list", given=what, allowed=list(listings),
+            "nothing of this kind to list",
+            given=what,
+            allowed=list(listings),
             hint="an adapter's name lists its settings",
         )
 
@@ -142,7 +144,8 @@ def run_rows(results: Path) -> Rows:
         return []
     except OSError as error:
         raise HarnessError(
-            f"cannot read the results: {error.strerror or error}", where=str(runs),
+            f"cannot read the results: {error.strerror or error}",
+            where=str(runs),
             hint="--results names the folder that holds runs/",
         ) from error
     return [_run_row(RunFolder(results, name)) for name in names]
@@ -206,9 +209,7 @@ def _print_data(*, as_json: bool) -> None:
         return
     shown = [row | {"splits": ", ".join(row["splits"])} for row in rows]
     _print_table(shown, ("name", "modality", "splits", "size", "description"))
-    terminal().print(
-        "\nYour own text: file:PATH.txt, or file:PATH.jsonl#FIELD", markup=False
-    )
+    terminal().print("\nYour own text: file:PATH.txt, or file:PATH.jsonl#FIELD", markup=False)
 
 
 def _print_suites(*, as_json: bool) -> None:
@@ -244,8 +245,9 @@ def _print_table(rows: Rows, columns: Sequence[str]) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         right = column in ("version", "runs", "step")
-        table.add_column(column, justify="right" if right else "left",
-                         no_wrap=column in ("name", "run", "path"))
+        table.add_column(
+            column, justify="right" if right else "left", no_wrap=column in ("name", "run", "path")
+        )
     for row in rows:
         cells = [Text("" if row.get(c) is None else str(row[c])) for c in columns]
         if "error" in row:

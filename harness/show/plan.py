@@ -26,8 +26,13 @@ def print_plan(suite: Suite, results: Path, *, simulate: bool, as_json: bool) ->
     decisions = _decisions(suite) if simulate else []
     flops = total_flops(costs.values())
     if as_json:
-        document = {"suite": suite.name, "version": suite.version, "runs": rows,
-                    "total_flops": flops, "decisions": decisions}
+        document = {
+            "suite": suite.name,
+            "version": suite.version,
+            "runs": rows,
+            "total_flops": flops,
+            "decisions": decisions,
+        }
         print(json.dumps(document, indent=1, allow_nan=False))
         return
     console = terminal()
@@ -70,9 +75,14 @@ def _table(rows: list[dict[str, Any]], names: Sequence[str]) -> Table:
     table.add_column("state", no_wrap=True)
     for row, name in zip(rows, names, strict=True):
         table.add_row(
-            row["run"], name, si(row["parameters"]), si(row["non_embedding"]),
+            row["run"],
+            name,
+            si(row["parameters"]),
+            si(row["non_embedding"]),
             f"{row['seconds']:g} s" if row["steps"] is None else f"{row['steps']:,}",
-            si(row["tokens"]), si(row["flops"]), row["state"],
+            si(row["tokens"]),
+            si(row["flops"]),
+            row["state"],
         )
     return table
 

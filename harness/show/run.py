@@ -17,6 +17,7 @@ from harness.launch.pending import PendingRun, merged, prepare, set_aside, stand
 from harness.launch.progress import ProgressTable
 from harness.planning.budget import run_cost
 from harness.planning.suite import Suite
+from harness.provenance import same_source
 from harness.records import RunFolder
 from harness.show.console import terminal
 
@@ -62,14 +63,17 @@ def _sort(suite: Suite, results: Path, redo_other_source: bool) -> _Work:
     pending, done, other = [], [], []
     for run_id, (run, evaluations) in merged(suite.runs).items():
         state = standing(run, evaluations, results)
-        if state == "other source" and redo_other_source:
+        changed = state in ("evaluate", "other source") and not same_source(
+            run.record, RunFolder(results, run_id), evaluations
+        )
+        if changed and redo_other_source:
             set_aside(run_id, results)
             state = "new"
-        if state == "other source":
+        elif changed:
             other.append(run_id)
-        elif state == "done":
+        if state == "done":
             done.append(run_id)
-        else:
+        elif state != "other source":
             flops = run_cost(run).flops or 0.0
             pending.append(prepare(run, evaluations, results, flops))
     return _Work(pending, done, other)

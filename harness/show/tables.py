@@ -28,7 +28,8 @@ def print_tables(suite: Suite, results: Path, out: Path, *, as_json: bool) -> No
     frame = load_frame(suite, results)
     tables = [table for gathered in gather(suite, frame) for table in section_tables(gathered)]
     notes = completeness(suite, frame)
-    written = [path for table in tables for path in table.write(out)]
+    # A table without a row is not written: it would replace one that has some.
+    written = [path for table in tables if table.rows for path in table.write(out)]
     if as_json:
         document = {
             "suite": suite.name,
@@ -46,8 +47,8 @@ def print_tables(suite: Suite, results: Path, out: Path, *, as_json: bool) -> No
     for note in notes:
         console.print(f"[yellow]{escape(note)}[/]")
     if written:
-        console.print(f"{len(tables)} tables as .md, .tex and .csv in {out}", soft_wrap=True)
-    else:
+        console.print(f"{len(written) // 3} tables as .md, .tex and .csv in {out}", soft_wrap=True)
+    elif not suite.report:
         console.print(f"{suite.path} has no report sections, so there is no table")
 
 

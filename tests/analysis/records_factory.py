@@ -40,7 +40,11 @@ def write_run(run: PlannedRun, results: Path, evaluator: Evaluator) -> None:
         evaluation = folder.evaluation(planned.spec.eval_id)
         evaluation.path.mkdir(parents=True, exist_ok=True)
         found = evaluator(run, planned.spec, evaluation.path)
-        evaluation.write(planned.spec.model_dump(mode="json"), found)
+        evaluation.write(
+            planned.spec.model_dump(mode="json"),
+            found,
+            provenance={"source_digest": source_digest(run.record)},
+        )
 
 
 def write_suite(suite: Suite, results: Path, evaluator: Evaluator) -> None:

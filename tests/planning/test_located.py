@@ -14,13 +14,37 @@ from harness.planning.located import Located, Place, merge, parse_value, read_ya
 @pytest.mark.parametrize(
     ("written", "value"),
     [
-        ("1e-3", 0.001), ("3e-3", 0.003), ("1E6", 1e6), ("1.5e3", 1500.0), ("-2e1", -20.0),
-        (".5", 0.5), ("5.", 5.0), ("1_000.5", 1000.5),
-        ("5", 5), ("-5", -5), ("1_000", 1000), ("010", 10), ("08", 8),
-        ("true", True), ("false", False), ("null", None), ("~", None), ("", None),
-        ("on", "on"), ("off", "off"), ("yes", "yes"), ("no", "no"), ("True", "True"),
-        ("y", "y"), ("2024-01-31", "2024-01-31"), ("1:30", "1:30"), ("0x10", "0x10"),
-        (".nan", ".nan"), ("1e", "1e"), ("transformer++", "transformer++"), ("'5'", "5"),
+        ("1e-3", 0.001),
+        ("3e-3", 0.003),
+        ("1E6", 1e6),
+        ("1.5e3", 1500.0),
+        ("-2e1", -20.0),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("1_000.5", 1000.5),
+        ("5", 5),
+        ("-5", -5),
+        ("1_000", 1000),
+        ("010", 10),
+        ("08", 8),
+        ("true", True),
+        ("false", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("on", "on"),
+        ("off", "off"),
+        ("yes", "yes"),
+        ("no", "no"),
+        ("True", "True"),
+        ("y", "y"),
+        ("2024-01-31", "2024-01-31"),
+        ("1:30", "1:30"),
+        ("0x10", "0x10"),
+        (".nan", ".nan"),
+        ("1e", "1e"),
+        ("transformer++", "transformer++"),
+        ("'5'", "5"),
         ("{a: [1, 2.0]}", {"a": [1, 2.0]}),
     ],
 )
@@ -35,7 +59,12 @@ def test_every_key_knows_its_line(tmp_path: Path) -> None:
     path.write_text("a: 1\n# comment\nb:\n  - x: 1\n    y: 2\n  - {z: 3}\nc: {d: 4,\n  e: 5}\n")
     document = read_yaml(path)
     lines = {
-        ("a",): 1, ("b",): 3, ("b", 0): 4, ("b", 0, "y"): 5, ("b", 1, "z"): 6, ("c", "d"): 7,
+        ("a",): 1,
+        ("b",): 3,
+        ("b", 0): 4,
+        ("b", 0, "y"): 5,
+        ("b", 1, "z"): 6,
+        ("c", "d"): 7,
         ("c", "e"): 8,
     }
     assert {key: document.place(key).at for key in lines} == {
@@ -68,21 +97,38 @@ def _layer(name: str, tree: Any) -> Located:
         ({"a": 5}, {"a": {"x": 1}}, {"a": {"x": 1}}),
         # Units of a budget exclude each other, wherever the settings stand.
         ({"budget": {"steps": 1}}, {"budget": {"tokens": 2}}, {"budget": {"tokens": 2}}),
-        ({"base": {"budget": {"steps": 1}}}, {"base": {"budget": {"flops": 2}}},
-         {"base": {"budget": {"flops": 2}}}),
+        (
+            {"base": {"budget": {"steps": 1}}},
+            {"base": {"budget": {"flops": 2}}},
+            {"base": {"budget": {"flops": 2}}},
+        ),
         # An experiment may be called budget.
-        ({"experiments": {"budget": {"a": 1}}}, {"experiments": {"budget": {"b": 2}}},
-         {"experiments": {"budget": {"a": 1, "b": 2}}}),
+        (
+            {"experiments": {"budget": {"a": 1}}},
+            {"experiments": {"budget": {"b": 2}}},
+            {"experiments": {"budget": {"a": 1, "b": 2}}},
+        ),
         # A size replaces numbers below it, and numbers a size.
-        ({"config": {"depth": 2, "width": 8, "heads": 1, "steps": 3}}, {"config": {"size": "xs"}},
-         {"config": {"size": "xs", "steps": 3}}),
-        ({"config": {"size": "xs", "steps": 3}}, {"config": {"depth": 2}},
-         {"config": {"depth": 2, "steps": 3}}),
-        ({"experiments": {"e": {"adapters": {"a": {"config": {"depth": 2}}}}}},
-         {"experiments": {"e": {"adapters": {"a": {"config": {"size": "xs"}}}}}},
-         {"experiments": {"e": {"adapters": {"a": {"config": {"size": "xs"}}}}}}),
-        ({"task": {"size": 1, "depth": 2}}, {"task": {"size": 3}},
-         {"task": {"size": 3, "depth": 2}}),
+        (
+            {"config": {"depth": 2, "width": 8, "heads": 1, "steps": 3}},
+            {"config": {"size": "xs"}},
+            {"config": {"size": "xs", "steps": 3}},
+        ),
+        (
+            {"config": {"size": "xs", "steps": 3}},
+            {"config": {"depth": 2}},
+            {"config": {"depth": 2, "steps": 3}},
+        ),
+        (
+            {"experiments": {"e": {"adapters": {"a": {"config": {"depth": 2}}}}}},
+            {"experiments": {"e": {"adapters": {"a": {"config": {"size": "xs"}}}}}},
+            {"experiments": {"e": {"adapters": {"a": {"config": {"size": "xs"}}}}}},
+        ),
+        (
+            {"task": {"size": 1, "depth": 2}},
+            {"task": {"size": 3}},
+            {"task": {"size": 3, "depth": 2}},
+        ),
     ],
 )
 def test_merge(below: Any, above: Any, merged: Any) -> None:
@@ -113,7 +159,9 @@ def test_dotted_keys_join_their_mapping() -> None:
 @pytest.mark.parametrize(
     "tree",
     [
-        {"a.b": 1, "a": {"b": 2}}, {"a": {"b": 2}, "a.b": 1}, {"a": 5, "a.b": 1},
+        {"a.b": 1, "a": {"b": 2}},
+        {"a": {"b": 2}, "a.b": 1},
+        {"a": 5, "a.b": 1},
         {"a.b": 1, "a.b.c": 2},
     ],
 )

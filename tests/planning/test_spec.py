@@ -36,15 +36,22 @@ TRAIN: dict[str, Any] = {
 }
 EVALS: dict[str, dict[str, Any]] = {
     "likelihood": {
-        "kind": "likelihood", "data": "builtin/docs", "split": "validation",
+        "kind": "likelihood",
+        "data": "builtin/docs",
+        "split": "validation",
         "thinking": {"kind": "single"},
     },
     "thinking": {
-        "kind": "thinking", "data": "builtin/docs", "split": "validation",
+        "kind": "thinking",
+        "data": "builtin/docs",
+        "split": "validation",
         "thinking": [{"kind": "descent", "steps": 2}],
     },
     "denoising": {
-        "kind": "denoising", "data": "builtin/digits", "split": "validation", "level": 0.1,
+        "kind": "denoising",
+        "data": "builtin/digits",
+        "split": "validation",
+        "level": 0.1,
         "thinking": [{"kind": "diffusion", "steps": 2}],
     },
 }
@@ -67,8 +74,11 @@ def test_ids_are_the_same_in_every_process_and_release() -> None:
     )
     for seed in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-c", code, json.dumps(TRAIN)], capture_output=True, text=True,
-            env={"PYTHONHASHSEED": seed}, check=True,
+            [sys.executable, "-c", code, json.dumps(TRAIN)],
+            capture_output=True,
+            text=True,
+            env={"PYTHONHASHSEED": seed},
+            check=True,
         )
         assert done.stdout.strip() == GOLDEN_RUN
 

@@ -49,7 +49,8 @@ def test_layers_come_in_order(tmp_path: Path) -> None:
             "axes": {
                 "x": [
                     {
-                        "label": "one", **layer(0.4, *names[:3]),
+                        "label": "one",
+                        **layer(0.4, *names[:3]),
                         "adapters": {"plain": layer(0.5, *names[:4])},
                     }
                 ]
@@ -134,7 +135,12 @@ def test_defaults_are_resolved_into_the_spec(tmp_path: Path) -> None:
     """A default that changes later does not silently change what a recorded run was."""
     (run,) = _load(tmp_path, {}).runs
     assert run.spec.config == {
-        "depth": 1, "width": 8, "heads": 1, "ffn_width": 8, "rope_theta": 10000.0, "norm_eps": 1e-5,
+        "depth": 1,
+        "width": 8,
+        "heads": 1,
+        "ffn_width": 8,
+        "rope_theta": 10000.0,
+        "norm_eps": 1e-5,
     }
     explicit = {"adapter": "transformer_pp_text", "config": run.spec.config}
     assert _load(tmp_path, {"adapters": {"x": explicit}}).runs[0].run_id == run.run_id
@@ -226,7 +232,9 @@ def test_each_level_is_an_evaluation(tmp_path: Path) -> None:
         "adapters": {"ebt": {"adapter": "ebt_image", "config": SIZE | {"patch_size": 4}}},
         "evaluations": {
             "x": {
-                "kind": "denoising", "data": "builtin/digits", "levels": [0.1, 0.2],
+                "kind": "denoising",
+                "data": "builtin/digits",
+                "levels": [0.1, 0.2],
                 "thinking": [{"kind": "descent", "steps": [1, 3]}],
             }
         },
@@ -235,8 +243,14 @@ def test_each_level_is_an_evaluation(tmp_path: Path) -> None:
         "suite": "probe",
         "experiments": {
             "e": image
-            | {"base": {"task": {"kind": "denoising"}, "batch_size": 8, "budget": {"steps": 1},
-                        "optimizer": {"lr": 1e-3}}}
+            | {
+                "base": {
+                    "task": {"kind": "denoising"},
+                    "batch_size": 8,
+                    "budget": {"steps": 1},
+                    "optimizer": {"lr": 1e-3},
+                }
+            }
         },
     }
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(document))
