@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Compare Energy-Based Transformers, Transformer++ and DiT under declared suites.",
-    epilog="Exit codes: 0 done, 1 a run failed, 2 wrong input, 130 interrupted (resumable).",
+    epilog="Exit codes: 0 done, 1 a run failed or is held, 2 wrong input, 130 interrupted.",
 )
 
 SuitePath = Annotated[Path, typer.Argument(help="A suite file, such as suites/quickstart.yaml.")]
@@ -62,8 +62,8 @@ def run(
     checkpoint_steps: Annotated[
         int | None, typer.Option(min=1, help="Steps between checkpoints, instead of seconds.")
     ] = None,
-    redo_other_source: Annotated[
-        bool, typer.Option(help="Redo finished runs whose code has changed since (kept aside).")
+    redo_changed: Annotated[
+        bool, typer.Option(help="Redo finished runs whose code or data have changed (kept aside).")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -76,9 +76,7 @@ def run(
     _check_device(device)
     options = LocalOptions(workers, device, checkpoint_seconds, checkpoint_steps)
     raise typer.Exit(
-        show.run_suite(
-            loaded, results, options=options, redo_other_source=redo_other_source, as_json=as_json
-        )
+        show.run_suite(loaded, results, options=options, redo_changed=redo_changed, as_json=as_json)
     )
 
 

@@ -6,6 +6,7 @@ backward are counted too (`torch.utils.flop_counter.FlopCounterMode` crashes on 
 
 from __future__ import annotations
 
+import platform
 import re
 import resource
 import sys
@@ -196,3 +197,20 @@ def _seconds(fn: Callable[[], object], device: torch.device | str) -> float:
     if _is_cuda(device):
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
+
+
+def device_name(device: torch.device, threads: int) -> str:
+    """Model of the processor that did the work, and its threads where it is a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_cpu_model()} ({threads} thread{'s' if threads > 1 else ''})"
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return platform.processor() or platform.machine()

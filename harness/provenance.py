@@ -7,18 +7,24 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from harness.data.builtin import dataset_digest
+from harness.data.documents import FILE_PREFIX
+from harness.data.tokenizer import BYTES, load_tokenizer
+from harness.errors import HarnessError
 from harness.protocol import AdapterRecord
 from harness.records import RunFolder, read_json
 
 #: The engine's files that can change a number; the rest (planning, analysis, display) cannot.
 ENGINE = (
+    "planning/shapes.py",
+    "planning/spec.py",
     "cost.py",
     "noise.py",
     "protocol.py",
@@ -35,7 +41,9 @@ def source_digest(record: AdapterRecord) -> str:
     """Digest of the adapter's package and of the engine's files that can change a number."""
     engine = _package_folder("harness")
     paths = [engine / name for name in ENGINE]
-    paths.append(_package_folder(record.factory.partition(".")[0].partition(":")[0]))
+    # The network, and the record's own formulas and defaults, may be two packages.
+    packages = {_package(record.factory.partition(":")[0]), _package(record.config.__module__)}
+    paths += [_package_folder(package) for package in sorted(packages)]
     digest = hashlib.sha256()
     for path in paths:
         files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
@@ -44,15 +52,45 @@ def source_digest(record: AdapterRecord) -> str:
     return digest.hexdigest()[:16]
 
 
-def same_source(record: AdapterRecord, folder: RunFolder, eval_ids: Iterable[str]) -> bool:
-    """The run, and those of its evaluations that are done, were made by what is installed now."""
+def is_changed(record: AdapterRecord, folder: RunFolder, eval_ids: Iterable[str]) -> bool:
+    """The run, or a finished evaluation of it, was made by other source code or data than now."""
     if not folder.provenance.exists():
-        return False
+        return True
     recorded = [read_json(folder.provenance)]
     for evaluation in map(folder.evaluation, eval_ids):
         if evaluation.is_done():
             recorded.append(read_json(evaluation.done).get("provenance", {}))
-    return all(each.get("source_digest") == source_digest(record) for each in recorded)
+    return any(
+        each.get("source_digest") != source_digest(record) or data_changed(each.get("data", {}))
+        for each in recorded
+    )
+
+
+def data_changed(recorded: Mapping[str, str]) -> bool:
+    """Some data set or tokenizer in `recorded` (name -> digest) has another digest now.
+
+    Embedded data are frozen, so only the user's files are read again.
+    """
+    return any(digest != (_digest_now(name) or digest) for name, digest in recorded.items())
+
+
+@cache
+def _digest_now(name: str) -> str | None:
+    """Digest of a user's file today, `missing` where it is gone; None for what is embedded."""
+    kind, _, tokenizer = name.partition("tokenizer ")
+    try:
+        if not kind and tokenizer != BYTES:
+            return load_tokenizer(tokenizer).digest
+        if name.startswith(FILE_PREFIX):
+            data, _, split = name.rpartition("/")
+            return dataset_digest(data, split)
+    except HarnessError:
+        return "missing"
+    return None
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def _package_folder(package: str) -> Path:

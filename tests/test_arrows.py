@@ -19,7 +19,7 @@ ARROWS: dict[str, set[str]] = {
     "harness.protocol": set(),
     "harness.registry": {"harness.errors", "harness.protocol"},
     "harness.records": {"harness.errors"},
-    "harness.provenance": {"harness.protocol", "harness.records"},
+    "harness.provenance": {"harness.data", "harness.errors", "harness.protocol", "harness.records"},
     "harness.noise": {"harness.protocol"},
     "harness.cost": {"harness.protocol"},
     "harness.conformance": {
@@ -65,6 +65,7 @@ ARROWS: dict[str, set[str]] = {
         "harness.registry",
     },
     "harness.launch.worker": {
+        "harness.cost",
         "harness.data",
         "harness.errors",
         "harness.evals",

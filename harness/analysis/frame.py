@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from harness.errors import HarnessError
-from harness.planning.suite import PlannedRun, Suite
-from harness.provenance import same_source
+from harness.planning.planned import PlannedRun, Suite
+from harness.provenance import data_changed, is_changed
 from harness.records import EvalFolder, RunFolder, read_json
 
 
@@ -62,6 +62,7 @@ _TRAINING = (
     Column("training_rows", ("rows",), "Int64", required=True),
     Column("training_tokens", ("tokens",), "Int64", required=True),
     Column("training_seconds", ("seconds",), "Float64", required=True),
+    Column("training_device", ("device",), "string", required=True),
     Column("training_flops", ("flops",), "Float64", required=True),
     Column("training_flops_vocabulary", ("flops_vocabulary",), "Float64", required=True),
     Column("training_peak_memory_bytes", ("peak_memory_bytes",), "Int64", required=True),
@@ -72,13 +73,13 @@ _TRAINING = (
 class SuiteFrame:
     """Every measurement of a suite's finished evaluations, and what is not there yet.
 
-    `missing` names the runs and evaluations without a result; `other_source` the run ids whose code
-    differs from what is installed.
+    `missing` names the runs and evaluations without a result; `changed` the run ids that
+    other source code made. Results on data that have changed since count as missing.
     """
 
     rows: pd.DataFrame
     missing: tuple[str, ...]
-    other_source: tuple[str, ...]
+    changed: tuple[str, ...]
 
     def of(self, experiment: str, evaluation: str) -> pd.DataFrame:
         """The rows of one experiment's evaluation."""
@@ -92,17 +93,20 @@ def load_frame(suite: Suite, results: Path) -> SuiteFrame:
     """Read the records of every run of `suite` under `results`."""
     records: list[dict[str, Any]] = []
     missing: list[str] = []
-    other: dict[str, None] = {}
+    changed: dict[str, None] = {}
+    points = point_names(suite)
     for run in suite.runs:
         folder = RunFolder(results, run.run_id)
-        finished = folder.status().state == "done" and folder.training.exists()
         wanted = [planned.spec.eval_id for planned in run.evaluations]
-        if finished and not same_source(run.record, folder, wanted):
-            other[run.run_id] = None
-        common = _common(run, folder) if finished else {}
+        usable = _usable(folder)
+        if usable and is_changed(run.record, folder, wanted):
+            changed[run.run_id] = None
+        common = (
+            _common(run, folder) | {"point": points[run.experiment, run.run_id]} if usable else {}
+        )
         for planned in run.evaluations:
             evaluation = folder.evaluation(planned.spec.eval_id)
-            if not (finished and evaluation.is_done()):
+            if not (usable and _evaluated(evaluation)):
                 missing.append(f"{run.name}: {planned.label}")
                 continue
             identity = {
@@ -114,7 +118,36 @@ def load_frame(suite: Suite, results: Path) -> SuiteFrame:
     frame = pd.DataFrame.from_records(records)
     types = {c.name: c.dtype for c in (*_MEASUREMENT, *_TRAINING)}
     frame = frame.astype({k: v for k, v in types.items() if k in frame.columns})
-    return SuiteFrame(frame, tuple(missing), tuple(other))
+    return SuiteFrame(frame, tuple(missing), tuple(changed))
+
+
+def point_names(suite: Suite) -> dict[tuple[str, str], str]:
+    """(experiment, run id) -> its place on the axes: `large`, or `depth=4 lr=1`."""
+    axes: dict[str, set[str]] = {}
+    for run in suite.runs:
+        axes.setdefault(run.experiment, set()).update(run.labels)
+    return {
+        (run.experiment, run.run_id): " ".join(
+            label if len(axes[run.experiment]) == 1 else f"{axis}={label}"
+            for axis, label in run.labels.items()
+        )
+        for run in suite.runs
+    }
+
+
+def _usable(folder: RunFolder) -> bool:
+    """The run is trained, on data that are still the same."""
+    if folder.status().state != "done" or not folder.training.exists():
+        return False
+    recorded = read_json(folder.provenance) if folder.provenance.exists() else {}
+    return not data_changed(recorded.get("data", {}))
+
+
+def _evaluated(evaluation: EvalFolder) -> bool:
+    if not evaluation.is_done():
+        return False
+    recorded = read_json(evaluation.done).get("provenance", {})
+    return not data_changed(recorded.get("data", {}))
 
 
 def _common(run: PlannedRun, folder: RunFolder) -> dict[str, Any]:
@@ -125,7 +158,7 @@ def _common(run: PlannedRun, folder: RunFolder) -> dict[str, Any]:
         "experiment": run.experiment,
         "adapter": run.adapter_label,
         "family": run.record.family,
-        **{f"axis.{name}": label for name, label in run.labels.items()},
+        "training_data": run.spec.task.data,
         "parameters": counted.total,
         "non_embedding": counted.non_embedding,
         "depth": run.spec.config.get("depth"),

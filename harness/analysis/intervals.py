@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp
 from statistics import mean, stdev
 
 from scipy.stats import t as student
 
 LEVEL = 0.95
+#: exp of more overflows.
+MAX_NATS = 700.0
 
 
 @dataclass(frozen=True)
@@ -37,3 +40,8 @@ def over_seeds(values: Sequence[float]) -> SeedMean:
     quantile = float(student.ppf(0.5 + LEVEL / 2, len(values) - 1))
     half = quantile * stdev(values) / len(values) ** 0.5
     return SeedMean(float(mean(values)), half, len(values))
+
+
+def perplexity(nats: float) -> float | None:
+    """exp of a loss in nats; None beyond what a float holds."""
+    return exp(nats) if nats < MAX_NATS else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from harness.cost import device_name
 from harness.noise import NoiseSource
 from harness.planning.spec import TrainSpec
 from harness.protocol import Adapter, AdapterRecord, Passes, Shape
@@ -79,20 +79,3 @@ class EvalContext:
 def passes_cost(passes: Passes) -> dict[str, int]:
     """NFE and passes per prediction, as measurement cost."""
     return {"nfe": passes.nfe, "forward": passes.forward, "backward": passes.backward}
-
-
-def device_name(device: torch.device, threads: int) -> str:
-    """Model of the processor that did the work, and its threads where it is a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{_cpu_model()} ({threads} thread{'s' if threads > 1 else ''})"
-
-
-def _cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return platform.processor() or platform.machine()

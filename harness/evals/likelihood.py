@@ -56,9 +56,9 @@ def _losses(
     tags: dict[str, str],
     cost: dict[str, float | int | None],
 ) -> list[Measurement]:
-    values = {
+    values: dict[str, tuple[float | None, str]] = {
         "loss": (total / n, "nats/token"),
-        "perplexity": (exp(total / n), "per token"),
+        "perplexity": (exp(total / n) if total / n < 700 else None, "per token"),
         "bits_per_byte": (total / log(2) / target_bytes, "bits/byte"),
     }
     return [

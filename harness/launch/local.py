@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -181,7 +182,7 @@ class _Pool:
         # Longest first, so that no worker is left alone with a long run at the end.
         self.waiting.extend(sorted(group, key=lambda p: -p.expected_flops))
         threads = max(p.spec.threads for p in group)
-        count = min(len(group), workers or max(1, available_cores() // threads))
+        count = min(len(group), workers or default_workers(self.options.device, threads))
         try:
             try:
                 for _ in range(count):
@@ -283,6 +284,13 @@ class _Pool:
             if worker.run_id is not None:
                 self._lost(worker.run_id, "ended at once; run again to go on from its checkpoint")
         self.active.clear()
+
+
+def default_workers(device: str, threads: int) -> int:
+    """Runs at once: one where there is a GPU, which they would share, else cores over threads."""
+    if device == "cuda" or (device == "auto" and shutil.which("nvidia-smi") is not None):
+        return 1
+    return max(1, available_cores() // threads)
 
 
 def available_cores() -> int:

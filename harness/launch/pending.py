@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from harness.planning.planned import PlannedRun
 from harness.planning.spec import EvalBase, TrainSpec
-from harness.planning.suite import PlannedRun
-from harness.provenance import same_source
+from harness.provenance import is_changed
 from harness.records import RunFolder, write_json
 
-Standing = Literal["new", "partial", "evaluate", "done", "failed", "other source"]
+Standing = Literal["new", "partial", "evaluate", "done", "failed", "changed"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ def merged(runs: Iterable[PlannedRun]) -> dict[str, tuple[PlannedRun, dict[str, 
 
 
 def standing(run: PlannedRun, eval_ids: Collection[str], results: Path) -> Standing:
-    """What the records say of a run; `evaluate` where it is trained and evaluations are missing."""
+    """What the records say of a run.
+
+    `evaluate`: trained, with evaluations missing; `changed`: all done, by other code or data.
+    """
     folder = RunFolder(results, run.run_id)
     if not folder.path.exists():
         return "new"
@@ -44,7 +47,7 @@ def standing(run: PlannedRun, eval_ids: Collection[str], results: Path) -> Stand
     if state == "done" and folder.training.exists():
         if not all(folder.evaluation(e).is_done() for e in eval_ids):
             return "evaluate"
-        return "done" if same_source(run.record, folder, eval_ids) else "other source"
+        return "changed" if is_changed(run.record, folder, eval_ids) else "done"
     if state == "failed":
         return "failed"
     return "partial" if folder.train_log.exists() else "new"

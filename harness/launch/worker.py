@@ -25,11 +25,12 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
+from harness.cost import device_name
 from harness.data.builtin import dataset_digest, load_images
 from harness.data.images import ImageRows
 from harness.data.text import TextRows, load_tokenizer, prepare_text
 from harness.errors import HarnessError
-from harness.evals.context import EvalContext, device_name
+from harness.evals.context import EvalContext
 from harness.evals.denoising import evaluate_denoising
 from harness.evals.likelihood import evaluate_likelihood
 from harness.evals.thinking import evaluate_thinking
@@ -188,10 +189,12 @@ def _train(
     emit({"event": "phase", "phase": "train"})
     name = device_name(context.device, spec.threads)
     known = provenance(record, device=name, data=data, command=job.command)
+    _check_device_class(spec, name)
     if _begun(folder):
-        before = read_json(folder.provenance)["source_digest"]
-        if before != known["source_digest"]:  # never equal to one source: part of each made it
-            known["source_digest"] = f"{before}+{known['source_digest']}"
+        before = read_json(folder.provenance)
+        for key in ("source_digest", "device"):  # where they differ, part of each made the run
+            if before[key] != known[key]:
+                known[key] = f"{before[key]}+{known[key]}"
     write_json(folder.provenance, known)
     operation = Operation(
         checkpoint_seconds=job.checkpoint_seconds,
@@ -210,6 +213,20 @@ def _train(
     )
     if not finished:
         raise Stopped
+
+
+def _check_device_class(spec: TrainSpec, device: str) -> None:
+    """HarnessError where a budget in seconds means another kind of device than this one."""
+    wanted = spec.device_class
+    if wanted is None:
+        return
+    kind = wanted.lower().partition("-")[0]
+    is_cpu = device.endswith("threads)") or device.endswith("thread)")
+    if (kind == "cpu") != is_cpu or (kind != "cpu" and kind not in device.lower()):
+        raise HarnessError(
+            f"the budget is in seconds on device_class {wanted!r}, and this is {device}",
+            hint="run it there, or give the suite this device's class, such as cpu-2 or h100",
+        )
 
 
 def _begun(folder: RunFolder) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from harness.planning.document import Axis, ScalingSection
-from harness.planning.suite import PlannedRun, Suite
+from harness.errors import HarnessError
+from harness.planning.document import Axis, ScalingSection, ThinkingSection
+from harness.planning.planned import PlannedRun, Suite
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,19 @@ def axis_value(run: PlannedRun, cost: RunCost, axis: Axis) -> float | None:
     return None if values[axis] is None else float(values[axis])
 
 
+def section_runs(section: ScalingSection, suite: Suite) -> list[PlannedRun]:
+    """The runs of both families that a scaling section compares."""
+    return [
+        run
+        for run in suite.of(section.experiment)
+        if run.adapter_label in (section.baseline, section.candidate)
+        and all(
+            run.labels.get(axis) in [str(label) for label in kept]
+            for axis, kept in section.only.items()
+        )
+    ]
+
+
 @dataclass(frozen=True)
 class Design:
     """The points and seeds of a scaling section: what its interval depends on."""
@@ -70,7 +84,7 @@ def scaling_designs(suite: Suite) -> list[tuple[ScalingSection, Design]]:
     for section in suite.report:
         if not isinstance(section, ScalingSection):
             continue
-        runs = [r for r in suite.of(section.experiment) if r.adapter_label == section.baseline]
+        runs = [r for r in section_runs(section, suite) if r.adapter_label == section.baseline]
         xs = sorted({x for r in runs if (x := _x(r, section)) is not None})
         seeds = len({r.spec.seed for r in runs})
         designs.append((section, Design(section.title, section.x, tuple(xs), seeds)))
@@ -79,6 +93,48 @@ def scaling_designs(suite: Suite) -> list[tuple[ScalingSection, Design]]:
 
 def _x(run: PlannedRun, section: ScalingSection) -> float | None:
     return axis_value(run, run_cost(run), section.x)
+
+
+def check_report(suite: Suite) -> None:
+    """Every section has one data set, and a scaling section one run per model, x and seed.
+
+    HarnessError where an average would mix what should be apart.
+    """
+    for index, section in enumerate(suite.report):
+        where = f"{suite.path} report[{index}]"
+        if isinstance(section, ThinkingSection):
+            continue
+        sets = {
+            f"{e.spec.data} ({e.spec.split})"
+            for run in suite.of(section.experiment)
+            for e in run.evaluations
+            if e.name == section.evaluation
+        }
+        if len(sets) > 1:
+            raise HarnessError(
+                f"a {section.kind} section shows one data set, and its evaluation covers "
+                f"{', '.join(sorted(sets))}",
+                where=f"{where}.evaluation",
+                given=section.evaluation,
+                hint="give each data set an evaluation and a section of its own",
+            )
+        if isinstance(section, ScalingSection):
+            _check_points(section, suite, where)
+
+
+def _check_points(section: ScalingSection, suite: Suite, where: str) -> None:
+    seen: dict[tuple[str, float | None, int], PlannedRun] = {}
+    for run in section_runs(section, suite):
+        key = run.adapter_label, _x(run, section), run.spec.seed
+        other = seen.setdefault(key, run)
+        if other.run_id != run.run_id:
+            raise HarnessError(
+                f"{other.name} and {run.name} have the same {section.x}: the experiment varies "
+                "more than the section's x",
+                where=f"{where}.x",
+                given=section.x,
+                hint="hold the other axes: `only: {AXIS: [LABEL]}`",
+            )
 
 
 def total_flops(costs: Iterable[RunCost]) -> float:

@@ -98,6 +98,9 @@ class ScalingSection(Frozen):
     evaluation: str
     baseline: str
     candidate: str
+    only: dict[str, list[str | int | float]] = Field(
+        default_factory=dict, description="axis -> labels: holds the axes that are not x"
+    )
 
 
 class ThinkingSection(Frozen):

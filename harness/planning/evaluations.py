@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -20,7 +20,7 @@ from harness.planning.document import (
     ThinkingSetting,
 )
 from harness.planning.located import Key, Located, Place
-from harness.planning.shapes import MODALITY, find_data, shape_of
+from harness.planning.shapes import MODALITY, find_data, shape_of, timesteps
 from harness.planning.spec import (
     DenoisingEval,
     EvalBase,
@@ -214,7 +214,7 @@ def _thinking(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> list
             thinking = checked(_THINKING.validate_python, Thinking, combination)
             kinds.append(thinking.kind)
             if thinking.kind in record.thinking:
-                _check_thinking(thinking, record, config, spec, written)
+                _check_thinking(thinking, setting, record, config, spec, written)
                 kept[thinking] = None
     if not kept:
         raise HarnessError(
@@ -228,11 +228,27 @@ def _thinking(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> list
 
 
 def _check_thinking(
-    thinking: Any, record: AdapterRecord, config: Any, spec: TrainSpec, written: Located
+    thinking: Any,
+    setting: EvaluationSetting,
+    record: AdapterRecord,
+    config: Any,
+    spec: TrainSpec,
+    written: Located,
 ) -> None:
     """The adapter's formula takes it: what it refuses would fail after training otherwise."""
+    shapes = [shape_of(spec.task)]
+    if isinstance(setting, DenoisingSetting) and getattr(thinking, "start", "") == "matched":
+        # A start matched to a level has the timesteps of a model trained at that level.
+        thinking = thinking.model_copy(update={"start": "trained"})
+        shapes = [
+            replace(shape, train_timesteps=timesteps(level, shape.num_timesteps))
+            for shape in shapes
+            if isinstance(shape, ImageShape)
+            for level in setting.levels
+        ]
     try:
-        record.prediction_flops(config, shape_of(spec.task), thinking)
+        for shape in shapes:
+            record.prediction_flops(config, shape, thinking)
     except (ValueError, ArithmeticError) as error:
         raise HarnessError(str(error), where=written.where()) from error
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
 from harness.planning.axes import axis_values, for_adapter, points
+from harness.planning.budget import check_report
 from harness.planning.document import (
     SETTING_KEYS,
     Experiment,
     ScalingSection,
-    Section,
     SuiteDocument,
 )
-from harness.planning.evaluations import PlannedEval, check_only, expand_evaluations
+from harness.planning.evaluations import check_only, expand_evaluations
 from harness.planning.located import (
     Key,
     Located,
@@ -28,70 +26,14 @@ from harness.planning.located import (
     read_yaml,
     undotted,
 )
+from harness.planning.planned import PlannedRun, Suite
 from harness.planning.shapes import check_task, shape_of
 from harness.planning.spec import TrainSpec
 from harness.planning.validate import as_written, validate, where_mentioned
-from harness.protocol import AdapterRecord, Shape
 from harness.registry import adapter as find_adapter
 from harness.registry import adapter_names
 
 _SEEDS_HINT = "seeds belong to an experiment: experiments.NAME.seeds"
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """A run as one experiment of a suite uses it; `labels` are its axis values."""
-
-    experiment: str
-    adapter_label: str
-    labels: Mapping[str, str]
-    spec: TrainSpec
-    evaluations: tuple[PlannedEval, ...]
-
-    @property
-    def run_id(self) -> str:
-        return self.spec.run_id
-
-    @property
-    def name(self) -> str:
-        """`text/ebt size=large seed 0`: how people tell runs apart."""
-        axes = "".join(f" {axis}={label}" for axis, label in self.labels.items())
-        return f"{self.experiment}/{self.adapter_label}{axes} seed {self.spec.seed}"
-
-    @property
-    def record(self) -> AdapterRecord:
-        return find_adapter(self.spec.adapter)
-
-    @property
-    def config(self) -> Any:
-        return self.record.config.model_validate(self.spec.config)
-
-    @property
-    def shape(self) -> Shape:
-        return shape_of(self.spec.task)
-
-
-@dataclass(frozen=True)
-class Suite:
-    """Every run of a suite file, in file order, and what to report."""
-
-    name: str
-    version: int
-    description: str
-    path: Path
-    runs: tuple[PlannedRun, ...]
-    report: tuple[Section, ...]
-    overrides: tuple[str, ...] = ()
-
-    def command(self, verb: str) -> str:
-        """The command line that applies `verb` to this suite as it was loaded."""
-        words = ["harness", verb, str(self.path)]
-        for override in self.overrides:
-            words += ["--set", override]
-        return shlex.join(words)
-
-    def of(self, experiment: str) -> list[PlannedRun]:
-        return [run for run in self.runs if run.experiment == experiment]
 
 
 def load_suite(path: Path, *, overrides: Sequence[str] = ()) -> Suite:
@@ -105,7 +47,7 @@ def load_suite(path: Path, *, overrides: Sequence[str] = ()) -> Suite:
     for name, experiment in suite.experiments.items():
         located = document.at("experiments", name)
         runs += _expand(name, experiment, located, _layer(document, "base"), run_level)
-    return Suite(
+    loaded = Suite(
         suite.suite,
         suite.version,
         suite.description,
@@ -114,6 +56,8 @@ def load_suite(path: Path, *, overrides: Sequence[str] = ()) -> Suite:
         tuple(suite.report),
         tuple(overrides),
     )
+    check_report(loaded)
+    return loaded
 
 
 # --- --set -----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from harness.analysis.figures.page import Drawing, write_figure
 from harness.analysis.figures.scaling import scaling_figure
 from harness.analysis.figures.thinking import thinking_figures
 from harness.analysis.frame import load_frame
-from harness.planning.suite import Suite
+from harness.planning.planned import Suite
 
 
 def write_figures(suite: Suite, results: Path, out: Path, *, as_json: bool) -> None:
@@ -48,10 +48,10 @@ def write_figures(suite: Suite, results: Path, out: Path, *, as_json: bool) -> N
             print(f"{title}: not drawn, {missing or 'no results'}", file=aside)
         elif missing:
             print(f"{title}: {missing}", file=aside)
-    if frame.other_source:
+    if frame.changed:
         print(
-            f"{len(frame.other_source)} runs were made by other source code than is installed now. "
-            f"Redo them: {suite.command('run')} --redo-other-source",
+            f"{len(frame.changed)} runs were made by other source code or data than now. "
+            f"Redo them: {suite.command('run')} --redo-changed",
             file=aside,
         )
     if as_json:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from harness.launch.pending import merged, standing
 from harness.planning.budget import RunCost, run_cost, scaling_designs, total_flops
-from harness.planning.suite import PlannedRun, Suite
+from harness.planning.planned import PlannedRun, Suite
 from harness.quantities import si
 from harness.show.console import terminal
 

@@ -16,8 +16,8 @@ from harness.launch.local import LocalOptions, Outcome, run_local
 from harness.launch.pending import PendingRun, merged, prepare, set_aside, standing
 from harness.launch.progress import ProgressTable
 from harness.planning.budget import run_cost
-from harness.planning.suite import Suite
-from harness.provenance import same_source
+from harness.planning.planned import Suite
+from harness.provenance import is_changed
 from harness.records import RunFolder
 from harness.show.console import terminal
 
@@ -28,22 +28,23 @@ class _Work:
 
     pending: list[PendingRun]
     found_done: list[str]
-    other_source: list[str]
+    changed: list[str]
 
 
 def run_suite(
-    suite: Suite, results: Path, *, options: LocalOptions, redo_other_source: bool, as_json: bool
+    suite: Suite, results: Path, *, options: LocalOptions, redo_changed: bool, as_json: bool
 ) -> int:
-    """Run what is missing; returns the exit code (0, 1 where a run failed, 130 interrupted)."""
+    """Run what is missing; returns the exit code (0; 1 where a run failed or another
+    process holds it; 130 interrupted)."""
     console = terminal(stderr=as_json)
     began = time.monotonic()
-    work = _sort(suite, results, redo_other_source)
+    work = _sort(suite, results, redo_changed)
     if work.found_done:
         console.print(f"{len(work.found_done)} runs and their evaluations are found done.")
-    if work.other_source:
+    if work.changed:
         console.print(
-            f"[yellow]{len(work.other_source)} finished runs were made by other source code than "
-            "is installed now; they are kept as they are. Redo them: --redo-other-source[/]"
+            f"[yellow]{len(work.changed)} finished runs were made by other source code or "
+            "data than there are now; they are kept as they are. Redo them: --redo-changed[/]"
         )
     outcome = Outcome()
     if work.pending:
@@ -56,27 +57,27 @@ def run_suite(
         _report(console, suite, outcome, problems, time.monotonic() - began)
     if outcome.interrupted or outcome.of("stopped"):
         return 130
-    return 1 if problems else 0
+    return 1 if problems or outcome.of("held") else 0
 
 
-def _sort(suite: Suite, results: Path, redo_other_source: bool) -> _Work:
-    pending, done, other = [], [], []
+def _sort(suite: Suite, results: Path, redo_changed: bool) -> _Work:
+    pending, done, changed = [], [], []
     for run_id, (run, evaluations) in merged(suite.runs).items():
         state = standing(run, evaluations, results)
-        changed = state in ("evaluate", "other source") and not same_source(
-            run.record, RunFolder(results, run_id), evaluations
+        stale = state == "changed" or (
+            state == "evaluate" and is_changed(run.record, RunFolder(results, run_id), evaluations)
         )
-        if changed and redo_other_source:
+        if stale and redo_changed:
             set_aside(run_id, results)
             state = "new"
-        elif changed:
-            other.append(run_id)
+        elif stale:
+            changed.append(run_id)
         if state == "done":
             done.append(run_id)
-        elif state != "other source":
+        elif state != "changed":
             flops = run_cost(run).flops or 0.0
             pending.append(prepare(run, evaluations, results, flops))
-    return _Work(pending, done, other)
+    return _Work(pending, done, changed)
 
 
 def _names(suite: Suite, pending: list[PendingRun]) -> dict[str, str]:
@@ -105,7 +106,7 @@ def _summary(
         "suite": suite.name,
         "version": suite.version,
         "found_done": work.found_done,
-        "other_source": work.other_source,
+        "changed": work.changed,
         "endings": {run_id: how for run_id, (how, _) in outcome.endings.items()},
         "failed": problems,
         "interrupted": outcome.interrupted,

@@ -17,7 +17,7 @@ from harness.analysis.tables.denoising import denoising_tables
 from harness.analysis.tables.scaling import scaling_tables
 from harness.analysis.tables.table import Cell, Table
 from harness.analysis.tables.thinking import thinking_tables
-from harness.planning.suite import Suite
+from harness.planning.planned import Suite
 from harness.show.console import terminal
 
 _LISTED = 5
@@ -73,10 +73,10 @@ def completeness(suite: Suite, frame: SuiteFrame) -> list[str]:
             + (f"; and {more} more" if more > 0 else "")
             + f". Make them: {suite.command('run')}"
         )
-    if frame.other_source:
+    if frame.changed:
         notes.append(
-            f"{len(frame.other_source)} runs were made by other source code than is installed now. "
-            f"Redo them: {suite.command('run')} --redo-other-source"
+            f"{len(frame.changed)} runs were made by other source code or data than now. "
+            f"Redo them: {suite.command('run')} --redo-changed"
         )
     return notes
 

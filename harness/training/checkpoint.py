@@ -62,7 +62,7 @@ def save_checkpoint(
         shutil.rmtree(abandoned, ignore_errors=True)
     building.mkdir()
     try:
-        tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
         save_file(tensors, building / MODEL)
         torch.save(optimizer.state_dict(), building / OPTIMIZER)
         write_json(building / STATE, {**state, "step": step})

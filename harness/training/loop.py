@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from harness.cost import FlopCounter, peak_memory_bytes, reset_peak_memory
+from harness.cost import FlopCounter, device_name, peak_memory_bytes, reset_peak_memory
 from harness.noise import NoiseSource
 from harness.planning.spec import TrainSpec
 from harness.protocol import Adapter, Batch
@@ -263,6 +263,7 @@ def _write_summary(run: _Run) -> None:
             "seconds": run.seconds(),
             "flops": None if per_step is None else per_step * step,
             "flops_vocabulary": None if vocabulary is None else vocabulary * step,
+            "device": device_name(run.device, spec.threads),
             "peak_memory_bytes": peak_memory_bytes(run.device),
             "weights_sha256": _weights_hash(run.folder),
         },

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from harness.launch.pending import prepare
+from harness.planning.planned import PlannedRun, Suite
 from harness.planning.spec import EvalBase
-from harness.planning.suite import PlannedRun, Suite
 from harness.provenance import source_digest
 from harness.records import Measurement, RunFolder, write_json
 
@@ -31,6 +31,7 @@ def write_run(run: PlannedRun, results: Path, evaluator: Evaluator) -> None:
             "flops": 5e9,
             "flops_vocabulary": 1e9,
             "peak_memory_bytes": 1_000_000,
+            "device": "test device",
             "weights_sha256": "00",
         },
     )

@@ -20,7 +20,8 @@ from harness.analysis.tables.scaling import losses_table, rate_table
 from harness.analysis.tables.table import Cell, Table, escape, percent_range, plus_minus
 from harness.analysis.tables.thinking import thinking_tables
 from harness.errors import HarnessError
-from harness.planning.suite import Suite, load_suite
+from harness.planning.planned import Suite
+from harness.planning.suite import load_suite
 from tests.analysis.records_factory import measured, save_documents, write_run, write_suite
 
 TEXT = """
@@ -75,7 +76,7 @@ report:
   - {kind: denoising, experiment: image, evaluation: denoising}
 """
 LEVELS = {"a": 3.0, "b": 2.5, "c": 2.2}
-DOCUMENT_TOKENS = np.array([10, 30, 0, 60])
+DOCUMENT_TOKENS = np.array([10, 30, 0, 60] * 4)
 
 
 def suite_of(text: str, folder: Path) -> Suite:
@@ -173,8 +174,8 @@ def test_gain_is_a_ratio_of_sums_paired_by_document(text_suite, tmp_path):
     # every document gains exactly a tenth, so resampling documents and seeds changes nothing
     assert row.gain == pytest.approx(0.1)
     assert row.gain_interval == pytest.approx((0.1, 0.1))
-    assert row.documents == 3
-    assert row.n == 100
+    assert row.documents == 12
+    assert row.n == 400
     assert row.perplexity_gain == pytest.approx(1 - exp(row.loss - trained.loss))
     assert trained.gain == 0
     assert trained.gain_interval is None
@@ -189,7 +190,9 @@ def test_an_interval_widens_where_documents_disagree(text_suite, tmp_path):
     def uneven(run, spec, folder):
         found = text_losses(run, spec, folder)
         if spec.kind == "thinking" and run.adapter_label == "ebt":
-            sums = np.array([[DOCUMENT_TOKENS * 2.0], [DOCUMENT_TOKENS * [1.0, 3.0, 0.0, 2.0]]])
+            sums = np.array(
+                [[DOCUMENT_TOKENS * 2.0], [DOCUMENT_TOKENS * np.array([1.0, 3.0, 0.0, 2.0] * 4)]]
+            )
             save_documents(folder, ["2x1", "4x1"], sums, DOCUMENT_TOKENS)
         return found
 
@@ -233,12 +236,12 @@ def test_a_record_without_a_required_field_is_an_error(text_suite, tmp_path):
         load_frame(text_suite, tmp_path)
 
 
-def test_runs_of_other_source_are_reported(text_suite, tmp_path):
+def test_runs_of_other_source_code_are_reported(text_suite, tmp_path):
     write_suite(text_suite, tmp_path, text_losses)
     run = text_suite.runs[0].run_id
     provenance = tmp_path / "runs" / run / "provenance.json"
     provenance.write_text('{"source_digest": "other"}')
-    assert load_frame(text_suite, tmp_path).other_source == (run,)
+    assert load_frame(text_suite, tmp_path).changed == (run,)
 
 
 def test_denoising_pools_the_error_and_compares_at_equal_quality(tmp_path):

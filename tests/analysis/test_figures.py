@@ -29,7 +29,8 @@ from harness.analysis.intervals import SeedMean, over_seeds
 from harness.analysis.rates.points import Point
 from harness.analysis.rates.rate import Bootstrap, scaling_rate
 from harness.planning.document import DenoisingSection, ScalingSection, ThinkingSection
-from harness.planning.suite import Suite, load_suite
+from harness.planning.planned import Suite
+from harness.planning.suite import load_suite
 from harness.show.figures import section_drawings, write_figures
 from tests.analysis.records_factory import measured, write_run
 

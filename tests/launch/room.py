@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from harness.planning.suite import PlannedRun, load_suite
+from harness.planning.planned import PlannedRun
+from harness.planning.suite import load_suite
 from harness.records import RunFolder
 from tests.training.tiny import CORPUS, TEXT
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.planning.suite import PlannedRun, Suite, load_suite
+from harness.planning.planned import PlannedRun, Suite
+from harness.planning.suite import load_suite
 
 TASK = {"kind": "next_token", "data": "builtin/docs", "context": 16}
 SIZE = {"depth": 1, "width": 8, "heads": 1}

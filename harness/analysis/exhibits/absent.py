@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.analysis.frame import SuiteFrame
 from harness.planning.document import ScalingSection, Section
-from harness.planning.suite import Suite
+from harness.planning.planned import Suite
 
 _LISTED = 2
 

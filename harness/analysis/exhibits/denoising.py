@@ -19,10 +19,12 @@ NOISY = "noisy input"
 
 @dataclass(frozen=True)
 class DenoisingRow:
-    """One adapter's thinking at one level, over training seeds. Costs are per image.
+    """One model's thinking at one level, over training seeds. Costs are per image.
+
+    `adapter` is the model's name: the adapter's label, with its place on the axes if there are any.
 
     `psnr` is of the mean MSE over all images (the paper's), `psnr_per_image` the mean of each
-    image's. The noisy input itself has no cost.
+    image's (None where an image is perfect). The noisy input itself has no cost.
     """
 
     adapter: str
@@ -32,7 +34,7 @@ class DenoisingRow:
     recursions: int | None
     start: str | None
     psnr: SeedMean
-    psnr_per_image: SeedMean
+    psnr_per_image: SeedMean | None
     mse: SeedMean
     nfe: int | None
     flops: float | None
@@ -48,11 +50,12 @@ TOLERANCE_DB = 0.1
 
 @dataclass(frozen=True)
 class EqualQuality:
-    """An adapter's cheapest setting within `TOLERANCE_DB` of its best, and the cheapest setting of
-    another adapter that is at least as good within that tolerance; ratios are other over row.
+    """A model's cheapest setting within `TOLERANCE_DB` of its best, and the cheapest setting of
+    model `against` that is at least as good within that tolerance; ratios are other over row.
     """
 
     row: DenoisingRow
+    against: str
     other: DenoisingRow | None
 
     def ratio(self, cost: str) -> float | None:
@@ -86,7 +89,7 @@ class DenoisingExhibit:
                 best = _cheapest(own, top)
                 assert best is not None
                 found += [
-                    EqualQuality(best, _cheapest([r for r in at if r.adapter == other], top))
+                    EqualQuality(best, other, _cheapest([r for r in at if r.adapter == other], top))
                     for other in adapters
                     if other != adapter
                 ]
@@ -103,7 +106,10 @@ def denoising_exhibit(section: DenoisingSection, frame: SuiteFrame) -> Denoising
     rows = frame.of(section.experiment, section.evaluation) if len(frame.rows) else frame.rows
     if not len(rows):
         return DenoisingExhibit(section, (), (), ())
-    named = rows.assign(setting=[_setting(record) for _, record in rows.iterrows()])
+    named = rows.assign(
+        setting=[_setting(record) for _, record in rows.iterrows()],
+        adapter=(rows["adapter"] + " " + rows["point"]).str.strip(),
+    )
     found: list[DenoisingRow] = []
     for _, at in named.groupby("level"):
         noisy = at[at["kind"] == "noisy"]
@@ -136,9 +142,11 @@ def _setting(record: pd.Series) -> str:
 def _row(own: pd.DataFrame, *, adapter: str, family: str) -> DenoisingRow:
     first = own.iloc[0]
 
-    def mean(metric: str) -> SeedMean:
-        values = own[own["metric"] == metric].groupby("seed")["value"].mean()
-        return over_seeds([float(v) for v in values])
+    def values(metric: str) -> list[float]:
+        found = own[own["metric"] == metric].groupby("seed")["value"].mean()
+        return [float(v) for v in found.dropna()]
+
+    per_image = values("psnr_per_image")
 
     return DenoisingRow(
         adapter=adapter,
@@ -147,9 +155,9 @@ def _row(own: pd.DataFrame, *, adapter: str, family: str) -> DenoisingRow:
         setting=str(first["setting"]),
         recursions=None if pd.isna(first["recursions"]) else int(first["recursions"]),
         start=None if pd.isna(first["start"]) else str(first["start"]),
-        psnr=mean("psnr"),
-        psnr_per_image=mean("psnr_per_image"),
-        mse=mean("mse"),
+        psnr=over_seeds(values("psnr")),
+        psnr_per_image=over_seeds(per_image) if per_image else None,
+        mse=over_seeds(values("mse")),
         nfe=None if pd.isna(first["nfe"]) else int(first["nfe"]),
         flops=None if pd.isna(first["flops"]) else float(first["flops"]),
         seconds=None if own["seconds"].isna().all() else float(own["seconds"].median()),

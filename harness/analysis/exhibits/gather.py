@@ -11,7 +11,7 @@ from harness.analysis.exhibits.thinking import ThinkingExhibit, thinking_exhibit
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.rates.holm import holm
 from harness.planning.document import ScalingSection, Section, ThinkingSection
-from harness.planning.suite import Suite
+from harness.planning.planned import Suite
 
 Exhibit = ScalingExhibit | ThinkingExhibit | DenoisingExhibit
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import exp, log
+from math import log
 
 import pandas as pd
 
 from harness.analysis.frame import SuiteFrame
-from harness.analysis.intervals import SeedMean, over_seeds
+from harness.analysis.intervals import SeedMean, over_seeds, perplexity
 from harness.analysis.rates.points import Point
 from harness.analysis.rates.rate import ScalingRate, scaling_rate
-from harness.planning.budget import axis_value, run_cost
+from harness.planning.budget import axis_value, run_cost, section_runs
 from harness.planning.document import ScalingSection
-from harness.planning.suite import Suite
+from harness.planning.planned import Suite
 
 REFERENCES = ("unigram", "bigram", "trigram")
 
@@ -40,8 +40,8 @@ class ScalingRow:
     seeds: tuple[int, ...]
 
     @property
-    def perplexity(self) -> float:
-        return exp(self.loss.value)
+    def perplexity(self) -> float | None:
+        return perplexity(self.loss.value)
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,10 @@ class ScalingExhibit:
 
 def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) -> ScalingExhibit:
     """Gather one scaling section from a suite's records."""
+    runs = section_runs(section, suite)
+    xs = {run.run_id: axis_value(run, run_cost(run), section.x) for run in runs}
     rows = frame.of(section.experiment, section.evaluation)
-    xs = {
-        run.run_id: axis_value(run, run_cost(run), section.x)
-        for run in suite.of(section.experiment)
-    }
-    labels = {run.run_id: " ".join(run.labels.values()) for run in suite.of(section.experiment)}
+    rows = rows[rows["run"].isin(xs)] if len(rows) else rows
     losses = rows
     if len(rows):
         compared = rows["adapter"].isin([section.baseline, section.candidate])
@@ -96,7 +94,7 @@ def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) ->
     for adapter in (section.baseline, section.candidate):
         own = losses[losses["adapter"] == adapter] if len(losses) else losses
         for _, point in own.groupby(own["run"].map(xs), sort=True) if len(own) else ():
-            table.append(_row(point, rows, labels, xs))
+            table.append(_row(point, rows, xs))
     rate, reason = _rate(section, table, losses, xs)
     return ScalingExhibit(
         section=section,
@@ -104,7 +102,7 @@ def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) ->
         references=_references(rows),
         rate=rate,
         no_rate=reason,
-        device=tuple(sorted(set(losses["device"]))) if len(losses) else (),
+        device=tuple(sorted(set(losses["training_device"]))) if len(losses) else (),
         data=_data(losses),
         runs=tuple(_runs(losses, xs)) if len(losses) else (),
     )
@@ -141,7 +139,6 @@ def _data(losses: pd.DataFrame) -> str:
 def _row(
     point: pd.DataFrame,
     rows: pd.DataFrame,
-    labels: Mapping[str, str],
     xs: Mapping[str, float | None],
 ) -> ScalingRow:
     first = point.iloc[0]
@@ -154,7 +151,7 @@ def _row(
     return ScalingRow(
         adapter=str(first["adapter"]),
         family=str(first["family"]),
-        label=labels[str(first["run"])],
+        label=str(first["point"]),
         x=x,
         non_embedding=int(first["non_embedding"]),
         parameters=int(first["parameters"]),

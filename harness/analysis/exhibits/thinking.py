@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, expm1
+from math import expm1
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.analysis.frame import SuiteFrame
+from harness.analysis.intervals import MAX_NATS, perplexity
 from harness.errors import HarnessError
 from harness.planning.document import ThinkingSection
 
 RESAMPLES = 1000
 BY_DOCUMENT = "by_document.npz"
+#: Fewer documents than this say nothing about others: no interval.
+MIN_DOCUMENTS = 10
 
 
 @dataclass(frozen=True)
 class ThinkingRow:
     """One setting on one set: gains are fractions of the trained setting's loss and perplexity.
 
-    Intervals are 95 % percentile bootstrap intervals over training seeds, then documents. Costs are
-    per predicted token.
+    Intervals are 95 % percentile bootstrap intervals over training seeds, then documents, None for
+    fewer than `MIN_DOCUMENTS` documents. Costs are per predicted token.
     """
 
     adapter: str
@@ -38,7 +41,7 @@ class ThinkingRow:
     loss: float
     gain: float
     gain_interval: tuple[float, float] | None
-    perplexity_gain: float
+    perplexity_gain: float | None
     perplexity_interval: tuple[float, float] | None
     nfe: int
     flops: float
@@ -67,6 +70,14 @@ class ThinkingExhibit:
     shifts: tuple[ShiftRow, ...]
     device: tuple[str, ...]
 
+    @property
+    def resampling(self) -> str:
+        """What the intervals resample, in words."""
+        seeds = self.rows[0].seeds
+        if seeds == 1:
+            return "documents (one training seed)"
+        return f"{seeds} training seeds, then documents"
+
     def gaining(self) -> list[ThinkingRow]:
         """Settings, other than the trained one, whose gain interval lies above zero."""
         return [
@@ -82,11 +93,7 @@ def thinking_exhibit(section: ThinkingSection, frame: SuiteFrame) -> ThinkingExh
     found: list[ThinkingRow] = []
     losses = rows[rows["metric"] == "loss"] if len(rows) else rows
     if len(losses):
-        axes = [c for c in losses.columns if str(c).startswith("axis.")]
-        named = losses.assign(
-            label=losses[axes].fillna("").agg(" ".join, axis=1).str.strip() if axes else ""
-        )
-        for _, group in named.groupby(["adapter", "label", "data"], sort=False):
+        for _, group in losses.groupby(["adapter", "point", "data"], sort=False):
             found += _settings(group)
     return ThinkingExhibit(
         section,
@@ -114,12 +121,16 @@ def _settings(group: pd.DataFrame) -> list[ThinkingRow]:
     for index, name in enumerate(names):
         own = group[labels == name]
         first = own.iloc[0]
-        difference = losses[index] - losses[0]
+        difference = float(losses[index] - losses[0])
+        resampled = index > 0 and len(n) >= MIN_DOCUMENTS
+        interval = None
+        if resampled and gains[:, index].max() < MAX_NATS:
+            interval = _interval(-np.expm1(gains[:, index]))
         rows.append(
             ThinkingRow(
                 adapter=str(first["adapter"]),
                 family=str(first["family"]),
-                label=str(first["label"]),
+                label=str(first["point"]),
                 data=str(first["data"]),
                 setting=name,
                 steps=_whole(first["steps"]),
@@ -127,9 +138,9 @@ def _settings(group: pd.DataFrame) -> list[ThinkingRow]:
                 trained=index == 0,
                 loss=float(losses[index]),
                 gain=float(-difference / losses[0]),
-                gain_interval=_interval(-gains[:, index] / gains[:, -1]) if index else None,
-                perplexity_gain=-expm1(difference),
-                perplexity_interval=_interval(-np.expm1(gains[:, index])) if index else None,
+                gain_interval=_interval(-gains[:, index] / gains[:, -1]) if resampled else None,
+                perplexity_gain=_perplexity_gain(difference),
+                perplexity_interval=interval,
                 nfe=int(first["nfe"]),
                 flops=float(first["flops"]),
                 seconds=float(own["seconds"].median()),
@@ -140,6 +151,10 @@ def _settings(group: pd.DataFrame) -> list[ThinkingRow]:
             )
         )
     return sorted(rows, key=lambda row: (row.nfe, row.steps or 0))
+
+
+def _perplexity_gain(difference: float) -> float | None:
+    return -expm1(difference) if difference < MAX_NATS else None
 
 
 def _by_document(
@@ -185,19 +200,24 @@ def _whole(value: Any) -> int | None:
 
 
 def _shifts(rows: pd.DataFrame) -> list[ShiftRow]:
-    """OOD magnitudes: perplexity ratio of the model that cannot think, and bigram loss."""
+    """OOD magnitudes: perplexity over that of the training data's held-out part, and bigram loss.
+
+    The perplexities are those of the largest Transformer++ (any model that cannot think, where
+    there is none), so that the ratio does not share its numerator with the gain.
+    """
     if not len(rows):
         return []
     single = rows[(rows["metric"] == "loss") & (rows["kind"] == "single")]
-    means = {
-        str(data): (float(own["value"].mean()), str(own["split"].iloc[0]))
-        for data, own in single.groupby("data")
-    }
-    home = [loss for loss, split in means.values() if split == "validation"]
+    if (single["family"] == "transformer++").any():
+        single = single[single["family"] == "transformer++"]
+    single = single[single["non_embedding"] == single["non_embedding"].max()]
+    means = single.groupby("data")["value"].mean()
+    home = str(rows["training_data"].iloc[0])
     bigrams = rows[rows["metric"] == "bigram_loss"].groupby("data")["value"].first()
     found = []
     for data in map(str, dict.fromkeys(rows["data"])):
-        known = data in means and len(home) == 1
-        ratio = exp(means[data][0] - home[0]) if known else None
+        known = data in means and home in means
+        difference = float(means[data]) - float(means[home]) if known else None
+        ratio = None if difference is None else perplexity(difference)
         found.append(ShiftRow(data, ratio, float(bigrams[data]) if data in bigrams else None))
     return sorted(found, key=lambda row: row.bigram_loss or 0.0)

@@ -306,10 +306,9 @@ def _handles(series: Sequence[_Series]) -> list[Artist]:
 
 
 def _notes(exhibit: ThinkingExhibit, limits: Span, floor: float | None, missing: str) -> list[str]:
-    first = exhibit.rows[0]
     text = (
         "Gain: (L(trained) − L(setting)) / L(trained), paired by document; error bars: 95 % "
-        f"bootstrap over {first.seeds} training seeds, then documents. NFE = steps × samples. "
+        f"bootstrap over {exhibit.resampling}. NFE = steps × samples. "
         "OOD: perplexity over that of the validation set, under the model that cannot think; "
         f"bigram: cross-entropy. Time on {', '.join(exhibit.device)}."
     )

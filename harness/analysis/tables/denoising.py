@@ -56,6 +56,8 @@ def _quality(exhibit: DenoisingExhibit, name: str) -> Table:
 
 
 def _cells(row: DenoisingRow, best: bool) -> list[Cell]:
+    mean = row.psnr_per_image
+    per_image = "" if mean is None else plus_minus(mean.value, mean.half_width, 2)
     return [
         Cell(f"{row.level:g}"),
         Cell(row.adapter),
@@ -64,7 +66,7 @@ def _cells(row: DenoisingRow, best: bool) -> list[Cell]:
         Cell(si(row.flops).strip()),
         Cell("" if row.seconds is None else f"{1e3 * row.seconds:.2f}"),
         Cell(plus_minus(row.psnr.value, row.psnr.half_width, 2), bold=best and row.nfe is not None),
-        Cell(plus_minus(row.psnr_per_image.value, row.psnr_per_image.half_width, 2)),
+        Cell(per_image),
         Cell(f"{row.mse.value:.1f}"),
     ]
 
@@ -82,7 +84,7 @@ def _data(row: DenoisingRow) -> dict[str, object]:
         "psnr": row.psnr.value,
         "psnr_low": row.psnr.low,
         "psnr_high": row.psnr.high,
-        "psnr_per_image": row.psnr_per_image.value,
+        "psnr_per_image": None if row.psnr_per_image is None else row.psnr_per_image.value,
         "mse": row.mse.value,
         "images": row.images,
         "seeds": row.psnr.seeds,
@@ -106,13 +108,14 @@ def _ratios(exhibit: DenoisingExhibit, name: str) -> Table:
             "FLOPs ×",
             "time ×",
         ),
-        rows=[_ratio_cells(pair, exhibit) for pair in pairs],
+        rows=[_ratio_cells(pair) for pair in pairs],
         data=[
             {
                 "level": p.row.level,
                 "model": p.row.adapter,
                 "best": p.row.setting,
                 "psnr": p.row.psnr.value,
+                "against": p.against,
                 "equal": None if p.other is None else p.other.setting,
                 "nfe_ratio": p.ratio("nfe"),
                 "flops_ratio": p.ratio("flops"),
@@ -129,18 +132,14 @@ def _ratios(exhibit: DenoisingExhibit, name: str) -> Table:
     )
 
 
-def _ratio_cells(pair: EqualQuality, exhibit: DenoisingExhibit) -> list[Cell]:
-    others = [
-        r.adapter for r in exhibit.rows if r.nfe is not None and r.adapter != pair.row.adapter
-    ]
-    other = pair.other.adapter if pair.other else next(iter(others), "")
+def _ratio_cells(pair: EqualQuality) -> list[Cell]:
     ratios = [pair.ratio(cost) for cost in ("nfe", "flops", "seconds")]
     return [
         Cell(f"{pair.row.level:g}"),
         Cell(pair.row.adapter),
         Cell(pair.row.setting),
         Cell(f"{pair.row.psnr.value:.2f}"),
-        Cell(other),
+        Cell(pair.against),
         Cell("never reached" if pair.other is None else pair.other.setting),
         *(Cell("" if ratio is None else f"{ratio:.3g}") for ratio in ratios),
     ]

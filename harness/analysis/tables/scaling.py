@@ -94,7 +94,7 @@ def _loss_cells(row: ScalingRow, best: bool) -> list[Cell]:
         Cell(si(row.training_flops).strip()),
         Cell(f"{row.training_seconds:.1f}"),
         Cell(plus_minus(row.loss.value, row.loss.half_width, 3), bold=best),
-        Cell(f"{row.perplexity:.2f}", bold=best),
+        Cell("" if row.perplexity is None else f"{row.perplexity:.2f}", bold=best),
         Cell(plus_minus(row.bits_per_byte.value, row.bits_per_byte.half_width, 3), bold=best),
         Cell(str(len(row.seeds))),
     ]

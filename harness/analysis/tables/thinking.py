@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from harness.analysis.exhibits.thinking import ShiftRow, ThinkingExhibit, ThinkingRow
+from harness.analysis.exhibits.thinking import (
+    MIN_DOCUMENTS,
+    ShiftRow,
+    ThinkingExhibit,
+    ThinkingRow,
+)
 from harness.analysis.tables.table import Cell, Table, percent, percent_range
 from harness.quantities import si
 
@@ -104,10 +109,9 @@ def _notes(exhibit: ThinkingExhibit) -> list[str]:
         return []
     tried = [r for r in exhibit.rows if not r.trained]
     gaining = exhibit.gaining()
-    first = exhibit.rows[0]
     notes = [
         "Gain: (L(trained) − L(setting)) / L(trained), a ratio of sums paired by document; "
-        f"interval by resampling {first.seeds} training seeds, then documents. Costs "
+        f"interval by resampling {exhibit.resampling}. Costs "
         f"per predicted token; NFE = steps × samples; time on {', '.join(exhibit.device)}.",
         _finding(tried, gaining),
     ]
@@ -131,6 +135,9 @@ def _distance(shift: ShiftRow, exhibit: ThinkingExhibit) -> str:
 
 
 def _finding(tried: list[ThinkingRow], gaining: list[ThinkingRow]) -> str:
+    judged = [r for r in tried if r.gain_interval is not None]
+    if tried and not judged:
+        return f"No intervals: fewer than {MIN_DOCUMENTS} documents. Nothing follows for others."
     if not gaining:
         return (
             f"No gain from thinking at this scale: of {len(tried)} settings beyond the trained "

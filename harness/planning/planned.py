@@ -1,0 +1,72 @@
+"""A suite expanded: every run with its spec and evaluations, and what to report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.planning.document import Section
+from harness.planning.evaluations import PlannedEval
+from harness.planning.shapes import shape_of
+from harness.planning.spec import TrainSpec
+from harness.protocol import AdapterRecord, Shape
+from harness.registry import adapter as find_adapter
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run as one experiment of a suite uses it; `labels` are its axis values."""
+
+    experiment: str
+    adapter_label: str
+    labels: Mapping[str, str]
+    spec: TrainSpec
+    evaluations: tuple[PlannedEval, ...]
+
+    @property
+    def run_id(self) -> str:
+        return self.spec.run_id
+
+    @property
+    def name(self) -> str:
+        """`text/ebt size=large seed 0`: how people tell runs apart."""
+        axes = "".join(f" {axis}={label}" for axis, label in self.labels.items())
+        return f"{self.experiment}/{self.adapter_label}{axes} seed {self.spec.seed}"
+
+    @property
+    def record(self) -> AdapterRecord:
+        return find_adapter(self.spec.adapter)
+
+    @property
+    def config(self) -> Any:
+        return self.record.config.model_validate(self.spec.config)
+
+    @property
+    def shape(self) -> Shape:
+        return shape_of(self.spec.task)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Every run of a suite file, in file order, and what to report."""
+
+    name: str
+    version: int
+    description: str
+    path: Path
+    runs: tuple[PlannedRun, ...]
+    report: tuple[Section, ...]
+    overrides: tuple[str, ...] = ()
+
+    def command(self, verb: str) -> str:
+        """The command line that applies `verb` to this suite as it was loaded."""
+        words = ["harness", verb, str(self.path)]
+        for override in self.overrides:
+            words += ["--set", override]
+        return shlex.join(words)
+
+    def of(self, experiment: str) -> list[PlannedRun]:
+        return [run for run in self.runs if run.experiment == experiment]
