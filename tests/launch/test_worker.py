@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from harness.errors import HarnessError
 from harness.launch.job import Job
-from harness.launch.worker import Ending, StopFlag, work
-from harness.planning.spec import LikelihoodEval
+from harness.launch.worker import Ending, StopFlag, _check_device_class, work
+from harness.planning.spec import LikelihoodEval, TrainSpec
 from harness.protocol import Single
 from harness.provenance import user_command
 from harness.records import RunFolder, read_json, write_json
@@ -170,3 +171,34 @@ def test_the_users_command_holds_no_absolute_path(
     }
     monkeypatch.setattr(sys, "argv", ["/usr/bin/harness", *arguments])
     assert user_command() == ("harness", *arguments.values())
+
+
+@pytest.mark.parametrize(
+    ("device_class", "device", "fits"),
+    [
+        ("cpu-2", "AMD EPYC (2 threads)", True),
+        ("cpu-1", "AMD EPYC (1 thread)", True),
+        ("h100", "AMD EPYC (2 threads)", False),
+        ("h100", "NVIDIA H100 80GB HBM3", True),
+        ("h100-80g", "NVIDIA H100 80GB HBM3", True),
+        ("a100", "NVIDIA H100 80GB HBM3", False),
+        ("cpu", "NVIDIA H100 80GB HBM3", False),
+    ],
+)
+def test_seconds_count_on_the_stated_class_of_device_alone(device_class, device, fits):
+    spec = TrainSpec(
+        adapter="toy",
+        adapter_version="1",
+        config={},
+        task={"kind": "next_token", "context": 4},
+        batch_size=1,
+        budget={"seconds": 1},
+        optimizer={"lr": 1},
+        seed=0,
+        device_class=device_class,
+    )
+    if fits:
+        _check_device_class(spec, device)
+    else:
+        with pytest.raises(HarnessError, match="device_class"):
+            _check_device_class(spec, device)

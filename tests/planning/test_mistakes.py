@@ -646,6 +646,13 @@ MISTAKES = {
         "use at most 100",
         suite=IMAGE,
     ),
+    "a matched start with fewer timesteps than calls": Mistake(
+        "steps: [1, 100]}",
+        "steps: 100, start: matched}",
+        "experiments.image.evaluations.clean.thinking[1]",
+        "only 50 timesteps",
+        suite=IMAGE.replace("levels: [0.1", "levels: [0.05, 0.1"),
+    ),
     "samples of an image EBT": Mistake(
         "steps: [1, 2]}",
         "steps: [1, 2], samples: 2}",

@@ -159,3 +159,19 @@ def test_a_write_that_the_kernel_refuses_leaves_the_checkpoint_before(tmp_path: 
     assert newest_step(tmp_path) == 3
     save(tmp_path, 6, width=128)
     assert newest_step(tmp_path) == 6
+
+
+def test_tied_weights_are_saved(tmp_path: Path) -> None:
+    class Tied(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = torch.nn.Embedding(5, 3)
+            self.output = torch.nn.Linear(3, 5, bias=False)
+            self.output.weight = self.embed.weight
+
+    model, again = Tied(), Tied()
+    optimizer = torch.optim.AdamW(model.parameters())
+    saved = ckpt.save_checkpoint(tmp_path, step=1, model=model, optimizer=optimizer, state={})
+    ckpt.load_model(saved, again)
+    assert torch.equal(again.output.weight, model.embed.weight)
+    assert again.output.weight is again.embed.weight
