@@ -5,7 +5,7 @@ VENV ?= .venv
 TORCH ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
 SUITE ?= suites/quickstart.yaml
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 10
 TORCH_INDEX := $(if $(filter cpu,$(TORCH)),$(CPU_INDEX),)
 

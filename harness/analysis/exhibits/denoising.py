@@ -112,7 +112,8 @@ def denoising_exhibit(section: DenoisingSection, frame: SuiteFrame) -> Denoising
     )
     found: list[DenoisingRow] = []
     for _, at in named.groupby("level"):
-        noisy = at[at["kind"] == "noisy"]
+        # The noisy input is no model's: one run's copy of it says all.
+        noisy = at[(at["kind"] == "noisy") & (at["run"] == at["run"].iloc[0])]
         found.append(_row(noisy, adapter=NOISY, family=NOISY))
         settings = [
             _row(own, adapter=str(adapter), family=str(own["family"].iloc[0]))
