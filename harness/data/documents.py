@@ -50,11 +50,10 @@ def check_split(name: str, *, split: str, splits: Sequence[str]) -> None:
         raise HarnessError(f"dataset {name} has no such split", allowed=splits, given=split)
 
 
-def load_file_documents(name: str, *, split: str) -> Documents:
-    """Load `file:path.txt` (one document) or `file:path.jsonl#field` (one document per line).
+def find_file(name: str, *, split: str) -> tuple[Path, str]:
+    """The path, and the field of a .jsonl file, of a `file:` dataset; reads nothing.
 
-    A file is one split; `{split}` in the path names a file per split. Empty texts are left out.
-    Raises HarnessError for a missing file, a bad line, or a file without text.
+    Raises HarnessError for a missing file, or a name that is not of a kind that can be read.
     """
     check_split(name, split=split, splits=FILE_SPLITS)
     given, _, field = name.removeprefix(FILE_PREFIX).partition("#")
@@ -65,16 +64,29 @@ def load_file_documents(name: str, *, split: str) -> Documents:
             given=str(path),
             hint="give file:path.txt, or file:path.jsonl#field, relative to the current folder",
         )
-    if path.suffix == ".jsonl":
-        named = _json_lines(path, field=field)
-    elif path.suffix == ".txt" and not field:
-        named = {path.name: path.read_bytes()}
-    else:
+    if path.suffix == ".jsonl" and not field:
+        raise HarnessError(
+            "a .jsonl dataset needs the name of its text field",
+            where=str(path),
+            hint=f"write {FILE_PREFIX}{path}#text if the field is called text",
+        )
+    if path.suffix not in (".txt", ".jsonl") or (path.suffix == ".txt" and field):
         raise HarnessError(
             "only .txt and .jsonl#field files are read",
             given=name,
             allowed=("file:path.txt", "file:path.jsonl#field"),
         )
+    return path, field
+
+
+def load_file_documents(name: str, *, split: str) -> Documents:
+    """Load `file:path.txt` (one document) or `file:path.jsonl#field` (one document per line).
+
+    A file is one split; `{split}` in the path names a file per split. Empty texts are left out.
+    Raises HarnessError for a missing file, a bad line, or a file without text.
+    """
+    path, field = find_file(name, split=split)
+    named = _json_lines(path, field=field) if field else {path.name: path.read_bytes()}
     named = {key: text for key, text in named.items() if text}
     if not named:
         raise HarnessError("the file holds no text", where=str(path))
@@ -85,12 +97,6 @@ def load_file_documents(name: str, *, split: str) -> Documents:
 
 
 def _json_lines(path: Path, *, field: str) -> dict[str, bytes]:
-    if not field:
-        raise HarnessError(
-            "a .jsonl dataset needs the name of its text field",
-            where=str(path),
-            hint=f"write {FILE_PREFIX}{path}#text if the field is called text",
-        )
     texts = {}
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):

@@ -79,11 +79,13 @@ class FileTokenizer:
             added: dict[str, int] = {
                 token["content"]: token["id"] for token in parts.get("added_tokens") or ()
             }
+            ids = {**vocabulary, **added}
+            if not all(isinstance(index, int) for index in ids.values()):
+                raise TypeError("ids are whole numbers")
         except (ValueError, KeyError, TypeError) as error:
             raise HarnessError("not a `tokenizers` JSON file", where=str(path)) from error
         if '"ByteLevel"' not in json.dumps(parts.get("decoder")):
             raise HarnessError("the tokenizer is not byte-level", where=str(path))
-        ids = {**vocabulary, **added}
         if END_OF_TEXT not in ids:
             raise HarnessError(f"the tokenizer has no {END_OF_TEXT} token", where=str(path))
         self.end_of_text = ids[END_OF_TEXT]

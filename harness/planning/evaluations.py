@@ -20,7 +20,7 @@ from harness.planning.document import (
     ThinkingSetting,
 )
 from harness.planning.located import Key, Located, Place
-from harness.planning.shapes import MODALITY, find_data, shape_of, timesteps
+from harness.planning.shapes import MODALITY, check_file, find_data, shape_of, timesteps
 from harness.planning.spec import (
     DenoisingEval,
     EvalBase,
@@ -142,9 +142,11 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
     several = isinstance(setting.data, list)
     for index, data in enumerate([setting.data] if isinstance(setting.data, str) else setting.data):
         where = own.where(("data", index) if several else ("data",))
+        split = _split(setting, data, where, spec)
+        check_file(data, split, where)
         common: dict[str, Any] = {
             "data": data,
-            "split": _split(setting, data, where, spec),
+            "split": split,
             "limit": setting.limit,
             "batch_size": setting.batch_size,
             "noise_seeds": tuple(setting.noise_seeds),

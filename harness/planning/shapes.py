@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from harness.data.builtin import DatasetRecord, find_dataset, list_datasets
+from harness.data.documents import FILE_PREFIX, find_file
 from harness.errors import HarnessError
 from harness.planning.located import Located
 from harness.planning.spec import DenoisingTask, NextTokenTask
@@ -53,6 +54,7 @@ def check_task(
             allowed=kinds,
         )
     where = settings.where(("task", "data"))
+    check_file(task.data, "train", where)
     if "train" not in find_data(task.data, modality, where).splits:
         trainable = [
             d.name for d in list_datasets() if d.modality == modality and "train" in d.splits
@@ -75,6 +77,15 @@ def check_task(
                 where=where,
                 given=task.tokenizer,
             ) from error
+
+
+def check_file(name: str, split: str, where: str) -> None:
+    """A user's `file:` exists and can be read; else a HarnessError at `where`."""
+    if name.startswith(FILE_PREFIX):
+        try:
+            find_file(name, split=split)
+        except HarnessError as error:
+            raise error.located(where) from error
 
 
 def find_data(name: str, modality: str, where: str) -> DatasetRecord:

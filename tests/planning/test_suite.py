@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.errors import HarnessError
 from harness.planning.planned import PlannedRun, Suite
 from harness.planning.suite import load_suite
 
@@ -286,3 +287,29 @@ def test_an_evaluation_is_shared_whatever_its_name(tmp_path: Path) -> None:
     a, b, c = suite.runs[0].evaluations
     assert (a.name, b.name) == ("a", "b")
     assert a.spec.eval_id == b.spec.eval_id != c.spec.eval_id
+
+
+def test_a_users_file_is_looked_for_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.txt").write_text("words to train on")
+    text = """
+suite: own
+experiments:
+  text:
+    base:
+      task: {kind: next_token, context: 4, data: "file:train.txt"}
+      batch_size: 1
+      budget: {steps: 1}
+      optimizer: {lr: 1e-3}
+    adapters: {t: {adapter: transformer_pp_text, config: {size: 4xs}}}
+    evaluations:
+      validation: {kind: likelihood, data: "file:DATA"}
+"""
+    path = tmp_path / "suite.yaml"
+    path.write_text(text.replace("DATA", "train.txt"))
+    assert load_suite(path).runs
+    for given, problem in (("missing.txt", "no such text file"), ("suite.yaml", "only .txt")):
+        path.write_text(text.replace("DATA", given))
+        with pytest.raises(HarnessError, match=problem) as caught:
+            load_suite(path)
+        assert "suite.yaml:12 experiments.text.evaluations.validation.data" in str(caught.value)
