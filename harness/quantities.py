@@ -13,3 +13,8 @@ def si(value: float | None) -> str:
         if abs(value) >= size:
             return f"{value / size:.3g} {prefix}"
     return f"{value:.3g} "
+
+
+def counted(number: int, noun: str) -> str:
+    """A count with its noun: "1 seed", "3 seeds"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -133,5 +133,5 @@ def _report(
     done = len(outcome.of("done"))
     if done:
         console.print(f"{done} runs done in {seconds:.0f} s.")
-    if not problems and not held:
+    if not problems and not held and suite.report:
         console.print(f"Next: {suite.command('table')}; {suite.command('figures')}", soft_wrap=True)

@@ -12,11 +12,6 @@ Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.intp]
 
 
-def counted(number: int, noun: str) -> str:
-    """A count with its noun: "1 seed", "3 seeds"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 @dataclass(frozen=True, slots=True)
 class Point:
     """The loss one training run reached at one budget.

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.analysis.rates.points import Family, Floats, counted
+from harness.analysis.rates.points import Family, Floats
+from harness.quantities import counted
 
 MIN_EXPONENT, MAX_EXPONENT = 0.01, 4.0
 MIN_FIT_POINTS = 4

@@ -19,7 +19,6 @@ from harness.analysis.rates.points import (
     Point,
     are_paired,
     arrange,
-    counted,
     counted_p,
     draw_sources,
     order_interval,
@@ -38,6 +37,7 @@ from harness.analysis.rates.sensitivity import (
     shared_floor_exponents,
 )
 from harness.analysis.rates.verdict import Axis, Gate, Verdict, decide, gate_design
+from harness.quantities import counted
 
 Resampling: TypeAlias = Literal[
     "residuals pooled over points",

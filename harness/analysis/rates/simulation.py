@@ -6,8 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from harness.analysis.rates.points import Floats, Interval, counted
+from harness.analysis.rates.points import Floats, Interval
 from harness.analysis.rates.power_law import MIN_FIT_POINTS, fit_rows
+from harness.quantities import counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from harness.analysis.rates.points import Estimate, counted
+from harness.analysis.rates.points import Estimate
 from harness.analysis.rates.simulation import simulate_interval
+from harness.quantities import counted
 
 Axis: TypeAlias = Literal["data", "parameters", "flops", "seconds", "depth", "width", "batch"]
 Status: TypeAlias = Literal["faster", "not faster", "undecided"]

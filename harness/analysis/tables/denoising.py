@@ -9,7 +9,7 @@ from harness.analysis.exhibits.denoising import (
     EqualQuality,
 )
 from harness.analysis.tables.table import Cell, Table, plus_minus
-from harness.quantities import si
+from harness.quantities import counted, si
 
 
 def denoising_tables(exhibit: DenoisingExhibit, stem: str) -> list[Table]:
@@ -28,9 +28,10 @@ def _quality(exhibit: DenoisingExhibit, name: str) -> Table:
     if exhibit.rows:
         first = exhibit.rows[-1]
         notes = [
-            f"n = {first.images} images, {first.psnr.seeds} training seeds, {first.noise_seeds} "
-            "noise seed(s); ± 95 % t interval over training seeds. PSNR of the mean MSE (the "
-            "paper's), pixels on 0..255; bold: best of each model at a level.",
+            f"n = {first.images} images, {counted(first.psnr.seeds, 'training seed')}, "
+            f"{counted(first.noise_seeds, 'noise seed')}; ± 95 % t interval over training seeds. "
+            "PSNR of the mean MSE (the paper's), pixels on 0..255; bold: best of each model at a "
+            "level.",
             "NFE, FLOPs and time per image; one descent step is a forward and a backward pass. "
             f"Time on {', '.join(exhibit.device)}.",
         ]

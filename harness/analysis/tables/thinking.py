@@ -9,7 +9,7 @@ from harness.analysis.exhibits.thinking import (
     ThinkingRow,
 )
 from harness.analysis.tables.table import Cell, Table, percent, percent_range
-from harness.quantities import si
+from harness.quantities import counted, si
 
 #: Sets needed before a trend of gain over OOD magnitude is more than a description.
 SETS_FOR_TREND = 8
@@ -125,7 +125,7 @@ def _notes(exhibit: ThinkingExhibit) -> list[str]:
 
 def _distance(shift: ShiftRow, exhibit: ThinkingExhibit) -> str:
     first = next(r for r in exhibit.rows if r.data == shift.data)
-    text = f"{shift.data}: n = {first.n:,} tokens in {first.documents} documents"
+    text = f"{shift.data}: n = {first.n:,} tokens in {counted(first.documents, 'document')}"
     if shift.perplexity_ratio is not None:
         ratio = f"{shift.perplexity_ratio:.2f}"
         text += f"; OOD magnitude (ratio of Transformer++ perplexities) {ratio}"
