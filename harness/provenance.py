@@ -31,6 +31,7 @@ ENGINE = (
     "data",
     "evals",
     "training",
+    "launch/preconditions.py",
     "launch/worker.py",
 )
 PACKAGES = ("torch", "numpy", "diffusers", "safetensors", "scikit-learn", "tokenizers")

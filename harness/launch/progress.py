@@ -22,7 +22,9 @@ class ProgressTable:
         self.active: dict[str, dict[str, Any]] = {}
         self.ended: dict[str, int] = {}
         self.began = time.monotonic()
-        self.live = Live(console=console, refresh_per_second=4, get_renderable=self._table)
+        self.live = Live(
+            console=console, refresh_per_second=4, get_renderable=self._table, transient=True
+        )
 
     def __enter__(self) -> ProgressTable:
         if self.console.is_terminal:

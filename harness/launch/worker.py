@@ -28,13 +28,14 @@ from torch import nn
 from harness.cost import device_name
 from harness.data.builtin import dataset_digest, load_images
 from harness.data.images import ImageRows
-from harness.data.text import TextRows, load_tokenizer, prepare_text
+from harness.data.text import TextRows, prepare_text
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext
 from harness.evals.denoising import evaluate_denoising
 from harness.evals.likelihood import evaluate_likelihood
 from harness.evals.thinking import evaluate_thinking
 from harness.launch.job import Job
+from harness.launch.preconditions import begun, check_data, check_device_class, data_digests
 from harness.planning.shapes import shape_of
 from harness.planning.spec import (
     DenoisingEval,
@@ -154,8 +155,8 @@ def _work(
     record = find_adapter(spec.adapter)
     config = record.config.model_validate(spec.config)
     shape = shape_of(spec.task)
-    data = _data_digests(spec)
-    _check_data(folder, data)
+    data = data_digests(spec)
+    check_data(folder, data)
     torch.manual_seed(spec.seed)
     adapter: Adapter = load_factory(record)(config, shape).to(device)
     context = EvalContext(
@@ -189,8 +190,8 @@ def _train(
     emit({"event": "phase", "phase": "train"})
     name = device_name(context.device, spec.threads)
     known = provenance(record, device=name, data=data, command=job.command)
-    _check_device_class(spec, name)
-    if _begun(folder):
+    check_device_class(spec, name)
+    if begun(folder):
         before = read_json(folder.provenance)
         for key in ("source_digest", "device"):  # where they differ, part of each made the run
             if before[key] != known[key]:
@@ -213,48 +214,6 @@ def _train(
     )
     if not finished:
         raise Stopped
-
-
-def _check_device_class(spec: TrainSpec, device: str) -> None:
-    """HarnessError where a budget in seconds means another kind of device than this one."""
-    wanted = spec.device_class
-    if wanted is None:
-        return
-    kind = wanted.lower().partition("-")[0]
-    is_cpu = device.endswith("threads)") or device.endswith("thread)")
-    if (kind == "cpu") != is_cpu or (kind != "cpu" and kind not in device.lower()):
-        raise HarnessError(
-            f"the budget is in seconds on device_class {wanted!r}, and this is {device}",
-            hint="run it there, or give the suite this device's class, such as cpu-2 or h100",
-        )
-
-
-def _begun(folder: RunFolder) -> bool:
-    """There is training that would be gone on from or evaluated."""
-    trained = folder.training.exists() or any(folder.checkpoints.glob("step-*"))
-    return trained and folder.provenance.exists()
-
-
-def _data_digests(spec: TrainSpec) -> dict[str, str]:
-    task = spec.task
-    digests = {f"{task.data}/train": dataset_digest(task.data, "train")}
-    if isinstance(task, NextTokenTask):
-        digests[f"tokenizer {task.tokenizer}"] = load_tokenizer(task.tokenizer).digest
-    return digests
-
-
-def _check_data(folder: RunFolder, data: dict[str, str]) -> None:
-    """HarnessError where the run was begun on other data of the same name."""
-    if not _begun(folder):
-        return
-    recorded = read_json(folder.provenance)["data"]
-    for name, digest in data.items():
-        if recorded.get(name, digest) != digest:
-            raise HarnessError(
-                f"the data changed since this run began: {name} had digest "
-                f"{recorded[name][:12]} and has {digest[:12]} now",
-                hint=f"bring the old data back, or remove runs/{folder.run_id} to train it again",
-            )
 
 
 def _training_rows(spec: TrainSpec, cache: Path) -> TextRows | ImageRows:

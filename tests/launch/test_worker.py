@@ -12,7 +12,8 @@ import torch
 
 from harness.errors import HarnessError
 from harness.launch.job import Job
-from harness.launch.worker import Ending, StopFlag, _check_device_class, work
+from harness.launch.preconditions import check_device_class
+from harness.launch.worker import Ending, StopFlag, work
 from harness.planning.spec import LikelihoodEval, TrainSpec
 from harness.protocol import Single
 from harness.provenance import user_command
@@ -198,7 +199,7 @@ def test_seconds_count_on_the_stated_class_of_device_alone(device_class, device,
         device_class=device_class,
     )
     if fits:
-        _check_device_class(spec, device)
+        check_device_class(spec, device)
     else:
         with pytest.raises(HarnessError, match="device_class"):
-            _check_device_class(spec, device)
+            check_device_class(spec, device)

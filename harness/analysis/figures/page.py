@@ -139,23 +139,34 @@ def surround(figure: Figure, frame: Frame, *, height: float) -> float:
         linespacing=1.2,
     )
     if frame.handles:
-        legend = Legend(
-            figure,
-            list(frame.handles),
-            [str(h.get_label()) for h in frame.handles],
-            loc="lower center",
-            ncols=columns,
-            borderaxespad=0,
-            borderpad=0.1,
-            handlelength=2.4,
-            columnspacing=1.4,
-            labelspacing=0.35,
-            bbox_to_anchor=(0.5, (_MARGIN + notes_height + 0.04) / total),
-        )
-        legend.set_in_layout(False)
-        figure.legends.append(legend)
+        _add_legend(figure, frame.handles, columns, (_MARGIN + notes_height + 0.04) / total)
+    _lay_out(figure, (left, bottom / total, 1 - 2 * left, height / total))
+    return bottom
+
+
+def _add_legend(figure: Figure, handles: Sequence[Artist], columns: int, bottom: float) -> None:
+    """One legend, centred, its foot at `bottom` (a fraction of the height)."""
+    legend = Legend(
+        figure,
+        list(handles),
+        [str(h.get_label()) for h in handles],
+        loc="lower center",
+        ncols=columns,
+        borderaxespad=0,
+        borderpad=0.1,
+        handlelength=2.4,
+        columnspacing=1.4,
+        labelspacing=0.35,
+        bbox_to_anchor=(0.5, bottom),
+    )
+    legend.set_in_layout(False)
+    figure.legends.append(legend)
+
+
+def _lay_out(figure: Figure, rect: tuple[float, float, float, float]) -> None:
+    """Fix the panels inside `rect` (left, bottom, width, height; fractions of the figure)."""
     engine = ConstrainedLayoutEngine(
-        rect=(left, bottom / total, 1 - 2 * left, height / total),
+        rect=rect,
         w_pad=0.03,
         h_pad=0.03,
         wspace=0.03,
@@ -173,7 +184,6 @@ def surround(figure: Figure, frame: Frame, *, height: float) -> float:
         for axes in figure.axes:
             left, low, width, tall = (round(float(v), 5) for v in axes.get_position().bounds)
             axes.set_position((left, low, width, tall))
-    return bottom
 
 
 def _legend_size(figure: Figure, handles: Sequence[Artist]) -> tuple[int, float]:

@@ -1,0 +1,52 @@
+"""What must hold before a run goes on: the stated class of device, and the data it began with."""
+
+from __future__ import annotations
+
+from harness.data.builtin import dataset_digest
+from harness.data.text import load_tokenizer
+from harness.errors import HarnessError
+from harness.planning.spec import NextTokenTask, TrainSpec
+from harness.records import RunFolder, read_json
+
+
+def check_device_class(spec: TrainSpec, device: str) -> None:
+    """HarnessError where a budget in seconds means another kind of device than this one."""
+    wanted = spec.device_class
+    if wanted is None:
+        return
+    kind = wanted.lower().partition("-")[0]
+    is_cpu = device.endswith("threads)") or device.endswith("thread)")
+    if (kind == "cpu") != is_cpu or (kind != "cpu" and kind not in device.lower()):
+        raise HarnessError(
+            f"the budget is in seconds on device_class {wanted!r}, and this is {device}",
+            hint="run it there, or give the suite this device's class, such as cpu-2 or h100",
+        )
+
+
+def begun(folder: RunFolder) -> bool:
+    """There is training that would be gone on from or evaluated."""
+    trained = folder.training.exists() or any(folder.checkpoints.glob("step-*"))
+    return trained and folder.provenance.exists()
+
+
+def data_digests(spec: TrainSpec) -> dict[str, str]:
+    """Name -> digest, as of now, of what the run trains on: data set and tokenizer."""
+    task = spec.task
+    digests = {f"{task.data}/train": dataset_digest(task.data, "train")}
+    if isinstance(task, NextTokenTask):
+        digests[f"tokenizer {task.tokenizer}"] = load_tokenizer(task.tokenizer).digest
+    return digests
+
+
+def check_data(folder: RunFolder, data: dict[str, str]) -> None:
+    """HarnessError where the run was begun on other data of the same name."""
+    if not begun(folder):
+        return
+    recorded = read_json(folder.provenance)["data"]
+    for name, digest in data.items():
+        if recorded.get(name, digest) != digest:
+            raise HarnessError(
+                f"the data changed since this run began: {name} had digest "
+                f"{recorded[name][:12]} and has {digest[:12]} now",
+                hint=f"bring the old data back, or remove runs/{folder.run_id} to train it again",
+            )
