@@ -64,7 +64,14 @@ ARROWS: dict[str, set[str]] = {
         "harness.records",
         "harness.registry",
     },
+    "harness.launch.preconditions": {
+        "harness.data",
+        "harness.errors",
+        "harness.planning.spec",
+        "harness.records",
+    },
     "harness.launch.worker": {
+        "harness.launch.preconditions",
         "harness.cost",
         "harness.data",
         "harness.errors",

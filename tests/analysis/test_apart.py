@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from harness.analysis.exhibits.denoising import denoising_exhibit
+from harness.analysis.exhibits.gather import gather
 from harness.analysis.exhibits.thinking import MIN_DOCUMENTS, thinking_exhibit
 from harness.analysis.frame import load_frame
 from harness.errors import HarnessError
@@ -181,3 +183,29 @@ def test_results_on_data_that_changed_since_are_missing(tmp_path, monkeypatch):
     frame = load_frame(suite, tmp_path)
     assert len(frame.missing) == len(suite.runs[0].evaluations)
     assert frame.changed == ()
+
+
+def test_verdicts_are_adjusted_for_the_number_of_axes(tmp_path, monkeypatch):
+    """Two sections go through Holm together, and each gets its own adjusted rate back."""
+    report = (SCALING % ", only: {lr: [1]}") + ", " + (SCALING % ", only: {lr: [2]}")
+    suite = text_suite(tmp_path, report)
+
+    def likelihood(run, spec, folder):
+        if spec.kind == "thinking":
+            return losses(MIN_DOCUMENTS)(run, spec, folder)
+        loss = 2.0 - 0.1 * run.spec.config["depth"] * run.spec.optimizer.lr
+        names = ("loss", "bits_per_byte")
+        return [measured(run, name, loss) for name in names]
+
+    write_suite(suite, tmp_path, likelihood)
+    seen = []
+
+    def adjust(rates):
+        seen.extend(rates)
+        return tuple(replace(rate, p_adjusted=0.5 + index) for index, rate in enumerate(rates))
+
+    monkeypatch.setattr("harness.analysis.exhibits.gather.holm", adjust)
+    gathered = gather(suite, load_frame(suite, tmp_path))
+    assert len(seen) == 2
+    assert [each.exhibit.rate.p_adjusted for each in gathered] == [0.5, 1.5]
+    assert [each.stem for each in gathered] == ["scaling-parameters", "scaling-parameters-text"]
