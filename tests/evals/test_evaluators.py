@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from harness.data.text import TextRows, prepare_text
+from harness.errors import HarnessError
 from harness.evals.context import EvalContext
 from harness.evals.denoising import EXAMPLES, add_noise, evaluate_denoising, psnr, squared_error
 from harness.evals.likelihood import evaluate_likelihood
@@ -117,6 +118,19 @@ def test_likelihood_is_the_token_weighted_mean_over_the_whole_set(tmp_path: Path
     assert by_name["perplexity"].value == pytest.approx(exp(total / n), rel=1e-6)
     assert by_name["bits_per_byte"].value == pytest.approx(total / log(2) / text_bytes, rel=1e-6)
     assert by_name["unigram_loss"].n == n
+
+
+def test_a_set_that_overlaps_training_is_refused(tmp_path: Path) -> None:
+    """The same documents under another name: data that were trained on are no validation."""
+    words = " ".join(f"word{number}" for number in range(60))
+    (tmp_path / "train.txt").write_text(words)
+    (tmp_path / "other.txt").write_text(f"unlike the beginning, but then: {words}")
+    spec = spec_of("transformer_pp_text")
+    task = spec.task.model_copy(update={"data": f"file:{tmp_path}/train.txt"})
+    context = context_of(spec.model_copy(update={"task": task}), tmp_path)
+    other = likelihood(Single()).model_copy(update={"data": f"file:{tmp_path}/other.txt"})
+    with pytest.raises(HarnessError, match="not disjoint"):
+        evaluate_likelihood(other, context)
 
 
 @pytest.mark.parametrize("name", ["transformer_pp_text", "ebt_text"])
