@@ -12,7 +12,7 @@ rank, order or resumption); choose the task (noise levels, windows and targets a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, runtime_checkable
 
@@ -57,7 +57,25 @@ class ImageShape:
     beta_end: float = 2e-2
 
 
-Shape = TextShape | ImageShape
+@dataclass(frozen=True)
+class VideoShape:
+    """Next-frame prediction: `context` observed frames give `context` predictions.
+
+    A frame is (channels, height, width) numbers: pixels in [-1, 1], or an autoencoder's latents.
+    """
+
+    context: int
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def numbers(self) -> int:
+        """Numbers per frame."""
+        return self.channels * self.height * self.width
+
+
+Shape = TextShape | ImageShape | VideoShape
 
 
 # --- batches ---------------------------------------------------------------------------------
@@ -89,7 +107,15 @@ class NoisyBatch:
     rows: Tensor
 
 
-Batch = TextBatch | ImageBatch | NoisyBatch
+@dataclass(frozen=True)
+class VideoBatch:
+    """Consecutive `frames` (B, S + 1, C, H, W); each after the first is a target; `rows` (B,)."""
+
+    frames: Tensor
+    rows: Tensor
+
+
+Batch = TextBatch | ImageBatch | NoisyBatch | VideoBatch
 
 
 # --- thinking --------------------------------------------------------------------------------
@@ -104,9 +130,10 @@ class Single(Frozen):
 class Descent(Frozen):
     """Energy descent: `steps` optimization steps on each of `samples` independent starts.
 
-    The sample of lowest final energy is kept, per prediction (paper section 3.3). Models with
-    several landscapes repeat either the last one or every one of them when `steps` exceeds the
-    number they were trained with.
+    One sample is kept, per prediction (paper section 3.3). Models with several landscapes repeat
+    either the last one or every one of them when `steps` exceeds the number they were trained with.
+    Energies that decide (`accept`, `select`, `tolerance`) are those of the prediction without
+    noise, compared under one landscape.
     """
 
     kind: Literal["descent"] = "descent"
@@ -115,6 +142,23 @@ class Descent(Frozen):
     step_size: float | None = Field(default=None, gt=0, description="override of the trained one")
     extra_steps: Literal["last", "every"] = Field(
         default="last", description="which landscape the steps beyond training repeat"
+    )
+    noise: Literal["every", "first", "none"] = Field(
+        default="every", description="steps that add the Langevin noise of training"
+    )
+    noise_std: float | None = Field(
+        default=None, ge=0, description="override of the trained Langevin noise"
+    )
+    accept: Literal["always", "lower"] = Field(
+        default="always", description="undo a step that does not lower the prediction's energy"
+    )
+    select: Literal["lowest", "largest_drop"] = Field(
+        default="lowest", description="keep the sample of lowest final energy, or of largest drop"
+    )
+    tolerance: float | None = Field(
+        default=None,
+        gt=0,
+        description="a prediction stops once a step changes its energy by less than this",
     )
 
 
@@ -154,8 +198,9 @@ class State:
     """A point of a prediction's trajectory, handed to the reducer and not kept.
 
     `value` (B, m, ...) holds samples `samples` after `step` optimization steps (or network calls):
-    un-normalised logits (B, m, S, V) for text, images (B, m, C, H, W) for denoising. `energy` is
-    (B, m, S) for text, (B, m) for images, None where the model has none.
+    un-normalised logits (B, m, S, V) for text, images (B, m, C, H, W) for denoising, frames
+    (B, m, S, C, H, W) for video. `energy` is (B, m, S), or (B, m) for images: that of `value`
+    without noise, under the landscape of its last step. None where the model has no energy.
     """
 
     step: int
@@ -169,27 +214,29 @@ OnState = Callable[[State], None]
 
 @dataclass(frozen=True)
 class Passes:
-    """Network passes per prediction.
+    """Network passes per prediction: a mean where predictions stop at different steps.
 
     `nfe` is the paper's count (optimization steps x samples; network calls); `forward` adds the
-    passes that only read an energy for selection; `backward` counts passes to the input.
+    passes that only read an energy to decide by; `backward` counts passes to the input.
     """
 
-    nfe: int
-    forward: int
-    backward: int
+    nfe: float
+    forward: float
+    backward: float
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The chosen prediction: logits (B, S, V) or images (B, C, H, W); energy (B, S), (B,) or None.
+    """The chosen prediction: logits (B, S, V), images (B, C, H, W) or frames (B, S, C, H, W).
 
-    `energy` is None also where nothing had to be selected and no extra pass was spent on it.
+    `energy` (B, S) or (B,) is None also where nothing had to be decided by it. `steps`, of the same
+    shape, are those the chosen sample took; None where all took as many as asked.
     """
 
     value: Tensor
     energy: Tensor | None
     passes: Passes
+    steps: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -203,16 +250,33 @@ class ParamGroup:
 
 
 class Noise(Protocol):
-    """Keyed random numbers: a function of (seed, scope, row, purpose, step, sample) and no more."""
+    """Keyed random numbers: a function of its arguments, the seed and the scope, and no more.
+
+    Drawn by row; by `position` too where a caller must meet one position alone, as in generation.
+    """
 
     def normal(
-        self, rows: Tensor, shape: Sequence[int], *, purpose: str, step: int = 0, sample: int = 0
+        self,
+        rows: Tensor,
+        shape: Sequence[int],
+        *,
+        purpose: str,
+        step: int = 0,
+        sample: int = 0,
+        position: int | None = None,
     ) -> Tensor:
         """Standard normal float32 (len(rows), *shape) on the device of `rows`."""
         ...
 
     def uniform(
-        self, rows: Tensor, shape: Sequence[int], *, purpose: str, step: int = 0, sample: int = 0
+        self,
+        rows: Tensor,
+        shape: Sequence[int],
+        *,
+        purpose: str,
+        step: int = 0,
+        sample: int = 0,
+        position: int | None = None,
     ) -> Tensor:
         """Uniform [0, 1) float32 (len(rows), *shape) on the device of `rows`."""
         ...
@@ -234,6 +298,61 @@ class Adapter(Protocol):
 
     def param_groups(self) -> Sequence[ParamGroup]:
         """Every trainable parameter, exactly once."""
+        ...
+
+
+# --- what an adapter may offer besides -------------------------------------------------------
+
+
+class Decoder(Protocol):
+    """One sequence per row, extended token by token; keeps what it has already computed."""
+
+    def feed(self, tokens: Tensor) -> Prediction:
+        """Append `tokens` (B, T >= 1) and predict the token after them: logits (B, V).
+
+        Equal, up to rounding, to a fresh decoder fed everything at once: noise is drawn by
+        position.
+        """
+        ...
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """A text adapter that can extend a sequence."""
+
+    def decoder(self, rows: Tensor, thinking: Any, noise: Noise) -> Decoder:
+        """An empty decoder for the sequences `rows` (B,)."""
+        ...
+
+
+@runtime_checkable
+class Replays(Protocol):
+    """An adapter that appends rows of its own earlier batches; budgets count fresh rows only."""
+
+    def replay_state(self) -> Mapping[str, Tensor]:
+        """What a checkpoint must hold to go on bit for bit; empty where the config drops it."""
+        ...
+
+    def load_replay_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `replay_state` gave."""
+        ...
+
+
+@runtime_checkable
+class VariesWork(Protocol):
+    """An adapter whose training steps differ in cost, such as by a random number of steps."""
+
+    def work(self, batch: Any, noise: Noise) -> Hashable:
+        """Equal for two calls of `training_loss` exactly where they cost the same FLOPs."""
+        ...
+
+
+@runtime_checkable
+class Compiles(Protocol):
+    """An adapter that can have its body compiled by `torch.compile`, with the same numbers."""
+
+    def compile_body(self) -> None:
+        """Compile what the training step spends its time in; called once, before training."""
         ...
 
 
@@ -262,13 +381,15 @@ class AdapterRecord:
 
     Formulas are per row (one sequence or image): `training_flops(config, shape)` for forward and
     backward of one training example, `prediction_flops(config, shape, thinking)` for a prediction.
-    `trained_thinking(config)` is the thinking training prepares for; `source` cites the method.
+    `trained_thinking(config)` is the thinking training prepares for; `source` cites the method;
+    `example` is a small config that `harness check` builds; `compiles` says that the adapter
+    offers `compile_body`; `replay_bytes(config, shape)` is the size of a replay buffer.
     """
 
     name: str
     version: str
     family: str
-    modality: Literal["text", "image"]
+    modality: Literal["text", "image", "video"]
     description: str
     config: type[Frozen]
     factory: str
@@ -278,3 +399,6 @@ class AdapterRecord:
     training_flops: Callable[[Any, Any], FlopCount]
     prediction_flops: Callable[[Any, Any, Any], FlopCount]
     source: str
+    example: Mapping[str, Any] = field(default_factory=dict)
+    compiles: bool = False
+    replay_bytes: Callable[[Any, Any], int] | None = None

@@ -76,6 +76,6 @@ class EvalContext:
         )
 
 
-def passes_cost(passes: Passes) -> dict[str, int]:
+def passes_cost(passes: Passes) -> dict[str, float]:
     """NFE and passes per prediction, as measurement cost."""
     return {"nfe": passes.nfe, "forward": passes.forward, "backward": passes.backward}
