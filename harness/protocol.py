@@ -356,6 +356,20 @@ class Compiles(Protocol):
         ...
 
 
+@runtime_checkable
+class EnergyLandscape(Protocol):
+    """An adapter whose energy can be followed along its gradient, to check that steps lower it."""
+
+    def descent_energies(self, batch: Any, noise: Noise, step_size: float) -> tuple[Tensor, Tensor]:
+        """Energies (B, S), or (B,) for images, before and after one small noise-free step.
+
+        The step starts where `predict` on the same batch and noise does and moves what enters the
+        network by -step_size times the energy's gradient to it. For text that is the distribution,
+        which is not softmaxed again. Both energies are those of the first landscape.
+        """
+        ...
+
+
 # --- the torch-free description --------------------------------------------------------------
 
 
