@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -70,8 +71,15 @@ _MULTIPLIES = re.compile(
 _HARMLESS = re.compile(r"upsample_")
 
 
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Run what `torch.compile` made as the code that it was made from."""
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
 class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Count the matrix-multiply FLOPs (2 per multiply-add) of the eager code run inside.
+    """Count the matrix-multiply FLOPs (2 per multiply-add) of the code run inside, uncompiled.
 
     `total` adds every operator with a formula. With `vocab_size`, `vocabulary` is the part spent in
     products of two plain matrices of which one has a dimension of that size (else it is None).
@@ -87,11 +95,17 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.vocab_size = vocab_size
         self.total = 0.0
         self.vocabulary: float | None = None if vocab_size is None else 0.0
+        self._uncompiled = ExitStack()
 
     def __enter__(self) -> FlopCounter:
         _refuse_inference_mode()
+        self._uncompiled.enter_context(uncompiled())
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._uncompiled.close()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

@@ -25,6 +25,9 @@ from harness.errors import HarnessError
 
 _REMOVE = "remove the run folder to redo the run"
 
+#: The newest checkpoints that a run keeps.
+KEPT_CHECKPOINTS = 2
+
 State = Literal["planned", "queued", "running", "done", "failed", "stopped"]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from harness.cost import device_name
+from harness.cost import device_name, uncompiled
 from harness.noise import NoiseSource
 from harness.planning.spec import TrainSpec
 from harness.protocol import Adapter, AdapterRecord, Passes, Shape
@@ -38,11 +38,15 @@ class EvalContext:
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """Evaluation mode, without an outer graph, at the run's precision."""
+        """Evaluation mode, without an outer graph, uncompiled, at the run's precision.
+
+        Uncompiled because a run may be evaluated by another process than the one that trained it.
+        """
         module: Any = self.adapter
         module.eval()
         bf16 = self.spec.precision == "bf16"
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
+        with uncompiled(), torch.no_grad(), autocast:
             try:
                 yield
             finally:

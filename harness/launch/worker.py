@@ -45,14 +45,14 @@ from harness.planning.spec import (
     ThinkingEval,
     TrainSpec,
 )
-from harness.protocol import Adapter, TextShape
+from harness.protocol import Adapter, Compiles, TextShape
 from harness.provenance import provenance
 from harness.records import EvalFolder, Measurement, RunFolder, read_json, write_json
 from harness.registry import adapter as find_adapter
 from harness.registry import load_factory
 from harness.training import checkpoint as ckpt
 from harness.training.batches import RowBatches
-from harness.training.loop import NonFiniteLoss, Operation, train
+from harness.training.loop import WITHOUT_REPLAY, NonFiniteLoss, Operation, train
 
 Event = dict[str, Any]
 _EVAL: TypeAdapter[LikelihoodEval | ThinkingEval | DenoisingEval] = TypeAdapter(EvalSpec)
@@ -196,10 +196,16 @@ def _train(
         for key in ("source_digest", "device"):  # where they differ, part of each made the run
             if before[key] != known[key]:
                 known[key] = f"{before[key]}+{known[key]}"
+        known |= {key: before[key] for key in (WITHOUT_REPLAY,) if key in before}
     write_json(folder.provenance, known)
+    if spec.compile:
+        assert isinstance(context.adapter, Compiles), "planning asks the record"
+        context.adapter.compile_body()
+    replay_bytes = record.replay_bytes
     operation = Operation(
         checkpoint_seconds=job.checkpoint_seconds,
         checkpoint_steps=job.checkpoint_steps,
+        replays=replay_bytes is not None and replay_bytes(context.config, shape) > 0,
         should_stop=lambda: stop.asked,
         on_progress=lambda line: emit({"event": "progress", **line}),
     )

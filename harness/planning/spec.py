@@ -104,6 +104,9 @@ class TrainSpec(Frozen):
     optimizer: Optimizer
     seed: int = Field(ge=0)
     precision: Literal["float32", "bf16"] = "float32"
+    compile: bool = Field(
+        default=False, description="compile the model's body for training (evaluations stay eager)"
+    )
     threads: int = Field(default=1, ge=1, description="CPU threads of the run")
     device_class: str | None = Field(
         default=None, description="named device that a budget in seconds refers to"

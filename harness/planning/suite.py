@@ -30,6 +30,7 @@ from harness.planning.planned import PlannedRun, Suite
 from harness.planning.shapes import check_task, shape_of
 from harness.planning.spec import TrainSpec
 from harness.planning.validate import as_written, validate, where_mentioned
+from harness.protocol import AdapterRecord
 from harness.registry import adapter as find_adapter
 from harness.registry import adapter_names
 
@@ -184,6 +185,8 @@ def _resolve(settings: Located, seeds: Sequence[int]) -> list[TrainSpec]:
     complete = {"config": {}, **tree, "adapter_version": record.version, "seed": seeds[0]}
     first = validate(TrainSpec, Located(complete, settings.places))
     check_task(first.task, record, settings)
+    if first.compile:
+        _check_compiles(record, settings)
     try:
         record.parameters(config, shape_of(first.task))
         record.training_flops(config, shape_of(first.task))
@@ -192,6 +195,18 @@ def _resolve(settings: Located, seeds: Sequence[int]) -> list[TrainSpec]:
         raise HarnessError(str(error), where=where) from error
     resolved = config.model_dump(mode="json")
     return [first.model_copy(update={"config": resolved, "seed": seed}) for seed in seeds]
+
+
+def _check_compiles(record: AdapterRecord, settings: Located) -> None:
+    if record.compiles:
+        return
+    able = [name for name in adapter_names() if find_adapter(name).compiles]
+    raise HarnessError(
+        f"adapter {record.name!r} cannot be compiled",
+        where=settings.where(("compile",)),
+        given="true",
+        hint=f"give `compile` to adapters that can: {', '.join(able) or 'none is installed'}",
+    )
 
 
 def _config(settings: Located) -> Located:

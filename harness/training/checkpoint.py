@@ -2,7 +2,8 @@
 
 The manifest is written last and holds each file's size and SHA-256, so a crash, a full disk or a
 damaged file can never be resumed from. The newest complete checkpoint and the one before are kept;
-whatever lies beyond the newest belongs to an abandoned or damaged end and is dropped.
+whatever lies beyond the newest belongs to an abandoned or damaged end and is dropped. What a replay
+buffer holds is a file of its own per rank.
 """
 
 from __future__ import annotations
@@ -10,24 +11,25 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from harness.errors import HarnessError
-from harness.records import read_json, write_json
+from harness.records import KEPT_CHECKPOINTS, read_json, write_json
 
 MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.pt"
 STATE = "state.json"
 FILES = (MODEL, OPTIMIZER, STATE)
-KEPT = 2
+RANK = 0  # of the one process that trains a run
+REPLAY = f"replay-{RANK}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ class Checkpoint:
         digest: str = read_json(self.path / MANIFEST)["files"][MODEL]["sha256"]
         return digest
 
+    def holds_replay(self) -> bool:
+        return REPLAY in read_json(self.path / MANIFEST)["files"]
+
 
 def save_checkpoint(
     folder: Path,
@@ -53,8 +58,9 @@ def save_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
+    replay: Mapping[str, Tensor] | None = None,
 ) -> Checkpoint:
-    """Write `step-<step>` beside the others, then drop all but the newest `KEPT`."""
+    """Write `step-<step>` beside the others, then drop all but the newest `KEPT_CHECKPOINTS`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step}"
     building = folder / f".step-{step}.partial"
@@ -66,7 +72,14 @@ def save_checkpoint(
         save_file(tensors, building / MODEL)
         torch.save(optimizer.state_dict(), building / OPTIMIZER)
         write_json(building / STATE, {**state, "step": step})
-        files = {name: _fingerprint(building / name, sync=True) for name in FILES}
+        names: tuple[str, ...] = FILES
+        if replay:
+            # Gigabytes: safetensors writes CPU tensors from where they lie.
+            save_file(
+                {k: v.detach().cpu().contiguous() for k, v in replay.items()}, building / REPLAY
+            )
+            names = (*FILES, REPLAY)
+        files = {name: _fingerprint(building / name, sync=True) for name in names}
         write_json(building / MANIFEST, {"step": step, "files": files})
         shutil.rmtree(path, ignore_errors=True)
         os.replace(building, path)
@@ -97,6 +110,11 @@ def load_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> 
     optimizer.load_state_dict(stored)
 
 
+def load_replay(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """What `replay_state` gave when the checkpoint was written, on the CPU; empty for nothing."""
+    return load_file(checkpoint.path / REPLAY) if checkpoint.holds_replay() else {}
+
+
 def _complete(folder: Path) -> Iterator[Checkpoint]:
     for path in folder.glob("step-*"):
         if (path / MANIFEST).exists() and path.name[5:].isdecimal():
@@ -104,9 +122,9 @@ def _complete(folder: Path) -> Iterator[Checkpoint]:
 
 
 def _drop_all_but_newest(folder: Path, step: int) -> None:
-    """Keep the `KEPT` newest up to `step`; later ones were not intact, or `step` would follow."""
+    """Keep the newest few up to `step`; later ones were not intact, or `step` would follow."""
     found = sorted(_complete(folder), key=lambda c: c.step)
-    kept = [c for c in found if c.step <= step][-KEPT:]
+    kept = [c for c in found if c.step <= step][-KEPT_CHECKPOINTS:]
     for checkpoint in found:
         if checkpoint not in kept:
             shutil.rmtree(checkpoint.path)
@@ -115,7 +133,9 @@ def _drop_all_but_newest(folder: Path, step: int) -> None:
 def _intact(path: Path) -> bool:
     try:
         recorded = read_json(path / MANIFEST)["files"]
-        return all(_fingerprint(path / name) == recorded[name] for name in FILES)
+        unrecorded = {REPLAY} & {file.name for file in path.iterdir()}
+        names = {*FILES, *recorded, *unrecorded}
+        return all(_fingerprint(path / name) == recorded[name] for name in names)
     except (HarnessError, OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -11,7 +11,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,10 +22,22 @@ from torch import nn
 from harness.cost import FlopCounter, device_name, peak_memory_bytes, reset_peak_memory
 from harness.noise import NoiseSource
 from harness.planning.spec import TrainSpec
-from harness.protocol import Adapter, Batch
-from harness.records import RunFolder, append_jsonl, read_jsonl, write_json, write_text
+from harness.protocol import Adapter, Batch, Noise, Replays, StepOutput, VariesWork
+from harness.records import (
+    RunFolder,
+    append_jsonl,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_text,
+)
 from harness.training import checkpoint as ckpt
 from harness.training.optim import build_optimizer, cosine_fraction, set_learning_rates
+
+#: Set in provenance.json where a run went on from a checkpoint that left its replay buffer out.
+WITHOUT_REPLAY = "resumed_without_replay"
+#: Training time between checkpoints, at least, in units of what the last one took to write.
+SAVE_PAUSE = 10
 
 
 class NonFiniteLoss(RuntimeError):
@@ -42,23 +54,31 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class Operation:
-    """How to run, as against what: nothing here changes a number."""
+    """How to run, as against what: nothing here changes a number.
+
+    `replays` says that the run has a replay buffer, so that a checkpoint without one is noticed.
+    """
 
     log_every: int = 10
     checkpoint_seconds: float = 60.0
     checkpoint_steps: int | None = None
+    replays: bool = False
     should_stop: Callable[[], bool] = lambda: False
     on_progress: Callable[[dict[str, Any]], None] = lambda record: None
 
 
 @dataclass
 class _Progress:
-    """What a checkpoint's state.json holds."""
+    """What a checkpoint's state.json holds.
+
+    `counted` maps each amount of work met so far to its FLOPs and the vocabulary's part of them.
+    """
 
     step: int = 0
     seconds: float = 0.0
-    flops_per_step: float | None = None
-    vocabulary_flops_per_step: float | None = None
+    flops: float = 0.0
+    vocabulary_flops: float = 0.0
+    counted: dict[str, list[float]] = field(default_factory=dict)
     window: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -84,7 +104,8 @@ class _Run:
         self.noise = NoiseSource(spec.seed, ("train",))
         self.progress = _Progress()
         self.lr: float | None = None
-        self.saved_step: int | None = None
+        self.newest: ckpt.Checkpoint | None = None
+        self.save_seconds = 0.0
         self.began = self.saved = time.monotonic()
 
     def resume(self) -> None:
@@ -94,9 +115,21 @@ class _Run:
             ckpt.load_model(found, self.model)
             ckpt.load_optimizer(found, self.optimizer)
             self.progress = _Progress(**found.state())
-            self.saved_step = found.step
+            self.newest = found
+            self._resume_replay(found)
         kept = [r for r in read_jsonl(self.folder.train_log) if r["step"] <= self.progress.step]
         write_text(self.folder.train_log, "".join(json.dumps(r) + "\n" for r in kept))
+
+    def _resume_replay(self, found: ckpt.Checkpoint) -> None:
+        if isinstance(self.adapter, Replays) and found.holds_replay():
+            self.adapter.load_replay_state(ckpt.load_replay(found))
+        elif self.operation.replays and found.step and not self.finished():
+            print(
+                f"resumed at step {found.step} without the replay buffer, which this run's "
+                "checkpoints leave out: the run is no longer the one an undisturbed one would be"
+            )
+            recorded = read_json(self.folder.provenance) if self.folder.provenance.exists() else {}
+            write_json(self.folder.provenance, recorded | {WITHOUT_REPLAY: True})
 
     def elapsed_share(self) -> float:
         budget = self.spec.budget.seconds
@@ -116,13 +149,7 @@ class _Run:
         settings = self.spec.optimizer
         fraction = cosine_fraction(settings, done, self.total_steps, self.elapsed_share())
         self.lr = set_learning_rates(self.optimizer, settings, done, fraction)
-        if self.progress.flops_per_step is None:
-            with FlopCounter(vocab_size=self.vocab_size) as counter:
-                sums = self._backward(done)
-            self.progress.flops_per_step = counter.total
-            self.progress.vocabulary_flops_per_step = counter.vocabulary
-        else:
-            sums = self._backward(done)
+        sums = self._backward(done)
         clip = settings.clip_norm if settings.clip_norm is not None else float("inf")
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), clip))
         sums["grad_norm"] = (norm, 1)
@@ -142,10 +169,7 @@ class _Run:
         sums: dict[str, tuple[float, float]] = defaultdict(lambda: (0.0, 0))
         noise = self.noise.within(done)
         for batch in self.batches.micro_batches(done):
-            bf16 = self.spec.precision == "bf16"
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
-                output = self.adapter.training_loss(batch, noise)
-            output.loss_sum.backward()  # type: ignore[no-untyped-call]
+            output = self._counted(batch, noise)
             pairs = {"loss": (output.loss_sum, output.n), **output.metrics}
             for name, (total, count) in pairs.items():
                 sums[name] = (sums[name][0] + float(total.detach()), sums[name][1] + count)
@@ -154,6 +178,28 @@ class _Run:
             if parameter.grad is not None:
                 parameter.grad.div_(n)
         return dict(sums)
+
+    def _counted(self, batch: Batch, noise: Noise) -> StepOutput:
+        """Add one micro-batch's gradients, and its FLOPs: counted where its work is new."""
+        adapter, progress = self.adapter, self.progress
+        work = repr(adapter.work(batch, noise)) if isinstance(adapter, VariesWork) else "any"
+        if work in progress.counted:
+            output = self._differentiated(batch, noise)
+        else:
+            with FlopCounter(vocab_size=self.vocab_size) as counter:
+                output = self._differentiated(batch, noise)
+            progress.counted[work] = [counter.total, counter.vocabulary or 0.0]
+        flops, vocabulary = progress.counted[work]
+        progress.flops += flops
+        progress.vocabulary_flops += vocabulary
+        return output
+
+    def _differentiated(self, batch: Batch, noise: Noise) -> StepOutput:
+        bf16 = self.spec.precision == "bf16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
+            output = self.adapter.training_loss(batch, noise)
+        output.loss_sum.backward()  # type: ignore[no-untyped-call]
+        return output
 
     def _log_due(self) -> bool:
         step = self.progress.step
@@ -184,23 +230,25 @@ class _Run:
         every = self.operation.checkpoint_steps
         if every is not None:
             return self.progress.step % every == 0
-        return time.monotonic() - self.saved >= self.operation.checkpoint_seconds
+        pause = max(self.operation.checkpoint_seconds, SAVE_PAUSE * self.save_seconds)
+        return time.monotonic() - self.saved >= pause
 
     def save(self) -> None:
         """Write a checkpoint, unless the newest one is of this step."""
-        self.saved = time.monotonic()
-        if self.saved_step == self.progress.step:
+        began = self.saved = time.monotonic()
+        if self.newest is not None and self.newest.step == self.progress.step:
             return
         _to_disk(self.folder.train_log)
-        state = dict(vars(self.progress)) | {"seconds": self.seconds()}
-        ckpt.save_checkpoint(
+        self.newest = ckpt.save_checkpoint(
             self.folder.checkpoints,
             step=self.progress.step,
             model=self.model,
             optimizer=self.optimizer,
-            state=state,
+            state=asdict(self.progress) | {"seconds": self.seconds()},
+            replay=self.adapter.replay_state() if isinstance(self.adapter, Replays) else None,
         )
-        self.saved_step, self.saved = self.progress.step, time.monotonic()
+        self.saved = time.monotonic()
+        self.save_seconds = self.saved - began
 
 
 def _check_finite(sums: Mapping[str, tuple[float, float]], step: int) -> None:
@@ -251,9 +299,7 @@ def train(
 def _write_summary(run: _Run) -> None:
     """training.json: what training cost, measured and by formula."""
     step, spec = run.progress.step, run.spec
-    per_step = run.progress.flops_per_step
     tokens = None if spec.tokens_per_step is None else step * spec.tokens_per_step
-    vocabulary = run.progress.vocabulary_flops_per_step
     write_json(
         run.folder.training,
         {
@@ -261,15 +307,10 @@ def _write_summary(run: _Run) -> None:
             "rows": step * spec.batch_size,
             "tokens": tokens,
             "seconds": run.seconds(),
-            "flops": None if per_step is None else per_step * step,
-            "flops_vocabulary": None if vocabulary is None else vocabulary * step,
+            "flops": run.progress.flops,
+            "flops_vocabulary": None if run.vocab_size is None else run.progress.vocabulary_flops,
             "device": device_name(run.device, spec.threads),
             "peak_memory_bytes": peak_memory_bytes(run.device),
-            "weights_sha256": _weights_hash(run.folder),
+            "weights_sha256": None if run.newest is None else run.newest.weights_hash(),
         },
     )
-
-
-def _weights_hash(folder: RunFolder) -> str | None:
-    newest = ckpt.newest_checkpoint(folder.checkpoints)
-    return None if newest is None else newest.weights_hash()
