@@ -413,6 +413,6 @@ class AdapterRecord:
     training_flops: Callable[[Any, Any], FlopCount]
     prediction_flops: Callable[[Any, Any, Any], FlopCount]
     source: str
-    example: Mapping[str, Any] = field(default_factory=dict)
+    example: Mapping[str, Any] = field(default_factory=dict, hash=False)
     compiles: bool = False
     replay_bytes: Callable[[Any, Any], int] | None = None
