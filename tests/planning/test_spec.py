@@ -57,7 +57,7 @@ EVALS: dict[str, dict[str, Any]] = {
 }
 _EVAL: TypeAdapter[Any] = TypeAdapter(EvalSpec)
 #: Recorded runs are found by these; a change of either makes every record an orphan.
-GOLDEN_RUN = "ebt_text-c8b4dd138587"
+GOLDEN_RUN = "ebt_text-212f40ea45a3"
 GOLDEN_EVAL = "4be7b280582c"
 
 
@@ -93,6 +93,7 @@ def test_ids_are_the_same_in_every_process_and_release() -> None:
         {"budget": {"steps": 10, "tokens": None}},
         {"task": {"context": 16.0, "kind": "next_token", "tokenizer": "bytes"}},
         {"precision": "float32", "threads": 1, "accumulate": 1, "device_class": None},
+        {"compile": False},
     ],
 )
 def test_spelling_does_not_change_the_id(change: dict[str, Any]) -> None:
@@ -116,6 +117,7 @@ def _specs() -> st.SearchStrategy[BaseModel]:
             "seed": st.integers(0, 2**63 - 1),
             "threads": st.integers(1, 8),
             "precision": st.sampled_from(["float32", "bf16"]),
+            "compile": st.booleans(),
             "optimizer": st.fixed_dictionaries(
                 {"lr": numbers, "beta1": numbers, "clip_norm": st.none() | numbers}
             ),
@@ -148,15 +150,23 @@ def _leaves(value: Any, key: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
             yield (*key, name)
 
 
+#: Some word that each setting of few words takes.
+WORDS = (
+    *("test", "train", "first_window", "base_lr", "matched", "every", "bf16", "float32"),
+    *("first", "lower", "largest_drop"),
+)
+
+
 def _changed(value: Any, key: tuple[Any, ...]) -> list[Any]:
     """Values that the field might take instead."""
     for part in key:
         value = value[part]
     if isinstance(value, str):
-        words = ("test", "train", "first_window", "base_lr", "matched", "every", "bf16", "float32")
-        return [w for w in (value + "x", *words) if w != value]
+        return [w for w in (value + "x", *WORDS) if w != value]
     if value is None:
         return [1, 0.5, "h100"]
+    if isinstance(value, bool):
+        return [not value]
     return [None, value + 1, value * 2, value / 2]
 
 
