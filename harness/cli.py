@@ -117,6 +117,24 @@ def figures(
 
 
 @app.command()
+def check(
+    adapter: Annotated[str, typer.Argument(help="An adapter's name: `harness ls adapters`.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of its config, e.g. depth=2."),
+    ] = None,
+    slow: Annotated[
+        bool, typer.Option("--compile", help="Compile it too, which takes half a minute.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check that an adapter keeps the contract: yours or ours, on made-up data."""
+    from harness.show.check import check_adapter
+
+    raise typer.Exit(check_adapter(adapter, overrides or [], slow=slow, as_json=as_json))
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Check that this installation can run: versions, device, data, disk."""
     from harness.show.doctor import examine
