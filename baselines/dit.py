@@ -42,11 +42,18 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(channels, width, patch_size, stride=patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
+        return F.linear(self.patches(images), self.proj.weight.flatten(1), self.proj.bias)
+
+    def part(self, images: Tensor, channels: slice) -> Tensor:
+        """What `images`, as `channels` of the whole, add to the tokens; the bias stays out."""
+        return F.linear(self.patches(images), self.proj.weight[:, channels].flatten(1))
+
+    def patches(self, images: Tensor) -> Tensor:
+        """(B, c, H, W) -> (B, N, c * p * p)."""
         b, c, h, w = images.shape
         p = self.patch_size
-        patches = images.reshape(b, c, h // p, p, w // p, p).permute(0, 2, 4, 1, 3, 5)
-        patches = patches.reshape(b, -1, c * p * p)  # (B, N, C * p * p)
-        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # (B, N, D)
+        grid = images.reshape(b, c, h // p, p, w // p, p).permute(0, 2, 4, 1, 3, 5)
+        return grid.reshape(b, -1, c * p * p)
 
 
 class Attention(nn.Module):

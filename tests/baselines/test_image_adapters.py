@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.adapters.image import DiTImage, EBTImage, ddim_timesteps
+from baselines.adapters.image_dit import DiTImage, ddim_timesteps
+from baselines.adapters.image_ebt import EBTImage
 from baselines.dit import linear_schedule
-from baselines.image_records import DIT_IMAGE, EBT_IMAGE, DiTImageConfig, EBTImageConfig
+from baselines.image_records import DIT_IMAGE, EBT_IMAGE
+from baselines.image_settings import DiTImageConfig, EBTImageConfig
 from harness.cost import FlopCounter
 from harness.noise import NoiseSource
 from harness.protocol import (
@@ -272,7 +274,7 @@ def test_prediction_and_validation_loss_work_under(kind: str, mode: type) -> Non
     assert not prediction.value.requires_grad
     assert not quiet.requires_grad
     assert all(p.grad is None for p in adapter.parameters())
-    assert len(states) == (2 if kind == "ebt" else 1)
+    assert len(states) == (3 if kind == "ebt" else 1)
 
 
 def test_ebt_step_size_is_learned_apart_and_never_below_its_floor() -> None:

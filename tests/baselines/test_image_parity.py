@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.adapters.image import DiTImage, EBTImage
-from baselines.descent import descend
+from baselines.adapters.image_dit import DiTImage
+from baselines.adapters.image_ebt import EBTImage
 from baselines.dit import add_noise, linear_schedule, noise_mse, variational_bound
-from baselines.image_records import DiTImageConfig, EBTImageConfig
+from baselines.image_settings import DiTImageConfig, EBTImageConfig
 from harness.noise import NoiseSource
 from harness.protocol import Descent, Diffusion, ImageShape, NoisyBatch, State
 
@@ -86,7 +86,8 @@ def test_fixed_positions(name: str, adapter: type, settings: type) -> None:
 def test_ebt_one_training_step_and_its_gradients() -> None:
     adapter, case, grads = _ebt()
     network = adapter.network
-    ((y, energy),) = descend(network, case["noised"], 1, network.step_size(), create_graph=True)
+    slope, energy = adapter.body(case["noised"], None)
+    y = case["noised"] - network.step_size() * slope
     loss = F.smooth_l1_loss(y, case["image"])
     loss.backward()
     assert _error(energy, case["energy.0"]) < FORWARD
@@ -100,12 +101,11 @@ def test_ebt_thinking_for_three_steps() -> None:
     states: list[State] = []
     batch = NoisyBatch(case["noised"], 99, torch.arange(3))
     prediction = adapter.predict(batch, Descent(steps=3), NOISE, states.append)
-    assert [s.step for s in states] == [1, 2, 3]
-    for k, state in enumerate(states):
-        assert _error(state.value[:, 0], case[f"think.denoised.{k}"]) < FORWARD
-    for k in (1, 2):  # the fixture lists the energy before each step
-        assert _error(states[k - 1].energy[:, 0], case[f"think.energy.{k}"]) < FORWARD
-    assert states[-1].energy is None
+    assert [s.step for s in states] == [0, 1, 2, 3]
+    for k in range(3):  # the fixture lists the energy before each step
+        assert _error(states[k + 1].value[:, 0], case[f"think.denoised.{k}"]) < FORWARD
+        assert _error(states[k].energy[:, 0], case[f"think.energy.{k}"]) < FORWARD
+    assert torch.equal(states[-1].energy[:, 0], adapter.network(prediction.value).detach())
     assert torch.equal(prediction.value, states[-1].value[:, 0])
 
 
