@@ -130,6 +130,7 @@ WITH_TORCH = (
     "baselines.dit",
     "baselines.ebt",
     "baselines.ebt_image",
+    "baselines.image_descent",
     "baselines.text_descent",
     "baselines.transformer",
 )
