@@ -53,11 +53,11 @@ class DiTImage(ImageAdapter):
             heads=config.heads,
             ffn_width=config.ffn_width,
         )
-        self._train: Callable[[Tensor, Tensor], Tensor] = self.network
+        self._train: Callable[[Tensor, Tensor], Tensor] = self.network.forward
 
     def compile_body(self) -> None:
         """Compile the network for training; sampling stays eager."""
-        # The bound method, not the module: a compiled module would be a second child.
+        # The method, not the module: a compiled module would be a second child of this one.
         self._train = torch.compile(self.network.forward, fullgraph=True, dynamic=False)
 
     def param_groups(self) -> list[ParamGroup]:
