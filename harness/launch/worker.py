@@ -52,7 +52,7 @@ from harness.registry import adapter as find_adapter
 from harness.registry import load_factory
 from harness.training import checkpoint as ckpt
 from harness.training.batches import RowBatches
-from harness.training.loop import WITHOUT_REPLAY, NonFiniteLoss, Operation, train
+from harness.training.loop import NonFiniteLoss, Operation, train
 
 Event = dict[str, Any]
 _EVAL: TypeAdapter[LikelihoodEval | ThinkingEval | DenoisingEval] = TypeAdapter(EvalSpec)
@@ -196,7 +196,6 @@ def _train(
         for key in ("source_digest", "device"):  # where they differ, part of each made the run
             if before[key] != known[key]:
                 known[key] = f"{before[key]}+{known[key]}"
-        known |= {key: before[key] for key in (WITHOUT_REPLAY,) if key in before}
     write_json(folder.provenance, known)
     if spec.compile:
         assert isinstance(context.adapter, Compiles), "planning asks the record"

@@ -10,16 +10,25 @@ from harness.errors import HarnessError
 from harness.planning.document import Axis, ScalingSection, ThinkingSection
 from harness.planning.planned import PlannedRun, Suite
 
+#: The setting of an adapter by which checkpoints leave its replay buffer out (`drop`).
+REPLAY_CHECKPOINT = "replay_checkpoint"
+
 
 @dataclass(frozen=True)
 class RunCost:
-    """What one run will train, by the adapter's formulas."""
+    """What one run will train, by the adapter's formulas.
+
+    `replay_bytes` is the size of its replay buffer, `replay_checkpoint_bytes` of what each of its
+    checkpoints keeps of it.
+    """
 
     parameters: int
     non_embedding: int
     steps: int | None
     tokens: int | None
     flops: float | None
+    replay_bytes: int = 0
+    replay_checkpoint_bytes: int = 0
 
 
 def run_cost(run: PlannedRun) -> RunCost:
@@ -29,12 +38,15 @@ def run_cost(run: PlannedRun) -> RunCost:
     per_row = record.training_flops(config, shape).total
     steps = run.spec.total_steps(per_row)
     per_step = run.spec.tokens_per_step
+    replay = 0 if record.replay_bytes is None else record.replay_bytes(config, shape)
     return RunCost(
         parameters=counted.total,
         non_embedding=counted.non_embedding,
         steps=steps,
         tokens=None if steps is None or per_step is None else steps * per_step,
         flops=None if steps is None else steps * run.spec.batch_size * per_row,
+        replay_bytes=replay,
+        replay_checkpoint_bytes=0 if run.spec.config.get(REPLAY_CHECKPOINT) == "drop" else replay,
     )
 
 

@@ -13,7 +13,8 @@ from rich.table import Table
 from harness.launch.pending import merged, standing
 from harness.planning.budget import RunCost, run_cost, scaling_designs, total_flops
 from harness.planning.planned import PlannedRun, Suite
-from harness.quantities import si
+from harness.quantities import counted, si
+from harness.records import KEPT_CHECKPOINTS
 from harness.show.console import terminal
 
 
@@ -45,6 +46,13 @@ def print_plan(suite: Suite, results: Path, *, simulate: bool, as_json: bool) ->
         + (f" ({shared} shared between experiments)" if shared else "")
         + f", {evaluations} evaluations, {si(flops)}FLOP of training. {counts}."
     )
+    replaying = [cost for cost in costs.values() if cost.replay_checkpoint_bytes]
+    if replaying:
+        disk = KEPT_CHECKPOINTS * sum(cost.replay_checkpoint_bytes for cost in replaying)
+        console.print(
+            f"The last {KEPT_CHECKPOINTS} checkpoints of {counted(len(replaying), 'run')} hold "
+            f"replay buffers: {si(disk)}B of disk once all have run."
+        )
     for decision in decisions:
         console.print(f"[bold]{decision['title']}[/]: {decision['text']}")
 
@@ -62,6 +70,7 @@ def _row(run: PlannedRun, cost: RunCost, state: str) -> dict[str, Any]:
         "tokens": cost.tokens,
         "flops": cost.flops,
         "seconds": run.spec.budget.seconds,
+        "replay_bytes": cost.replay_bytes,
         "state": state,
     }
 
@@ -72,6 +81,9 @@ def _table(rows: list[dict[str, Any]], names: Sequence[str]) -> Table:
     table.add_column("run")
     for name in ("params", "non-emb.", "steps", "tokens", "FLOPs"):
         table.add_column(name, justify="right", no_wrap=True)
+    replays = any(row["replay_bytes"] for row in rows)
+    if replays:
+        table.add_column("replay", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for row, name in zip(rows, names, strict=True):
         table.add_row(
@@ -82,6 +94,7 @@ def _table(rows: list[dict[str, Any]], names: Sequence[str]) -> Table:
             f"{row['seconds']:g} s" if row["steps"] is None else f"{row['steps']:,}",
             si(row["tokens"]),
             si(row["flops"]),
+            *([f"{si(row['replay_bytes'])}B" if row["replay_bytes"] else ""] if replays else []),
             row["state"],
         )
     return table

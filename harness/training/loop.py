@@ -34,8 +34,6 @@ from harness.records import (
 from harness.training import checkpoint as ckpt
 from harness.training.optim import build_optimizer, cosine_fraction, set_learning_rates
 
-#: Set in provenance.json where a run went on from a checkpoint that left its replay buffer out.
-WITHOUT_REPLAY = "resumed_without_replay"
 #: Training time between checkpoints, at least, in units of what the last one took to write.
 SAVE_PAUSE = 10
 
@@ -79,6 +77,7 @@ class _Progress:
     flops: float = 0.0
     vocabulary_flops: float = 0.0
     counted: dict[str, list[float]] = field(default_factory=dict)
+    resumed_without_replay: bool = False
     window: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -128,8 +127,10 @@ class _Run:
                 f"resumed at step {found.step} without the replay buffer, which this run's "
                 "checkpoints leave out: the run is no longer the one an undisturbed one would be"
             )
+            self.progress.resumed_without_replay = True
+        if self.progress.resumed_without_replay:
             recorded = read_json(self.folder.provenance) if self.folder.provenance.exists() else {}
-            write_json(self.folder.provenance, recorded | {WITHOUT_REPLAY: True})
+            write_json(self.folder.provenance, recorded | {"resumed_without_replay": True})
 
     def elapsed_share(self) -> float:
         budget = self.spec.budget.seconds

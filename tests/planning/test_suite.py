@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ import pytest
 import yaml
 
 from harness.errors import HarnessError
+from harness.planning.document import json_schema
 from harness.planning.planned import PlannedRun, Suite
 from harness.planning.suite import load_suite
+from harness.protocol import AdapterRecord
+from harness.registry import adapter
 
 TASK = {"kind": "next_token", "data": "builtin/docs", "context": 16}
 SIZE = {"depth": 1, "width": 8, "heads": 1}
@@ -313,3 +317,44 @@ experiments:
         with pytest.raises(HarnessError, match=problem) as caught:
             load_suite(path)
         assert "suite.yaml:12 experiments.text.evaluations.validation.data" in str(caught.value)
+
+
+# --- compilation -----------------------------------------------------------------------------
+
+
+def _compiling(monkeypatch: pytest.MonkeyPatch, *able: str) -> None:
+    def find(name: str) -> AdapterRecord:
+        return replace(adapter(name), compiles=name in able)
+
+    monkeypatch.setattr("harness.planning.suite.find_adapter", find)
+
+
+def test_compile_is_refused_where_the_adapter_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _compiling(monkeypatch, "ebt_text")
+    adapters = {"energy": ENERGY, "plain": PLAIN}
+    with pytest.raises(HarnessError) as caught:
+        _load(tmp_path, {"adapters": adapters}, base={"compile": True})
+    message = str(caught.value)
+    line = 1 + (tmp_path / "suite.yaml").read_text().splitlines().index("  compile: true")
+    assert message.startswith(f"{tmp_path / 'suite.yaml'}:{line} base.compile: adapter")
+    assert "'transformer_pp_text' cannot be compiled" in message
+    assert message.endswith("give `compile` to adapters that can: ebt_text")
+
+    _compiling(monkeypatch)
+    with pytest.raises(HarnessError, match="that can: none is installed"):
+        _load(tmp_path, {}, "compile=true")
+
+
+def test_compile_is_a_setting_of_the_run_and_of_the_schema(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _compiling(monkeypatch, "ebt_text")
+    adapters = {"energy": ENERGY | {"compile": True}, "same": ENERGY, "plain": PLAIN}
+    compiled, same, plain = _load(tmp_path, {"adapters": adapters}).runs
+    assert (compiled.spec.compile, same.spec.compile, plain.spec.compile) == (True, False, False)
+    assert compiled.run_id != same.run_id
+    assert json_schema()["$defs"]["Settings"]["properties"]["compile"]["type"] == "boolean"
+    with pytest.raises(HarnessError, match=r"compile: must be true or false"):
+        _load(tmp_path, {"adapters": {"energy": ENERGY | {"compile": "perhaps"}}})

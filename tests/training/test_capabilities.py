@@ -105,6 +105,12 @@ def test_a_run_that_goes_on_without_its_buffer_says_so(
     folder, _ = trained(spec, tmp_path / "stopped", adapter=Rehearsing(keeps=False), **options)
     assert "resumed at step 7 without the replay buffer" in capsys.readouterr().out
     assert read_json(folder.provenance) == {"command": ["harness"], "resumed_without_replay": True}
+
+    # The end is there but for its summary, and a worker writes provenance anew.
+    folder.training.unlink()
+    write_json(folder.provenance, {})
+    trained(spec, tmp_path / "stopped", adapter=Rehearsing(keeps=False), **options)
+    assert read_json(folder.provenance) == {"resumed_without_replay": True}
     hashes = [read_json(f.training)["weights_sha256"] for f in (folder, reference)]
     assert hashes[0] != hashes[1], "the buffer matters, so leaving it out must be told"
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 from torch import nn
 
+from harness.cost import peak_memory_bytes, reset_peak_memory
 from harness.training import checkpoint as ckpt
 from harness.training.checkpoint import (
     FILES,
     MANIFEST,
     MODEL,
-    OPTIMIZER,
+    REPLAY,
     STATE,
     newest_checkpoint,
     save_checkpoint,
@@ -31,7 +32,14 @@ def save(folder: Path, step: int, *, width: int = 4) -> None:
     optimizer = torch.optim.AdamW(model.parameters())
     model(torch.ones(1, width)).sum().backward()
     optimizer.step()
-    save_checkpoint(folder, step=step, model=model, optimizer=optimizer, state={"note": step})
+    save_checkpoint(
+        folder,
+        step=step,
+        model=model,
+        optimizer=optimizer,
+        state={"note": step},
+        replay={"rows": torch.arange(step)},
+    )
 
 
 def steps(folder: Path) -> set[str]:
@@ -53,16 +61,22 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
-def forget_a_file(path: Path) -> None:
-    manifest = json.loads(path.read_text())
-    del manifest["files"][STATE]
-    path.write_text(json.dumps(manifest))
+def forget(name: str) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        manifest = json.loads(path.read_text())
+        del manifest["files"][name]
+        path.write_text(json.dumps(manifest))
+
+    return damage
+
+
+ALL = (*FILES, REPLAY)
 
 
 @pytest.mark.parametrize(
     ("name", "damage"),
-    [(name, damage) for name in FILES for damage in (truncate, flip_a_bit, Path.unlink)]
-    + [(MANIFEST, damage) for damage in (truncate, Path.unlink, forget_a_file)],
+    [(name, damage) for name in ALL for damage in (truncate, flip_a_bit, Path.unlink)]
+    + [(MANIFEST, damage) for damage in (truncate, Path.unlink, forget(STATE), forget(REPLAY))],
 )
 def test_a_damaged_checkpoint_is_passed_over(
     name: str, damage: Callable[[Path], None], tmp_path: Path
@@ -76,6 +90,33 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert found is not None
     assert found.step == 3
     assert found.state() == {"note": 3, "step": 3}
+    assert torch.equal(ckpt.load_replay(found)["rows"], torch.arange(3))
+
+
+def test_nothing_to_replay_is_no_file(tmp_path: Path) -> None:
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.AdamW(model.parameters())
+    saved = save_checkpoint(tmp_path, step=1, model=model, optimizer=optimizer, state={}, replay={})
+    assert {path.name for path in saved.path.iterdir()} == {*FILES, MANIFEST}
+    assert ckpt.load_replay(saved) == {}
+
+
+def test_a_replay_buffer_is_written_from_where_it_lies(tmp_path: Path) -> None:
+    """Buffers reach gigabytes: the peak of memory may not grow by a copy."""
+    model, buffer = nn.Linear(1, 1), torch.ones(2**25)  # 128 MiB
+    optimizer = torch.optim.AdamW(model.parameters())
+    reset_peak_memory("cpu")
+    before = peak_memory_bytes("cpu")
+    saved = save_checkpoint(
+        tmp_path,
+        step=1,
+        model=model,
+        optimizer=optimizer,
+        state={},
+        replay={"first": buffer[: 2**24], "second": buffer[2**24 :]},
+    )
+    assert (saved.path / REPLAY).stat().st_size > buffer.nbytes
+    assert peak_memory_bytes("cpu") - before < buffer.nbytes / 4
 
 
 def test_the_two_newest_are_kept_and_abandoned_parts_cleared(tmp_path: Path) -> None:
@@ -116,11 +157,11 @@ def test_the_manifest_is_written_last_and_the_folder_appears_whole(
 
     name, beside, visible = seen[-1]
     assert name == MANIFEST
-    assert beside == set(FILES)
+    assert beside == set(ALL)
     assert "step-3" not in visible
 
 
-@pytest.mark.parametrize("full_at", [MODEL, OPTIMIZER, STATE, MANIFEST])
+@pytest.mark.parametrize("full_at", [*ALL, MANIFEST])
 def test_a_full_disk_leaves_the_checkpoint_before(
     full_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

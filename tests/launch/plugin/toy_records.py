@@ -9,6 +9,8 @@ class ToyConfig(Frozen):
     delay: float = 0.0
     raise_at: int | None = None
     spoil_at: int | None = None
+    replay_bytes: int = 0
+    replay_checkpoint: str = "keep"
 
 
 TOY = AdapterRecord(
@@ -25,4 +27,6 @@ TOY = AdapterRecord(
     training_flops=lambda config, shape: FlopCount(1.0),
     prediction_flops=lambda config, shape, thinking: FlopCount(1.0),
     source="tests/launch",
+    compiles=True,
+    replay_bytes=lambda config, shape: config.replay_bytes,
 )
