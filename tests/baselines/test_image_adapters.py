@@ -1,4 +1,4 @@
-"""Image adapters against textbook forms, against diffusers, and against their own formulas."""
+"""Image adapters against textbook forms, against diffusers, and against the contract."""
 
 from __future__ import annotations
 
@@ -14,50 +14,8 @@ from baselines.adapters.image_ebt import EBTImage
 from baselines.dit import linear_schedule
 from baselines.image_records import DIT_IMAGE, EBT_IMAGE
 from baselines.image_settings import DiTImageConfig, EBTImageConfig
-from harness.cost import FlopCounter
-from harness.noise import NoiseSource
-from harness.protocol import (
-    Descent,
-    Diffusion,
-    ImageBatch,
-    ImageShape,
-    NoisyBatch,
-    ParameterCount,
-    Passes,
-    State,
-)
-
-SHAPE = ImageShape(channels=2, height=8, width=12, train_timesteps=100)
-SIZES = {"depth": 2, "width": 16, "heads": 2, "patch_size": 4}
-NOISE = NoiseSource(7)
-
-
-def _randomise(module: torch.nn.Module) -> None:
-    """Leave the zero initialisation, under which most terms vanish."""
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, p in module.named_parameters():
-            if not name.endswith("alpha"):
-                p.copy_(0.3 * torch.randn(p.shape, generator=generator))
-
-
-def _ebt(shape: ImageShape = SHAPE, **given: object) -> EBTImage:
-    adapter = EBTImage(EBTImageConfig(**(SIZES | {"step_size": 20.0} | given)), shape)
-    _randomise(adapter)
-    return adapter
-
-
-def _dit(shape: ImageShape = SHAPE, **given: object) -> DiTImage:
-    adapter = DiTImage(DiTImageConfig(**(SIZES | given)), shape)
-    _randomise(adapter)
-    return adapter
-
-
-def _images(n: int, shape: ImageShape = SHAPE) -> Tensor:
-    generator = torch.Generator().manual_seed(5)
-    size = (n, shape.channels, shape.height, shape.width)
-    return torch.rand(size, generator=generator) * 2 - 1
-
+from harness.protocol import Descent, Diffusion, ImageBatch, ImageShape, NoisyBatch, Passes, State
+from tests.baselines.tiny_images import NOISE, SHAPE, SIZES, small_dit, small_ebt, some_images
 
 # --- textbook forms --------------------------------------------------------------------------
 
@@ -120,8 +78,8 @@ def _textbook_loss(
 
 @pytest.mark.parametrize(("steps", "loss"), [(1, "smooth_l1"), (3, "mse")])
 def test_ebt_training_is_the_textbook_form(steps: int, loss: str) -> None:
-    adapter = _ebt(steps=steps, loss=loss).double()
-    images, rows = _images(3).double(), torch.tensor([4, 9, 2])
+    adapter = small_ebt(steps=steps, loss=loss).double()
+    images, rows = some_images(3).double(), torch.tensor([4, 9, 2])
     output = adapter.training_loss(ImageBatch(images, rows), NOISE)
     parameters = list(adapter.parameters())
     ours = torch.autograd.grad(output.loss_sum, parameters)
@@ -138,7 +96,7 @@ def test_dit_forward_equals_diffusers() -> None:
 
     shape = ImageShape(channels=2, height=16, width=16, train_timesteps=100)
     width, depth = 16, 2
-    ours = _dit(shape, ffn_width=4 * width).network
+    ours = small_dit(shape, ffn_width=4 * width).network
     theirs = DiTTransformer2DModel(
         num_attention_heads=2,
         attention_head_dim=width // 2,
@@ -155,7 +113,7 @@ def test_dit_forward_equals_diffusers() -> None:
         embedding = block.norm1.emb
         torch.nn.init.zeros_(embedding.class_embedder.embedding_table.weight)  # no labels here
         embedding.time_proj.downscale_freq_shift = 0  # DiT's own frequencies; diffusers shifts them
-    x, t = _images(3, shape), torch.tensor([99, 40, 0])
+    x, t = some_images(3, shape), torch.tensor([99, 40, 0])
     labels = torch.zeros(3, dtype=torch.long)
     expected = theirs(x, timestep=t, class_labels=labels).sample
     torch.testing.assert_close(ours(x, t), expected, rtol=1e-4, atol=1e-5)
@@ -213,7 +171,7 @@ def _ddim_by_hand(adapter: DiTImage, x: Tensor, timesteps: list[int]) -> Tensor:
 def test_ddim_with_fewer_calls_steps_to_the_stated_previous_timestep(
     steps: int, start: str, first: int
 ) -> None:
-    adapter, x = _dit(), _images(2)
+    adapter, x = small_dit(), some_images(2)
     batch = NoisyBatch(x, 149, torch.arange(2))
     with torch.no_grad():
         truth = _ddim_by_hand(adapter, x, ddim_timesteps(first, steps)).float()
@@ -222,8 +180,8 @@ def test_ddim_with_fewer_calls_steps_to_the_stated_previous_timestep(
 
 
 def test_recursion_starts_again_from_its_own_output() -> None:
-    adapter, states = _dit(), []
-    batch = NoisyBatch(_images(2), 199, torch.arange(2))
+    adapter, states = small_dit(), []
+    batch = NoisyBatch(some_images(2), 199, torch.arange(2))
     prediction = adapter.predict(batch, Diffusion(steps=5, recursions=2), NOISE, states.append)
     once = adapter.predict(batch, Diffusion(steps=5), NOISE).value
     again = adapter.predict(NoisyBatch(once, 199, batch.rows), Diffusion(steps=5), NOISE).value
@@ -239,13 +197,13 @@ THINKING = {"ebt": Descent(steps=2), "dit": Diffusion(steps=4)}
 
 
 def _adapter(kind: str) -> DiTImage | EBTImage:
-    return _ebt() if kind == "ebt" else _dit()
+    return small_ebt() if kind == "ebt" else small_dit()
 
 
 @pytest.mark.parametrize("kind", ["ebt", "dit"])
 def test_each_row_is_independent_of_its_batch(kind: str) -> None:
     adapter = _adapter(kind).double()
-    images, rows = _images(4).double(), torch.tensor([8, 1, 6, 3])
+    images, rows = some_images(4).double(), torch.tensor([8, 1, 6, 3])
     whole = adapter.training_loss(ImageBatch(images, rows), NOISE).loss_sum
     single = sum(
         adapter.training_loss(ImageBatch(images[i : i + 1], rows[i : i + 1]), NOISE).loss_sum
@@ -261,7 +219,7 @@ def test_each_row_is_independent_of_its_batch(kind: str) -> None:
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_prediction_and_validation_loss_work_under(kind: str, mode: type) -> None:
     adapter = _adapter(kind)
-    images, rows = _images(2), torch.arange(2)
+    images, rows = some_images(2), torch.arange(2)
     truth = adapter.predict(NoisyBatch(images, 99, rows), THINKING[kind], NOISE)
     loss = adapter.training_loss(ImageBatch(images, rows), NOISE).loss_sum
     states: list[State] = []
@@ -278,7 +236,7 @@ def test_prediction_and_validation_loss_work_under(kind: str, mode: type) -> Non
 
 
 def test_ebt_step_size_is_learned_apart_and_never_below_its_floor() -> None:
-    adapter = _ebt(step_size=20.0)
+    adapter = small_ebt(step_size=20.0)
     network, step_size = adapter.param_groups()
     assert (step_size.lr_multiplier, step_size.weight_decay) == (60.0, False)
     assert [id(p) for p in step_size.params] == [id(adapter.network.alpha)]
@@ -289,16 +247,16 @@ def test_ebt_step_size_is_learned_apart_and_never_below_its_floor() -> None:
     with torch.no_grad():
         adapter.network.alpha.fill_(-5.0)
     assert adapter.network.step_size().item() == pytest.approx(1e-4)
-    batch = NoisyBatch(_images(2), 99, torch.arange(2))
+    batch = NoisyBatch(some_images(2), 99, torch.arange(2))
     override = adapter.predict(batch, Descent(steps=1, step_size=20.0), NOISE).value
-    assert torch.equal(override, _ebt().predict(batch, Descent(steps=1), NOISE).value)
+    assert torch.equal(override, small_ebt().predict(batch, Descent(steps=1), NOISE).value)
 
 
 def test_zero_initialisation_still_learns() -> None:
     """At first dE/dy = 0, so only the head has a gradient; then everything moves."""
     torch.manual_seed(0)
     adapter = EBTImage(EBTImageConfig(**SIZES, step_size=100.0), SHAPE)
-    batch = ImageBatch(_images(8), torch.arange(8))
+    batch = ImageBatch(some_images(8), torch.arange(8))
     before = {name: p.detach().clone() for name, p in adapter.named_parameters()}
     optimizer = torch.optim.Adam(adapter.parameters(), lr=3e-3)
     losses = []
@@ -315,60 +273,14 @@ def test_zero_initialisation_still_learns() -> None:
 
 def test_metrics_add_over_micro_batches() -> None:
     for adapter, names in (
-        (_ebt(), {"energy_first", "energy_last"}),
-        (_dit(), {"noise_mse", "variational_bound"}),
+        (small_ebt(), {"energy_first", "energy_last"}),
+        (small_dit(), {"noise_mse", "variational_bound"}),
     ):
-        output = adapter.training_loss(ImageBatch(_images(3), torch.arange(3)), NOISE)
+        output = adapter.training_loss(ImageBatch(some_images(3), torch.arange(3)), NOISE)
         assert set(output.metrics) == names
         assert all(
             count == 3 and not total.requires_grad for total, count in output.metrics.values()
         )
-
-
-# --- formulas --------------------------------------------------------------------------------
-
-CASES = [
-    (ImageShape(1, 8, 8, 100), {"depth": 2, "width": 32, "heads": 2, "patch_size": 2}),
-    (ImageShape(3, 16, 24, 50), {"depth": 3, "width": 24, "heads": 3, "patch_size": 4}),
-    (
-        ImageShape(3, 32, 32, 100),
-        {"depth": 1, "width": 64, "heads": 4, "patch_size": 8, "ffn_width": 256},
-    ),
-    (ImageShape(1, 4, 4, 100), {"depth": 1, "width": 8, "heads": 1, "patch_size": 4}),
-]
-
-
-@pytest.mark.parametrize(("shape", "sizes"), CASES)
-@pytest.mark.parametrize("record", [DIT_IMAGE, EBT_IMAGE], ids=lambda r: r.name)
-def test_parameter_formula_counts_the_real_ones(record, shape: ImageShape, sizes: dict) -> None:
-    config = record.config(**sizes)
-    build = DiTImage if record is DIT_IMAGE else EBTImage
-    real = sum(p.numel() for p in build(config, shape).parameters())
-    assert record.parameters(config, shape) == ParameterCount(real, real)
-
-
-FLOP_CASES = [
-    (EBT_IMAGE, {"steps": 1}, Descent(steps=3)),
-    (EBT_IMAGE, {"steps": 2}, Descent(steps=1)),
-    (DIT_IMAGE, {}, Diffusion(steps=3, recursions=2)),
-]
-
-
-@pytest.mark.parametrize(("shape", "sizes"), CASES)
-@pytest.mark.parametrize(("record", "given", "thinking"), FLOP_CASES)
-@pytest.mark.parametrize("batch", [1, 5])
-def test_flop_formulas_match_the_counter(record, given, thinking, shape, sizes, batch) -> None:
-    adapter = (_ebt if record is EBT_IMAGE else _dit)(shape, **sizes, **given)
-    config = record.config(**sizes, **given)
-    images, rows = _images(batch, shape), torch.arange(batch)
-    with FlopCounter() as counter:
-        adapter.training_loss(ImageBatch(images, rows), NOISE).loss_sum.backward()
-    expected = batch * record.training_flops(config, shape).total
-    assert counter.total == pytest.approx(expected, rel=0.01)
-    with FlopCounter() as counter:
-        adapter.predict(NoisyBatch(images, 99, rows), thinking, NOISE)
-    expected = batch * record.prediction_flops(config, shape, thinking).total
-    assert counter.total == pytest.approx(expected, rel=0.01)
 
 
 # --- impossible combinations -----------------------------------------------------------------
@@ -385,18 +297,18 @@ def test_a_patch_that_does_not_divide_the_image_is_refused_by_planning(record) -
 
 
 def test_thinking_that_a_model_cannot_do_is_refused_in_planning_and_in_prediction() -> None:
-    batch = NoisyBatch(_images(1), 99, torch.arange(1))
+    batch = NoisyBatch(some_images(1), 99, torch.arange(1))
     ebt, dit = EBTImageConfig(**SIZES), DiTImageConfig(**SIZES)
     for bad, message in (
         (Descent(steps=1, samples=2), "samples = 2"),
         (Diffusion(steps=1), "only"),
     ):
         with pytest.raises(ValueError, match=message):
-            _ebt().predict(batch, bad, NOISE)
+            small_ebt().predict(batch, bad, NOISE)
         with pytest.raises(ValueError, match=message):
             EBT_IMAGE.prediction_flops(ebt, SHAPE, bad)
     for bad, message in ((Diffusion(steps=101), "at most 100"), (Descent(steps=1), "only")):
         with pytest.raises(ValueError, match=message):
-            _dit().predict(batch, bad, NOISE)
+            small_dit().predict(batch, bad, NOISE)
         with pytest.raises(ValueError, match=message):
             DIT_IMAGE.prediction_flops(dit, SHAPE, bad)
