@@ -10,7 +10,7 @@ CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu --retries 1 
 TORCH_INDEX := $(if $(filter cpu,$(TORCH)),$(CPU_INDEX),)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint tables figures
+.PHONY: help setup quickstart test lint bench tables figures
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1|/' | \
@@ -54,6 +54,9 @@ lint: $(VENV)/.dev ## ruff and strict mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(VENV)/.dev ## speed and memory against textbook forms and other libraries; BENCH=quick is shorter
+	BENCH=$(BENCH) $(BIN)/python -m tests.bench
 
 tables: setup ## print and write the tables of SUITE
 	@$(BIN)/harness table $(SUITE)

@@ -1,14 +1,18 @@
-"""The autoregressive EBT as the paper writes it: the oracle for the two-stream form.
+"""The autoregressive EBT as the paper writes it: the oracle, and the yardstick of the benchmark.
 
-One sequence of [step embedding,] S observed and S predicted states under an explicit mask,
-everything recomputed at each step and for each sample, plain autograd over the vocabulary. Shares
-no code with `baselines`: weights come as a state dict.
+One sequence of [step embedding,] S observed and S predicted states goes through every layer.
+Observed states attend causally to each other, each predicted state to the observed ones before it
+and, in one more column, to itself. Everything is recomputed at each step and for each sample, and
+plain autograd reaches through the vocabulary. Written as one would write it without thinking about
+cost, with the operators one would use. Shares no code with `baselines`: weights come as a state
+dict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -38,24 +42,34 @@ class Naive:
         """(B, S) energies of `distribution` (B, S, V) over the token after each of `tokens`."""
         w, length = self.weights, tokens.shape[1]
         prefix = int(self.conditioned)
-        states = [w["embed.weight"][tokens], distribution @ w["vocab_to_embed.weight"].T]
+        predicted = F.linear(distribution, w["vocab_to_embed.weight"])
+        states = [F.embedding(tokens, w["embed.weight"]).type_as(predicted), predicted]
         if self.conditioned:
-            states.insert(0, w["step_embed.weight"][landscape].expand(len(tokens), 1, -1))
+            step = w["step_embed.weight"][landscape].expand(len(tokens), 1, -1)
+            states.insert(0, step.type_as(predicted))
         x = torch.cat(states, dim=1)  # (B, prefix + 2S, D)
-        index = torch.arange(length)
-        positions = torch.cat([torch.arange(prefix + length), index + prefix + 1])
-        mask = self._mask(length, prefix)
+        head_dim = x.shape[-1] // self.heads
+        turns = _turns(prefix, length, head_dim, self.theta, x.dtype, x.device)
+        masks = _masks(prefix, length, x.device)
         layers = {int(name.split(".")[1]) for name in w if name.startswith("layers.")}
         for layer in sorted(layers):
-            x = self._block(x, f"layers.{layer}.", positions, mask)
+            x = self._block(x, f"layers.{layer}.", turns, masks)
         x = self._norm(x[:, prefix + length :], "norm.weight")
-        return (x @ w["energy.weight"].T)[..., 0]
+        return F.linear(x, w["energy.weight"])[..., 0]
 
-    def step(self, tokens: Tensor, logits: Tensor, landscape: int, alpha: Tensor) -> Tensor:
-        """Logits after one optimization step; differentiable through its own gradient."""
+    def step(
+        self,
+        tokens: Tensor,
+        logits: Tensor,
+        landscape: int,
+        alpha: Tensor,
+        *,
+        create_graph: bool = True,
+    ) -> Tensor:
+        """Logits after one optimization step; with `create_graph`, differentiable through it."""
         distribution = logits.softmax(dim=-1).requires_grad_()
         energy = self.energies(tokens, distribution, landscape).sum()
-        (slope,) = torch.autograd.grad(energy, distribution, create_graph=True)
+        (slope,) = torch.autograd.grad(energy, distribution, create_graph=create_graph)
         return distribution - alpha * slope
 
     def training_loss(self, tokens: Tensor, mask: Tensor, start: Tensor, steps: int) -> Tensor:
@@ -65,9 +79,28 @@ class Naive:
         for step in range(steps):
             landscape = min(step, self.landscapes - 1)
             logits = self.step(tokens[:, :-1], logits.detach(), landscape, alpha)
-            nats = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
-            losses.append((nats * mask.flatten()).sum())
+            losses.append(_cross_entropy(logits, tokens, mask))
         return torch.stack(losses).mean()
+
+    def truncated_loss(
+        self,
+        tokens: Tensor,
+        mask: Tensor,
+        start: Tensor,
+        langevin: Sequence[Tensor],
+        alpha: Tensor,
+    ) -> Tensor:
+        """S2: summed cross-entropy after the last step, the only one that keeps its graph.
+
+        `langevin` noise (B, S, V), one per step, joins the logits before each softmax; `alpha` is
+        (B, S, 1).
+        """
+        logits = start
+        for noise in langevin[:-1]:
+            logits = self.step(tokens[:, :-1], logits + noise, 0, alpha, create_graph=False)
+            logits = logits.detach()
+        logits = self.step(tokens[:, :-1], logits + langevin[-1], 0, alpha)
+        return _cross_entropy(logits, tokens, mask)
 
     def think(
         self, tokens: Tensor, start: Tensor, schedule: Sequence[int], alpha: Tensor
@@ -75,41 +108,84 @@ class Naive:
         """Final logits (B, S, V) and their energies (B, S) under the last landscape."""
         logits = start
         for landscape in schedule:
-            logits = self.step(tokens, logits.detach(), landscape, alpha).detach()
-        return logits, self.energies(tokens, logits.softmax(-1), schedule[-1]).detach()
+            logits = self.step(tokens, logits, landscape, alpha, create_graph=False).detach()
+        with torch.no_grad():
+            return logits, self.energies(tokens, logits.softmax(-1), schedule[-1])
 
-    def _mask(self, length: int, prefix: int) -> Tensor:
-        observed = prefix + length
-        mask = torch.zeros(observed + length, observed + length, dtype=torch.bool)
-        mask[:observed, :observed] = torch.ones(observed, observed).tril().bool()
-        for t in range(length):
-            mask[observed + t, : prefix + t + 1] = True
-            mask[observed + t, observed + t] = True
-        return mask
+    def best_of(
+        self, tokens: Tensor, starts: Sequence[Tensor], schedule: Sequence[int], alpha: Tensor
+    ) -> Tensor:
+        """Logits (B, S, V) of the start whose end has the lowest energy, per position."""
+        ends = [self.think(tokens, start, schedule, alpha) for start in starts]
+        lowest = torch.stack([energy for _, energy in ends]).argmin(dim=0)  # (B, S)
+        logits = torch.stack([logits for logits, _ in ends])  # (M, B, S, V)
+        return logits.gather(0, lowest[None, ..., None].expand(1, *logits.shape[1:]))[0]
 
-    def _block(self, x: Tensor, name: str, positions: Tensor, mask: Tensor) -> Tensor:
+    def _block(self, x: Tensor, name: str, turns: Tensor, masks: tuple[Tensor, Tensor]) -> Tensor:
         w = self.weights
         h = self._norm(x, name + "attention_norm.weight")
         query, key, value = (
-            (h @ w[f"{name}attention.{part}.weight"].T).unflatten(-1, (self.heads, -1))
+            F.linear(h, w[f"{name}attention.{part}.weight"])
+            .unflatten(-1, (self.heads, -1))
+            .transpose(1, 2)
             for part in ("wq", "wk", "wv")
-        )  # (B, T, H, D/H)
-        query, key = self._rotate(query, positions), self._rotate(key, positions)
-        score = torch.einsum("bqhd,bkhd->bhqk", query, key) / query.shape[-1] ** 0.5
-        weight = score.masked_fill(~mask, -torch.inf).softmax(dim=-1)
-        mixed = torch.einsum("bhqk,bkhd->bqhd", weight, value).flatten(-2)
-        x = x + mixed @ w[name + "attention.wo.weight"].T
+        )  # (B, H, T, D/H)
+        mixed = _attend(_rotate(query, turns), _rotate(key, turns), value, masks)
+        x = x + F.linear(mixed.transpose(1, 2).flatten(-2), w[name + "attention.wo.weight"])
         h = self._norm(x, name + "ffn_norm.weight")
-        gated = F.silu(h @ w[name + "ffn.gate.weight"].T) * (h @ w[name + "ffn.up.weight"].T)
-        return x + gated @ w[name + "ffn.down.weight"].T
+        gate, up = (F.linear(h, w[f"{name}ffn.{part}.weight"]) for part in ("gate", "up"))
+        return x + F.linear(F.silu(gate) * up, w[name + "ffn.down.weight"])
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
-        return x / (x.square().mean(-1, keepdim=True) + self.eps).sqrt() * self.weights[name]
+        wide = x if x.dtype == torch.float64 else x.float()
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return wide * scale * self.weights[name]
 
-    def _rotate(self, x: Tensor, positions: Tensor) -> Tensor:
-        half = x.shape[-1] // 2
-        frequency = self.theta ** (-torch.arange(half, dtype=x.dtype) / half)
-        angle = positions[:, None].to(x.dtype) * frequency  # (T, D/H/2)
-        cos, sin = angle.cos()[:, None], angle.sin()[:, None]
-        even, odd = x[..., 0::2], x[..., 1::2]
-        return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, masks: tuple[Tensor, Tensor]) -> Tensor:
+    """Attention over (B, H, T, D/H): observed rows causally, predicted rows also to themselves."""
+    causal, earlier = masks
+    seen, length = len(causal), len(earlier)
+    query = query * query.shape[-1] ** -0.5
+    (query_o, query_p), (key_o, key_p), (value_o, value_p) = (
+        x.split([seen, length], dim=2) for x in (query, key, value)
+    )
+    score = (query_o @ key_o.transpose(-2, -1)).masked_fill(causal, -torch.inf)  # (B, H, O, O)
+    observed = score.softmax(dim=-1).type_as(value) @ value_o
+    score = (query_p @ key_o.transpose(-2, -1)).masked_fill(earlier, -torch.inf)  # (B, H, S, O)
+    itself = (query_p * key_p).sum(-1, keepdim=True).type_as(score)
+    weight = torch.cat([score, itself], dim=-1).softmax(dim=-1).type_as(value)  # (B, H, S, O + 1)
+    predicted = weight[..., :-1] @ value_o + weight[..., -1:] * value_p
+    return torch.cat([observed, predicted], dim=2)
+
+
+def _cross_entropy(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    targets = tokens[:, 1:].masked_fill(~mask, -100)
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+
+
+def _rotate(x: Tensor, turns: Tensor) -> Tensor:
+    wide = x if x.dtype == torch.float64 else x.float()
+    pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(pairs * turns).flatten(-2).type_as(x)
+
+
+@lru_cache(maxsize=8)
+def _turns(
+    prefix: int, length: int, head_dim: int, theta: float, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Rotary factors (prefix + 2S, D/H/2): a prediction stands where its token will stand."""
+    real = torch.float64 if dtype == torch.float64 else torch.float32
+    index = torch.arange(length, device=device)
+    positions = torch.cat([torch.arange(prefix + length, device=device), index + prefix + 1])
+    pairs = torch.arange(0, head_dim, 2, dtype=real, device=device)
+    angle = torch.outer(positions.to(real), theta ** (-pairs / head_dim))
+    return torch.polar(torch.ones_like(angle), angle)
+
+
+@lru_cache(maxsize=8)
+def _masks(prefix: int, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """True where an observed (O, O), and where a predicted (S, O) state may not look."""
+    observed = prefix + length
+    later = torch.ones(observed, observed, dtype=torch.bool, device=device).triu(1)
+    return later, later[prefix:]
