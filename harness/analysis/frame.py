@@ -14,6 +14,7 @@ import pandas as pd
 
 from harness.errors import HarnessError
 from harness.planning.planned import PlannedRun, Suite
+from harness.planning.spec import thinking_of
 from harness.provenance import data_changed, is_changed
 from harness.records import EvalFolder, RunFolder, read_json
 
@@ -46,12 +47,18 @@ _MEASUREMENT = (
     Column("samples", ("tags", "samples"), "Int64"),
     Column("step_size", ("tags", "step_size"), "Float64"),
     Column("extra_steps", ("tags", "extra_steps"), "string"),
+    Column("noise", ("tags", "noise"), "string"),
+    Column("noise_std", ("tags", "noise_std"), "Float64"),
+    Column("accept", ("tags", "accept"), "string"),
+    Column("select", ("tags", "select"), "string"),
+    Column("tolerance", ("tags", "tolerance"), "Float64"),
     Column("recursions", ("tags", "recursions"), "Int64"),
     Column("start", ("tags", "start"), "string"),
     Column("trained", ("tags", "trained"), "boolean"),
-    Column("nfe", ("cost", "nfe"), "Int64"),
-    Column("forward", ("cost", "forward"), "Int64"),
-    Column("backward", ("cost", "backward"), "Int64"),
+    Column("nfe", ("cost", "nfe"), "Float64"),
+    Column("forward", ("cost", "forward"), "Float64"),
+    Column("backward", ("cost", "backward"), "Float64"),
+    Column("steps_used", ("cost", "steps_used"), "Float64"),
     Column("flops", ("cost", "flops"), "Float64"),
     Column("flops_vocabulary", ("cost", "flops_vocabulary"), "Float64"),
     Column("seconds", ("cost", "seconds"), "Float64"),
@@ -72,6 +79,8 @@ _TRAINING = (
 @dataclass(frozen=True)
 class SuiteFrame:
     """Every measurement of a suite's finished evaluations, and what is not there yet.
+
+    Column `thinking` holds each measurement's setting, or None.
 
     `missing` names the runs and evaluations without a result; `changed` the run ids that
     other source code made. Results on data that have changed since count as missing.
@@ -169,7 +178,21 @@ def _common(run: PlannedRun, folder: RunFolder) -> dict[str, Any]:
 
 
 def _measurements(evaluation: EvalFolder) -> list[dict[str, Any]]:
-    return [_pick(m, _MEASUREMENT, evaluation.measurements) for m in evaluation.read()]
+    return [
+        _pick(m, _MEASUREMENT, evaluation.measurements) | {"thinking": _thinking(m, evaluation)}
+        for m in evaluation.read()
+    ]
+
+
+def _thinking(measurement: Mapping[str, Any], evaluation: EvalFolder) -> Any:
+    try:
+        return thinking_of(measurement.get("tags", {}))
+    except ValueError as error:
+        raise HarnessError(
+            f"a measurement's tags name no thinking: {error}",
+            where=str(evaluation.measurements),
+            hint="it was written by another version; remove the folder to redo it",
+        ) from error
 
 
 def _pick(record: Mapping[str, Any], columns: Sequence[Column], path: Path) -> dict[str, Any]:

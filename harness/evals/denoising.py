@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log10, sqrt
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from harness.data.builtin import load_images
 from harness.evals.context import EvalContext
 from harness.evals.probe_cost import prediction_cost
 from harness.planning.shapes import timesteps
-from harness.planning.spec import DenoisingEval
+from harness.planning.spec import DenoisingEval, thinking_label
 from harness.protocol import Descent, ImageShape, NoisyBatch, State
 from harness.records import Measurement
 
@@ -65,21 +66,13 @@ def evaluate_denoising(
             strips |= outputs
         tags = {"data": spec.data, "split": spec.split, "level": spec.level}
         for name, per_image in errors.items():
-            setting = next((s for s in spec.thinking if describe(s) == name), None)
+            setting = next((s for s in spec.thinking if thinking_label(s) == name), None)
             cost = {} if setting is None else _cost(setting, spec, context, pixels, timestep, seed)
             extra = {"kind": "noisy"} if setting is None else setting.model_dump(mode="json")
             found += _measurements(per_image, seed, tags | extra, cost, context)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / EXAMPLES, **strips)
     return found
-
-
-def describe(thinking: Any) -> str:
-    """A short name, unique per setting: `descent 3`, `diffusion 100 x3 trained`."""
-    if isinstance(thinking, Descent):
-        size = "" if thinking.step_size is None else f" size {thinking.step_size:g}"
-        return f"descent {thinking.steps}{size}"
-    return f"diffusion {thinking.steps} x{thinking.recursions} {thinking.start}"
 
 
 def _errors(
@@ -131,19 +124,34 @@ def _denoise(
     """Every thinking's images; step counts of one descent come from a single pass."""
     noise = context.noise(seed, f"{spec.data}/{spec.split}/predict")
     results: dict[str, Tensor] = {}
-    descents = [s for s in spec.thinking if isinstance(s, Descent)]
-    for size in dict.fromkeys(s.step_size for s in descents):
-        family = {s.steps: s for s in descents if s.step_size == size}
+    for family in _families(spec.thinking):
+        longest = family[max(family)]
+        if len(family) == 1:
+            prediction = context.adapter.predict(batch, longest, noise)
+            results[thinking_label(longest)] = prediction.value
+            continue
 
-        def keep(state: State, family: dict[int, Descent] = family) -> None:
+        def keep(state: State, family: dict[int, Any] = family) -> None:
             if state.step in family:
-                results[describe(family[state.step])] = state.value[:, 0].clone()
+                results[thinking_label(family[state.step])] = state.value[:, 0].clone()
 
-        context.adapter.predict(batch, family[max(family)], noise, keep)
-    for setting in spec.thinking:
-        if not isinstance(setting, Descent):
-            results[describe(setting)] = context.adapter.predict(batch, setting, noise).value
+        context.adapter.predict(batch, longest, noise, keep)
     return results
+
+
+def _families(settings: Sequence[Any]) -> list[dict[int, Any]]:
+    """Steps -> setting, of settings that one pass serves: descents of one sample that differ in
+    steps alone, and whose state k is the end of one of k steps. Any other setting is by itself.
+    """
+    families: dict[Any, dict[int, Any]] = {}
+    for setting in settings:
+        extends = isinstance(setting, Descent) and (setting.samples, setting.extra_steps) == (
+            1,
+            "last",
+        )
+        key = setting.model_copy(update={"steps": 1}) if extends else (setting,)
+        families.setdefault(key, {})[setting.steps] = setting
+    return list(families.values())
 
 
 def _cost(
@@ -154,7 +162,7 @@ def _cost(
     timestep: int,
     seed: int,
 ) -> dict[str, float | int | None]:
-    key = ("denoising cost", spec.eval_id, describe(setting))
+    key = ("denoising cost", spec.eval_id, thinking_label(setting))
     if key not in context.shared:
         count = min(len(pixels), spec.batch_size, TIMED_IMAGES)
         _, batch = _noisy_batch(context, pixels[:count], 0, timestep, seed, spec)

@@ -19,6 +19,7 @@ def prediction_cost(
 ) -> dict[str, float | int | None]:
     """NFE, passes, FLOPs and seconds per prediction of `predict`, which makes `predictions`.
 
+    `steps_used` is the mean over predictions that may stop by themselves, None where they may not.
     The peak is of the whole batch: CUDA's allocator, or the process's resident memory so far.
     """
     reset_peak_memory(context.device)
@@ -26,9 +27,10 @@ def prediction_cost(
         with FlopCounter(vocab_size=vocab_size) as counter:
             prediction = predict()
         seconds = seconds_median(predict, repeats, context.device, warmup=0)
-    vocabulary = counter.vocabulary
+    vocabulary, steps = counter.vocabulary, prediction.steps
     return {
         **passes_cost(prediction.passes),
+        "steps_used": None if steps is None else float(steps.double().mean()),
         "flops": counter.total / predictions,
         "flops_vocabulary": None if vocabulary is None else vocabulary / predictions,
         "seconds": seconds / predictions,

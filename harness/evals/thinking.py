@@ -15,7 +15,7 @@ from torch import Tensor
 from harness.evals.context import EvalContext
 from harness.evals.probe_cost import prediction_cost
 from harness.evals.text_sets import TextSet, reference_losses, text_set
-from harness.planning.spec import ThinkingEval
+from harness.planning.spec import ThinkingEval, thinking_label
 from harness.protocol import Descent, State, TextBatch, TextShape
 from harness.records import Measurement
 
@@ -26,7 +26,7 @@ def evaluate_thinking(spec: ThinkingEval, context: EvalContext, folder: Path) ->
     """Token-weighted loss of every thinking setting, the trained one always among them.
 
     `by_document.npz` in `folder` keeps `sums` (settings, noise seeds, documents) in nats, `n`
-    (documents,) and `settings` as "steps x samples"; the trained setting comes first.
+    (documents,) and `settings` by their labels; the trained setting comes first.
     """
     covered = text_set(spec, context)
     trained = context.record.trained_thinking(context.config)
@@ -38,19 +38,10 @@ def evaluate_thinking(spec: ThinkingEval, context: EvalContext, folder: Path) ->
             sums = np.zeros((len(settings), len(spec.noise_seeds), of_seed.shape[1]))
         sums[:, index] = of_seed
     assert sums is not None
-    labels = np.array([describe(s) for s in settings])
+    labels = np.array([thinking_label(s) for s in settings])
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / BY_DOCUMENT, sums=sums, n=n, settings=labels)
     return _measurements(settings, trained, sums, n, covered, spec, context)
-
-
-def describe(thinking: Any) -> str:
-    """`2x1` for two steps of one sample; the kind's name where there is nothing to vary."""
-    if isinstance(thinking, Descent):
-        size = "" if thinking.step_size is None else f" size {thinking.step_size:g}"
-        every = " every" if thinking.extra_steps == "every" else ""
-        return f"{thinking.steps}x{thinking.samples}{size}{every}"
-    return str(thinking.kind)
 
 
 def _document_sums(
@@ -84,7 +75,7 @@ def _losses(
         if isinstance(widest, Descent):
             grid = _Grid(batch)
             context.adapter.predict(batch, widest, noise, grid)
-            found += [(i, grid.nats(settings[i].steps, settings[i].samples)) for i in family]
+            found += [(i, grid.nats(settings[i])) for i in family]
         else:
             logits = context.adapter.predict(batch, widest, noise).value
             found.append((family[0], _nats(logits, batch).cpu().numpy().astype(np.float64)))
@@ -104,16 +95,23 @@ class _Grid:
             loss = _nats(state.value[:, offset], self.batch)
             self.states[state.step, sample] = (loss, energy)
 
-    def nats(self, steps: int, samples: int) -> NDArray[np.float64]:
-        """Loss (B, S) of the lowest-energy sample of the first `samples` after `steps` steps."""
+    def nats(self, thinking: Descent) -> NDArray[np.float64]:
+        """Loss (B, S) after `thinking.steps`, of the sample that `thinking` keeps at each place."""
+        steps, samples = thinking.steps, thinking.samples
         losses = [self.states[steps, m][0] for m in range(samples)]
         if samples == 1:
             return losses[0].cpu().numpy().astype(np.float64)
-        energies = [self.states[steps, m][1] for m in range(samples)]
+        energies = self._energies(steps, samples)
+        if thinking.select == "largest_drop":
+            energies = energies - self._energies(0, samples)
+        chosen = energies.argmin(0, keepdim=True)
+        return torch.stack(losses).gather(0, chosen)[0].cpu().numpy().astype(np.float64)
+
+    def _energies(self, step: int, samples: int) -> Tensor:
+        energies = [self.states[step, m][1] for m in range(samples)]
         stacked = torch.stack([e for e in energies if e is not None])  # (M, B, S)
         assert len(stacked) == samples, "selection needs every sample's energy"
-        chosen = stacked.argmin(0, keepdim=True)
-        return torch.stack(losses).gather(0, chosen)[0].cpu().numpy().astype(np.float64)
+        return stacked
 
 
 def _nats(logits: Tensor, batch: TextBatch) -> Tensor:
@@ -123,12 +121,14 @@ def _nats(logits: Tensor, batch: TextBatch) -> Tensor:
 
 
 def _families(settings: Sequence[Any]) -> list[list[int]]:
-    """Settings that one pass serves: same step size, and a schedule that extends step by step."""
+    """Settings that one pass serves: they differ in samples, and in steps where state k of a longer
+    descent is the end of one of k steps, which it is unless every landscape is repeated.
+    """
     families: dict[Any, list[int]] = {}
     for index, setting in enumerate(settings):
         if isinstance(setting, Descent):
-            alone = setting.steps if setting.extra_steps == "every" else None
-            key: Any = ("descent", setting.step_size, setting.extra_steps, alone)
+            alone = setting.steps if setting.extra_steps == "every" else 1
+            key: Any = setting.model_copy(update={"steps": alone, "samples": 1})
         else:
             key = ("other", index)
         families.setdefault(key, []).append(index)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from math import ceil
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
-from harness.protocol import Frozen, Thinking
+from harness.protocol import Descent, Diffusion, Frozen, Single, Thinking
 
 ID_LENGTH = 12
 
@@ -149,6 +150,54 @@ class TrainSpec(Frozen):
         if self.budget.flops is not None:
             return ceil(self.budget.flops / (flops_per_row * self.batch_size))
         return None
+
+
+# --- thinking --------------------------------------------------------------------------------
+
+_THINKING: TypeAdapter[Single | Descent | Diffusion] = TypeAdapter(Thinking)
+#: Settings of a descent by the word that stands before their value; the rest are said by value.
+_WORDS = {"step_size": "size ", "noise": "noise ", "noise_std": "std ", "tolerance": "tolerance "}
+
+
+def thinking_label(thinking: Single | Descent | Diffusion) -> str:
+    """A short name, unique per setting: `2x1 size 5 every`, `diffusion 100 x3 trained`, `single`.
+
+    Records use it as a key. `2x1` are steps x samples.
+    """
+    if isinstance(thinking, Descent):
+        return f"{thinking.steps}x{thinking.samples} {descent_variant(thinking)}".strip()
+    if isinstance(thinking, Diffusion):
+        return f"diffusion {thinking.steps} x{thinking.recursions} {thinking.start}"
+    return thinking.kind
+
+
+def descent_variant(thinking: Descent) -> str:
+    """How a descent differs from the trained one, steps and samples apart: `size 5 every`."""
+    changed = [
+        _WORDS.get(name, "") + _written(getattr(thinking, name))
+        for name, field in Descent.model_fields.items()
+        if name not in ("kind", "steps", "samples") and getattr(thinking, name) != field.default
+    ]
+    return " ".join(changed)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    return str(value).replace("_", " ")
+
+
+def thinking_of(tags: Mapping[str, Any]) -> Single | Descent | Diffusion | None:
+    """The thinking whose fields a measurement's tags hold; None where they hold none.
+
+    Raises ValueError for fields that no thinking has these values of.
+    """
+    kinds: dict[str, type[Frozen]] = {"single": Single, "descent": Descent, "diffusion": Diffusion}
+    model = kinds.get(str(tags.get("kind")))
+    if model is None:
+        return None
+    return _THINKING.validate_python({k: tags[k] for k in model.model_fields if k in tags})
 
 
 # --- evaluations -----------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import SeedMean, over_seeds
 from harness.planning.document import DenoisingSection
+from harness.planning.spec import descent_variant
+from harness.quantities import counted
 
 EXAMPLES = "examples.npz"
 NOISY = "noisy input"
@@ -24,7 +26,8 @@ class DenoisingRow:
     `adapter` is the model's name: the adapter's label, with its place on the axes if there are any.
 
     `psnr` is of the mean MSE over all images (the paper's), `psnr_per_image` the mean of each
-    image's (None where an image is perfect). The noisy input itself has no cost.
+    image's (None where an image is perfect). The noisy input itself has no cost. `variant` is how a
+    descent differs from the trained one besides steps and samples.
     """
 
     adapter: str
@@ -36,11 +39,13 @@ class DenoisingRow:
     psnr: SeedMean
     psnr_per_image: SeedMean | None
     mse: SeedMean
-    nfe: int | None
+    nfe: float | None
     flops: float | None
     seconds: float | None
     images: int
     noise_seeds: int
+    samples: int = 1
+    variant: str = ""
 
 
 #: Settings this close to an adapter's best PSNR count as equal to it, so that the cheapest of them
@@ -133,9 +138,11 @@ def _setting(record: pd.Series) -> str:
     if kind == "noisy":
         return ""
     if kind == "descent":
-        size = "" if pd.isna(record["step_size"]) else f", size {record['step_size']:g}"
-        return f"{record['steps']} step{'s' if record['steps'] > 1 else ''}{size}"
-    calls = f"{record['steps']} call{'s' if record['steps'] > 1 else ''}"
+        descent = record["thinking"]
+        samples = counted(descent.samples, "sample") if descent.samples > 1 else ""
+        said = (counted(descent.steps, "step"), samples, descent_variant(descent))
+        return ", ".join(filter(None, said))
+    calls = counted(record["steps"], "call")
     times = f" × {record['recursions']}" if record["recursions"] > 1 else ""
     return f"{calls}{times}" + (", matched start" if record["start"] == "matched" else "")
 
@@ -159,12 +166,18 @@ def _row(own: pd.DataFrame, *, adapter: str, family: str) -> DenoisingRow:
         psnr=over_seeds(values("psnr")),
         psnr_per_image=over_seeds(per_image) if per_image else None,
         mse=over_seeds(values("mse")),
-        nfe=None if pd.isna(first["nfe"]) else int(first["nfe"]),
-        flops=None if pd.isna(first["flops"]) else float(first["flops"]),
+        nfe=_mean(own["nfe"]),
+        flops=_mean(own["flops"]),
         seconds=None if own["seconds"].isna().all() else float(own["seconds"].median()),
         images=int(first["n"]),
         noise_seeds=int(own["noise_seed"].nunique()),
+        samples=first["thinking"].samples if first["kind"] == "descent" else 1,
+        variant=descent_variant(first["thinking"]) if first["kind"] == "descent" else "",
     )
+
+
+def _mean(costs: pd.Series) -> float | None:
+    return None if costs.isna().all() else float(costs.mean())
 
 
 def _examples(rows: pd.DataFrame) -> list[tuple[str, float, Path]]:

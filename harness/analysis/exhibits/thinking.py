@@ -15,6 +15,7 @@ from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import MAX_NATS, perplexity
 from harness.errors import HarnessError
 from harness.planning.document import ThinkingSection
+from harness.planning.spec import descent_variant, thinking_label
 
 RESAMPLES = 1000
 BY_DOCUMENT = "by_document.npz"
@@ -27,7 +28,8 @@ class ThinkingRow:
     """One setting on one set: gains are fractions of the trained setting's loss and perplexity.
 
     Intervals are 95 % percentile bootstrap intervals over training seeds, then documents, None for
-    fewer than `MIN_DOCUMENTS` documents. Costs are per predicted token.
+    fewer than `MIN_DOCUMENTS` documents. Costs are per predicted token. `variant` is how the
+    setting differs from the trained one besides steps and samples.
     """
 
     adapter: str
@@ -43,13 +45,14 @@ class ThinkingRow:
     gain_interval: tuple[float, float] | None
     perplexity_gain: float | None
     perplexity_interval: tuple[float, float] | None
-    nfe: int
+    nfe: float
     flops: float
     seconds: float
     documents: int
     n: int
     seeds: int
     noise_seeds: int
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def _settings(group: pd.DataFrame) -> list[ThinkingRow]:
         )
     sums = np.stack([each[1].mean(1) for each in loaded])  # (seeds, settings, documents)
     gains = _bootstrap(sums, n)
-    labels = group.apply(_setting_name, axis=1)
+    labels = group["thinking"].map(thinking_label)
     total = n.sum()
     losses = sums.sum(2).mean(0) / total
     rows = []
@@ -141,13 +144,14 @@ def _settings(group: pd.DataFrame) -> list[ThinkingRow]:
                 gain_interval=_interval(-gains[:, index] / gains[:, -1]) if resampled else None,
                 perplexity_gain=_perplexity_gain(difference),
                 perplexity_interval=interval,
-                nfe=int(first["nfe"]),
-                flops=float(first["flops"]),
+                nfe=float(own["nfe"].mean()),
+                flops=float(own["flops"].mean()),
                 seconds=float(own["seconds"].median()),
                 documents=int((n > 0).sum()),
                 n=int(total),
                 seeds=len(loaded),
                 noise_seeds=loaded[0][1].shape[1],
+                variant=descent_variant(first["thinking"]) if first["kind"] == "descent" else "",
             )
         )
     return sorted(rows, key=lambda row: (row.nfe, row.steps or 0))
@@ -184,15 +188,6 @@ def _bootstrap(sums: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.
 def _interval(draws: NDArray[np.float64]) -> tuple[float, float]:
     low, high = np.quantile(draws, [0.025, 0.975])
     return float(low), float(high)
-
-
-def _setting_name(record: pd.Series) -> str:
-    """As the evaluator names it in `by_document.npz`: `2x1`, `2x1 size 5 every`, `single`."""
-    if record["kind"] != "descent":
-        return str(record["kind"])
-    size = "" if pd.isna(record["step_size"]) else f" size {record['step_size']:g}"
-    every = " every" if str(record["extra_steps"]) == "every" else ""
-    return f"{record['steps']}x{record['samples']}{size}{every}"
 
 
 def _whole(value: Any) -> int | None:

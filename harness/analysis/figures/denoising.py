@@ -80,14 +80,21 @@ def denoising_figure(exhibit: DenoisingExhibit, *, missing: str = "") -> Drawing
 
 
 def _series(rows: Sequence[DenoisingRow], by: dict[str, Mark]) -> list[_Series]:
-    """Per adapter and start: one line over calls, and one over recursions per number of calls."""
+    """Per adapter, start and way to descend: one line over calls or steps, and one over recursions
+    per number of calls.
+    """
     found = []
     for adapter, mark in by.items():
         own = [r for r in rows if r.adapter == adapter]
-        for start in sorted(dict.fromkeys(r.start for r in own), key=lambda s: s != "trained"):
-            at = [r for r in own if r.start == start]
+        ways = dict.fromkeys((r.start, r.samples, r.variant) for r in own)
+        for start, samples, variant in sorted(
+            ways, key=lambda way: (way[0] != "trained", way[1:] != (1, ""))
+        ):
+            at = [r for r in own if (r.start, r.samples, r.variant) == (start, samples, variant)]
             single = [r for r in at if (r.recursions or 1) == 1]
             suffix = ", matched start" if start == "matched" else ""
+            suffix += f", {samples} samples" if samples > 1 else ""
+            suffix += f", {variant}" if variant else ""
             what = "descent steps" if start is None else "DDIM calls"
             if single:
                 found.append(
@@ -116,7 +123,7 @@ def _series(rows: Sequence[DenoisingRow], by: dict[str, Mark]) -> list[_Series]:
 
 def _calls(row: DenoisingRow) -> int:
     assert row.nfe is not None
-    return row.nfe // (row.recursions or 1)
+    return round(row.nfe) // (row.recursions or 1)
 
 
 def _by_nfe(rows: Sequence[DenoisingRow]) -> tuple[DenoisingRow, ...]:

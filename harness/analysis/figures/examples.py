@@ -78,7 +78,7 @@ def stored_name(row: DenoisingRow) -> str:
     """The name under which the evaluator keeps a setting's images: `diffusion 100 x3 trained`."""
     steps = row.setting.split()[0]
     if row.start is None:
-        return f"descent {steps}"
+        return f"{steps}x{row.samples} {row.variant}".strip()
     return f"diffusion {steps} x{row.recursions} {row.start}"
 
 

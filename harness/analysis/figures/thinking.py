@@ -130,7 +130,7 @@ def _tick(value: float, _: int | None = None) -> str:
 
 
 def _model(row: ThinkingRow) -> str:
-    return f"{row.adapter} {row.label}".strip()
+    return " ".join(filter(None, (row.adapter, row.label, row.variant)))
 
 
 def _series(rows: Sequence[ThinkingRow]) -> list[_Series]:

@@ -63,7 +63,7 @@ def _cells(row: DenoisingRow, best: bool) -> list[Cell]:
         Cell(f"{row.level:g}"),
         Cell(row.adapter),
         Cell(row.setting),
-        Cell("" if row.nfe is None else str(row.nfe)),
+        Cell("" if row.nfe is None else f"{row.nfe:g}"),
         Cell(si(row.flops).strip()),
         Cell("" if row.seconds is None else f"{1e3 * row.seconds:.2f}"),
         Cell(plus_minus(row.psnr.value, row.psnr.half_width, 2), bold=best and row.nfe is not None),

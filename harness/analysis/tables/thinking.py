@@ -63,7 +63,7 @@ def _cells(row: ThinkingRow, best: bool) -> list[Cell]:
         Cell(row.data),
         Cell(f"{row.adapter} {row.label}".strip()),
         Cell(setting + (" (trained)" if row.trained and row.steps is not None else "")),
-        Cell(str(row.nfe)),
+        Cell(f"{row.nfe:g}"),
         Cell(si(row.flops).strip()),
         Cell(f"{1e6 * row.seconds:.1f}"),
         Cell(f"{row.loss:.4f}", bold=best and row.steps is not None),
