@@ -19,7 +19,13 @@ from harness.planning.suite import load_suite
 from harness.protocol import Single, TextBatch, TextShape
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "suites/README.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "examples/README.md",
+    "suites/README.md",
+]
 
 
 def blocks(document: str, language: str) -> list[str]:

@@ -36,7 +36,9 @@ def shapes(subject: Subject) -> Outcome:
         or _wrong_prediction(subject, subject.predict(model, on_state=seen.append))
         or _wrong_states(subject, model, seen)
     )
-    return failed(problem) if problem else passed(f"{len(seen)} states, the last the prediction")
+    if problem:
+        return failed(problem)
+    return passed(f"{len(seen)} state{'s' * (len(seen) > 1)}, the last the prediction")
 
 
 def _wrong_loss(subject: Subject, model: Any) -> str | None:
