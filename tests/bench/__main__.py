@@ -66,9 +66,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _cases(device: Any) -> list[Any]:
-    from tests.bench import text
+    from tests.bench import image, reference, text
 
-    return text.cases(device)
+    return [*text.cases(device), *reference.cases(device), *image.cases(device)]
 
 
 def _matches(case: Any, wanted: list[str]) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal
+from pkgutil import resolve_name
+from typing import Any, Literal
 
 import torch
+
+from harness.protocol import AdapterRecord
 
 Step = Callable[[], object]
 #: What `value` is made of: seconds or peak bytes (theirs over ours), or FLOPs a second (ours over).
@@ -16,6 +19,11 @@ Compares = Literal["time", "memory", "rate"]
 
 class NotYet(Exception):
     """The adapter does not offer what the case measures."""
+
+
+def made(record: AdapterRecord, config: Any, shape: Any) -> Any:
+    """The adapter that the harness would build."""
+    return resolve_name(record.factory)(config, shape)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from baselines.adapters.text import EBTText, TransformerPPText
-from baselines.text_records import EBTTextConfig, TransformerPPTextConfig, landscape_schedule
+from baselines.catalogue import EBT_TEXT, TRANSFORMER_PP_TEXT
 from harness.noise import NoiseSource
 from harness.protocol import Compiles, Decoder, Descent, Generates, TextBatch, TextShape
 from tests.baselines.naive_ebt import Naive
-from tests.bench.case import Case, NotYet, Pair, Setting
+from tests.bench.case import Case, NotYet, Pair, Setting, made
 
 Variant = Literal["S1", "S2"]
 THINKING = Descent(steps=3, samples=5)
@@ -45,10 +44,10 @@ class Load:
 class Text:
     """An adapter, its textbook form on the same weights, and a batch."""
 
-    adapter: EBTText
+    adapter: Any
     naive: Naive
     batch: TextBatch
-    config: EBTTextConfig
+    config: Any
     vocab: int
 
     def parameters(self) -> list[nn.Parameter]:
@@ -60,14 +59,14 @@ class Text:
         return [torch.randn(shape, device=self.batch.mask.device) for _ in range(count)]
 
 
-def s2_config(sizes: dict[str, Any]) -> EBTTextConfig:
+def s2_config(sizes: dict[str, Any]) -> Any:
     """S2 with its steps pinned to three and no replay; raises NotYet before there is an S2."""
-    if "variant" not in EBTTextConfig.model_fields:
+    if "variant" not in EBT_TEXT.config.model_fields:
         raise NotYet("ebt_text has no S2 variant")
     given = sizes | {"variant": "s2", "steps": 3, "min_steps": 3, "langevin_noise": 3.0}
     given |= {"random_step_size": 2.0, "step_size": 5.0}
-    given |= {"replay": 0} if "replay" in EBTTextConfig.model_fields else {}
-    return EBTTextConfig(**given)
+    given |= {"replay": 0} if "replay" in EBT_TEXT.config.model_fields else {}
+    return EBT_TEXT.config(**given)
 
 
 def random_batch(vocab: int, batch: int, context: int, device: torch.device) -> TextBatch:
@@ -84,11 +83,11 @@ def build(
 ) -> Text:
     """The adapter and its textbook form at `load`."""
     sizes, vocab, batch, context = load.within(setting)
-    config = s2_config(sizes) if variant == "S2" else EBTTextConfig(**sizes, steps=2)
+    config = s2_config(sizes) if variant == "S2" else EBT_TEXT.config(**sizes, steps=2)
     if setting.tiny:  # a step size under which rounding does not grow
         config = type(config)(**(config.model_dump() | {"step_size": 2.0}))
     torch.manual_seed(3)
-    adapter = EBTText(config, TextShape(vocab_size=vocab, context=context))
+    adapter = made(EBT_TEXT, config, TextShape(vocab_size=vocab, context=context))
     adapter = adapter.to(device=setting.device, dtype=dtype)
     naive = Naive(dict(adapter.network.named_parameters()), config.heads)
     return Text(adapter, naive, random_batch(vocab, batch, context, setting.device), config, vocab)
@@ -227,7 +226,7 @@ def training_minimum(text: Text, variant: Variant) -> float:
     return tokens * (per_token + vocabulary * product)
 
 
-def linear_weights(config: TransformerPPTextConfig) -> int:
+def linear_weights(config: Any) -> int:
     """Weights of the blocks' linears: N of the cost formulas."""
     d, f = config.width, config.ffn_width
     return config.depth * (4 * d * d + 3 * d * f)
@@ -249,7 +248,7 @@ def thinking(load: Load, *, dtype: torch.dtype = torch.float32) -> Any:
         n, tokens = linear_weights(text.config), text.batch.mask.numel()
         each = THINKING.samples * (2 * THINKING.steps + 1)
         product = 2.0 * text.vocab * text.config.width
-        used = len(set(landscape_schedule(text.config, THINKING)))
+        used = len(set(naive_schedule(text)))
         return Pair(
             ours=ours,
             theirs=naive_thinking(text, setting),
@@ -261,10 +260,15 @@ def thinking(load: Load, *, dtype: torch.dtype = torch.float32) -> Any:
     return pair
 
 
+def naive_schedule(text: Text) -> list[int]:
+    """The landscape of each step: the last one again beyond the trained steps."""
+    return [min(step, text.naive.landscapes - 1) for step in range(THINKING.steps)]
+
+
 def naive_thinking(text: Text, setting: Setting) -> Any:
     """The textbook's best of M over the batch."""
     inputs, alpha = text.batch.tokens[:, :-1], text.adapter.network.alpha.detach()
-    schedule = landscape_schedule(text.config, THINKING)
+    schedule = naive_schedule(text)
 
     def run() -> Tensor:
         with setting.autocast():
@@ -278,7 +282,7 @@ def thinking_gap(text: Text) -> float:
     recorder, alpha = Recorder(NOISE), text.adapter.network.alpha.detach()
     ours = text.adapter.predict(text.batch, THINKING, recorder).value
     starts = [x.clone().to(ours.dtype) for x in recorder.normals]
-    schedule = landscape_schedule(text.config, THINKING)
+    schedule = naive_schedule(text)
     return relative(ours, text.naive.best_of(text.batch.tokens[:, :-1], starts, schedule, alpha))
 
 
@@ -320,9 +324,9 @@ def against_transformer(load: Load) -> Any:
     def pair(setting: Setting) -> Pair:
         text = build(load, "S1", setting)
         sizes, vocab, _, context = load.within(setting)
-        config = TransformerPPTextConfig(**sizes)
-        model = TransformerPPText(config, TextShape(vocab_size=vocab, context=context))
-        model = model.to(setting.device)
+        config = TRANSFORMER_PP_TEXT.config(**sizes)
+        shape = TextShape(vocab_size=vocab, context=context)
+        model = made(TRANSFORMER_PP_TEXT, config, shape).to(setting.device)
 
         def theirs() -> None:
             model.zero_grad()

@@ -1,0 +1,223 @@
+"""Image cases: the image EBT against its textbook form, DiT against diffusers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from baselines.catalogue import DIT_IMAGE, EBT_IMAGE
+from harness.protocol import Compiles, Diffusion, ImageBatch, ImageShape, NoisyBatch
+from tests.bench.case import Case, NotYet, Pair, Setting, made
+from tests.bench.naive_image import NaiveImage
+from tests.bench.reference import diffusers_dit
+from tests.bench.text import NOISE, Recorder, relative
+
+SAMPLING = Diffusion(steps=10)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Model and image sizes of a case."""
+
+    depth: int
+    width: int
+    heads: int
+    side: int
+    patch: int
+    batch: int
+
+    def sizes(self) -> dict[str, Any]:
+        return {
+            "depth": self.depth,
+            "width": self.width,
+            "heads": self.heads,
+            "patch_size": self.patch,
+        }
+
+    def shape(self) -> ImageShape:
+        return ImageShape(channels=3, height=self.side, width=self.side, train_timesteps=100)
+
+    def images(self, device: torch.device) -> Tensor:
+        generator = torch.Generator().manual_seed(5)
+        drawn = torch.rand(self.batch, 3, self.side, self.side, generator=generator)
+        return (2 * drawn - 1).to(device)
+
+    def __str__(self) -> str:
+        return f"{self.depth} layers D={self.width} {self.side}² patch {self.patch} B={self.batch}"
+
+
+TINY = Picture(depth=2, width=16, heads=2, side=8, patch=4, batch=2)
+
+
+def randomise(module: torch.nn.Module) -> None:
+    """Leave the zero initialisation, under which most terms vanish; alpha keeps its value."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, p in module.named_parameters():
+            if not name.endswith("alpha"):
+                p.copy_(torch.randn(p.shape, generator=generator) * p.shape[-1] ** -0.5)
+
+
+def ebt_training(
+    picture: Picture, *, compiled: bool = False, dtype: torch.dtype = torch.float32
+) -> Any:
+    """Build a training step of one optimization step, against the textbook's."""
+
+    def pair(setting: Setting) -> Pair:
+        own = TINY if setting.tiny else picture
+        config = EBT_IMAGE.config(**own.sizes(), step_size=20.0)
+
+        def fresh() -> Any:
+            adapter = made(EBT_IMAGE, config, own.shape())
+            randomise(adapter)
+            return adapter.to(device=setting.device, dtype=dtype)
+
+        adapter, counted = fresh(), fresh()
+        images = own.images(setting.device).to(dtype)
+        batch = ImageBatch(images, torch.arange(own.batch, device=setting.device))
+        if compiled:
+            if not isinstance(adapter, Compiles):
+                raise NotYet("ebt_image cannot be compiled")
+            if not setting.tiny:
+                adapter.compile_body()
+        return Pair(
+            ours=_our_step(adapter, batch, setting),
+            theirs=_naive_step(adapter, _naive(adapter, config), batch, setting),
+            tokens=own.batch,
+            gap=lambda: _gap(adapter, _naive(adapter, config), batch),
+            count=_our_step(counted, batch, setting) if compiled else None,
+        )
+
+    return pair
+
+
+def _naive(adapter: Any, config: Any) -> NaiveImage:
+    weights = adapter.network.state_dict(keep_vars=True)
+    return NaiveImage(weights, config.heads, config.patch_size)
+
+
+def _our_step(adapter: Any, batch: ImageBatch, setting: Setting) -> Any:
+    step = 0
+
+    def run() -> None:
+        nonlocal step
+        step += 1
+        adapter.zero_grad()
+        with setting.autocast():
+            loss = adapter.training_loss(batch, NOISE.within("step", step)).loss_sum
+        loss.backward()
+
+    return run
+
+
+def _naive_step(adapter: Any, naive: NaiveImage, batch: ImageBatch, setting: Setting) -> Any:
+    inputs = list(adapter.parameters())
+
+    def run() -> None:
+        adapter.zero_grad()
+        noised = _noised(adapter, batch.images, torch.randn_like(batch.images))
+        with setting.autocast():
+            loss = naive.training_loss(batch.images, noised)
+        loss.backward(inputs=inputs)
+
+    return run
+
+
+def _noised(adapter: Any, images: Tensor, drawn: Tensor) -> Tensor:
+    """Images at the highest trained timestep of the linear schedule."""
+    shape = adapter.shape
+    ends, steps = (shape.beta_start, shape.beta_end), shape.num_timesteps
+    beta = torch.linspace(*ends, steps, dtype=torch.float64)
+    kept = float((1 - beta)[: shape.train_timesteps].prod())
+    return kept**0.5 * images + (1 - kept) ** 0.5 * drawn
+
+
+def _gap(adapter: Any, naive: NaiveImage, batch: ImageBatch) -> float:
+    recorder, parameters = Recorder(NOISE), list(adapter.parameters())
+    adapter.zero_grad()
+    adapter.training_loss(batch, recorder).loss_sum.backward()
+    ours = [p.grad.clone() for p in parameters if p.grad is not None]
+    drawn = recorder.normals[0].to(batch.images)
+    loss = naive.training_loss(batch.images, _noised(adapter, batch.images, drawn))
+    theirs = torch.autograd.grad(loss, parameters)
+    return max(relative(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+# --- DiT -------------------------------------------------------------------------------------
+
+
+def dit(picture: Picture, *, sampling: bool) -> Any:
+    """Build one network call, or a DDIM sampling, against diffusers' on the same weights."""
+
+    def pair(setting: Setting) -> Pair:
+        own = TINY if setting.tiny else picture
+        shape = own.shape()
+        config = DIT_IMAGE.config(**own.sizes(), ffn_width=4 * own.width)
+        adapter = made(DIT_IMAGE, config, shape)
+        randomise(adapter)
+        adapter.to(setting.device)
+        theirs = diffusers_dit(adapter, config, shape).to(setting.device)
+        x = own.images(setting.device)
+        t = torch.full((own.batch,), shape.train_timesteps - 1, device=setting.device)
+        labels = torch.zeros_like(t)
+        batch = NoisyBatch(x, shape.train_timesteps - 1, torch.arange(own.batch).to(t))
+
+        def our_call() -> Tensor:
+            with torch.no_grad(), setting.autocast():
+                return adapter.network(x, t)
+
+        def their_call() -> Tensor:
+            with torch.no_grad(), setting.autocast():
+                return theirs(x, timestep=t, class_labels=labels).sample
+
+        def our_sampling() -> object:
+            with setting.autocast():
+                return adapter.predict(batch, SAMPLING, NOISE)
+
+        def their_sampling() -> Tensor:
+            with torch.no_grad(), setting.autocast():
+                return _diffusers_sampling(theirs, x, labels)
+
+        return Pair(
+            ours=our_sampling if sampling else our_call,
+            theirs=their_sampling if sampling else their_call,
+            tokens=own.batch,
+            gap=lambda: relative(our_call(), their_call()),
+        )
+
+    return pair
+
+
+def _diffusers_sampling(model: Any, x: Tensor, labels: Tensor) -> Tensor:
+    """As many network calls, each followed by diffusers' DDIM update."""
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+    scheduler = DDIMScheduler(1000, 1e-4, 2e-2, beta_schedule="linear", clip_sample=True)
+    scheduler.set_timesteps(SAMPLING.steps)
+    for timestep in scheduler.timesteps:
+        t = timestep.to(x.device).expand(len(x))
+        noise = model(x, timestep=t, class_labels=labels).sample[:, : x.shape[1]]
+        x = scheduler.step(noise.to(x.dtype), timestep, x).prev_sample
+    return x
+
+
+def cases(device: torch.device) -> list[Case]:
+    """Image cases that suit the device."""
+    rows = 64 if device.type == "cuda" else 8
+    picture = Picture(depth=6, width=384, heads=6, side=64, patch=8, batch=rows)
+    naive = "textbook image EBT"
+    return [
+        Case(f"EBT training, {picture}", "image", naive, ebt_training(picture), 1.0),
+        Case(
+            f"EBT training compiled, {picture}",
+            "image-compiled",
+            f"{naive}, eager",
+            ebt_training(picture, compiled=True),
+            1.3,
+        ),
+        Case(f"DiT call, {picture}", "dit", "diffusers", dit(picture, sampling=False), 1.0),
+        Case(f"DiT sampling, {picture}", "dit", "diffusers", dit(picture, sampling=True), 1.0),
+    ]
