@@ -189,7 +189,7 @@ def _thinking(measurement: Mapping[str, Any], evaluation: EvalFolder) -> Any:
         return thinking_of(measurement.get("tags", {}))
     except ValueError as error:
         raise HarnessError(
-            f"a measurement's tags name no thinking: {error}",
+            "a measurement is of a thinking that this version does not know",
             where=str(evaluation.measurements),
             hint="it was written by another version; remove the folder to redo it",
         ) from error
