@@ -18,7 +18,9 @@ from harness.protocol import FlopCount, Replays, TextShape, VariesWork
 TOLERANCE = 0.01
 #: Draws over which the cost of an adapter that varies its work is averaged, and the number of
 #: different costs that are measured for it.
-DRAWS, MEASURED = 400, 40
+DRAWS, MEASURED = 8000, 40
+#: Draws whose cost is measured even where an equal one was.
+REPEATED = 8
 #: Batches that fill a replay buffer before a step counts as typical.
 FILLING = 12
 
@@ -66,16 +68,17 @@ def training_flops(subject: Subject) -> Outcome:
             subject.loss(model, subject.batch(index * ROWS), noise=NOISE.within("filling", index))
     if not isinstance(model, VariesWork):
         return _compare(formula, _step(subject, model, 0), TOLERANCE, "")
+    batch = subject.batch()
     costs: dict[Hashable, _Cost] = {}
     drawn: list[_Cost] = []
     for draw in range(DRAWS):
-        key = model.work(subject.batch(draw * ROWS), NOISE.within("cost", draw))
+        key = model.work(batch, NOISE.within("cost", draw))
         if key not in costs:
             if len(costs) == MEASURED:
                 break
             costs[key] = _step(subject, model, draw)
         drawn.append(costs[key])
-        if draw % 100 == 99 and costs[key].total != (again := _step(subject, model, draw)).total:
+        if draw < REPEATED and costs[key].total != (again := _step(subject, model, draw)).total:
             return failed(f"work is {key!r} for steps of {costs[key].total:g} and {again.total:g}")
     mean = fmean(cost.total for cost in drawn)
     error = stdev(c.total for c in drawn) / len(drawn) ** 0.5 / mean if len(drawn) > 1 else 0.0
@@ -101,9 +104,8 @@ def _per_row(counter: FlopCounter) -> _Cost:
 
 
 def _step(subject: Subject, model: Any, draw: int) -> _Cost:
-    batch = subject.batch(draw * ROWS)
     with FlopCounter(vocab_size=_vocabulary(subject)) as counter:
-        loss = subject.loss(model, batch, noise=NOISE.within("cost", draw))
+        loss = subject.loss(model, noise=NOISE.within("cost", draw))
         loss.backward()  # type: ignore[no-untyped-call]
     return _per_row(counter)
 
