@@ -129,8 +129,9 @@ class ImageDescent:
         self._report(0, start, energy)
         for step in range(1, last + 1):
             if len(at):
+                moved, slope = self._stepped(step, y, slope, at)
                 before = (y, slope, energy)
-                y, slope, energy = self._point(step, self._stepped(step, y, slope, at), at)
+                y, slope, energy = self._point(step, moved, at)
                 if plan.thinking.accept == "lower":
                     y, slope, energy = _undone(before, (y, slope, energy))
                 final = _placed(final, at, y)
@@ -158,13 +159,16 @@ class ImageDescent:
             return y, None, self.landscape.energy(y, at)
         return y, None, None
 
-    def _stepped(self, step: int, y: Tensor, slope: Tensor | None, at: Tensor) -> Tensor:
+    def _stepped(
+        self, step: int, y: Tensor, slope: Tensor | None, at: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """The image after `step`, and the gradient at `y` if the step took it there."""
         if self.plan.noisy(step):
             y = y + self.landscape.noise(step, y, at)
+            return y - self.step_size * self._gradient(y, at)[0], None
+        if slope is None:
             slope, _ = self._gradient(y, at)
-        elif slope is None:
-            slope, _ = self._gradient(y, at)
-        return y - self.step_size * slope
+        return y - self.step_size * slope, slope
 
     def _gradient(self, y: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
         self.forward += len(y)
