@@ -74,17 +74,18 @@ def _norm(found: Tensor, expected: Tensor) -> float:
 
 
 def decoder(subject: Subject) -> Outcome:
-    """A decoder fed token by token predicts what one fed everything at once does."""
+    """A decoder fed token by token predicts what one fed everything at once does, or `predict`."""
     model = subject.stirred(dtype=subject.dtype).eval()
     if not isinstance(model, Generates):
         return not_offered("no decoder, so it cannot generate")
     batch = subject.given(dtype=subject.dtype)
     assert isinstance(batch, TextBatch)
-    noise = Recorded(NOISE)
+    recorded = Recorded(NOISE)
+    full = subject.predict(model, batch, noise=recorded).value
     tokens, worst = batch.tokens[:, :-1], 0.0
 
     def fed(*pieces: Tensor) -> Tensor:
-        fresh = model.decoder(batch.rows, subject.thinking, noise)
+        fresh = model.decoder(batch.rows, subject.thinking, NOISE)
         prediction: Prediction | None = None
         with torch.no_grad():
             for piece in pieces:
@@ -92,7 +93,6 @@ def decoder(subject: Subject) -> Outcome:
         assert prediction is not None
         return prediction.value
 
-    full = subject.predict(model, batch).value
     for length in (1, tokens.shape[1] // 2, tokens.shape[1]):
         seen = tokens[:, :length]
         at_once = fed(seen)
@@ -102,7 +102,7 @@ def decoder(subject: Subject) -> Outcome:
         for cut in cuts:
             pieces = [piece for piece in seen.tensor_split(cut, dim=1) if piece.shape[1]]
             worst = max(worst, difference(fed(*pieces), at_once))
-        if not noise.draws:
+        if not recorded.draws:  # else predict draws by row, a decoder by position
             worst = max(worst, difference(at_once, full[:, length - 1]))
         if not worst <= subject.rounding:
             return failed(f"after {length} tokens: relative difference {worst:.1e}")

@@ -16,6 +16,7 @@ from harness.conformance.outcome import Outcome, failed, not_offered, passed, wi
 from harness.conformance.subject import (
     NOISE,
     OTHER_NOISE,
+    ROUNDING,
     ROWS,
     Recorded,
     Subject,
@@ -202,7 +203,7 @@ def callers(subject: Subject) -> Outcome:
             return failed(f"under {name}: {type(error).__name__}: {error}")
         if prediction.value.requires_grad:
             return failed(f"under {name} the prediction requires a gradient")
-        if not torch.equal(prediction.value, expected):
+        if not difference(prediction.value, expected) <= ROUNDING[torch.float32] / 100:
             return failed(f"under {name} the prediction is another one")
     try:
         subject.loss(model).backward()  # type: ignore[no-untyped-call]

@@ -268,6 +268,13 @@ class ForgetsWhatItWasFed(Descender):
         return ForgetfulDecoder(self, rows, thinking, noise)
 
 
+class DecodesWithNoise(Descender):
+    """Without noise in `predict`, a decoder has to give the same."""
+
+    def _start(self, rows, length, noise):
+        return self.alpha.new_zeros(len(rows), length, self.vocabulary)
+
+
 class DecodesTwice(Descender):
     """Its decoder gives the logits of every token it was fed."""
 

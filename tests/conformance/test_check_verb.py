@@ -19,10 +19,10 @@ SIZE = ["--set", "depth=1", "--set", "width=16", "--set", "heads=2"]
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The working adapter and one that leaks, beside what is installed."""
+    """A video adapter that works and three that do not, beside what is installed."""
     known = registry._entry_points() | {
         name: EntryPoint(name, f"{__name__}:{name.upper()}", registry.GROUP)
-        for name in ("leaky", "fussy", "unbuilt")
+        for name in ("tidy", "leaky", "fussy", "unbuilt")
     }
     monkeypatch.setattr(registry, "_entry_points", lambda: known)
     registry.adapter.cache_clear()
@@ -32,6 +32,7 @@ def _record(name: str, model: type, **changes: Any) -> Any:
     return working.subject(working.DESCENDER, model, name=name, **changes).record
 
 
+TIDY = working.subject(working.SLIDER, name="tidy").record
 LEAKY = _record("leaky", broken.SeesLaterTokens, example={"width": 8})
 FUSSY = _record("fussy", working.Descender, example={"wdth": 8})
 UNBUILT = _record("unbuilt", broken.CannotBeBuilt)
@@ -44,10 +45,11 @@ def check(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(end.value.code or 0)
 
 
+@pytest.mark.usefixtures("registered")
 def test_a_table_of_what_was_found(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert check(monkeypatch, "transformer_pp_text", *SIZE) == 0
+    assert check(monkeypatch, "tidy", "--set", "width=16") == 0
     out = capsys.readouterr().out
     assert "parameters        passed" in out
     assert "descends          not offered" in out

@@ -147,6 +147,7 @@ FAULTS: list[tuple[Check, AdapterRecord, type | None, dict[str, Any], str]] = [
     (capabilities.bfloat16, DESCENDER, broken.ComparesInBfloat16, {}, "torch.bfloat16"),
     (capabilities.bfloat16, DESCENDER, broken.OverflowsInLowPrecision, {}, "not finite"),
     (capabilities.decoder, DESCENDER, broken.ForgetsWhatItWasFed, {}, "after 6 tokens"),
+    (capabilities.decoder, DESCENDER, broken.DecodesWithNoise, {}, "after 1 tokens"),
     (capabilities.decoder, DESCENDER, broken.DecodesTwice, {}, "logits have shape"),
     (capabilities.replay, REPLAYER, None, {"replay_bytes": None}, "replay_bytes says None"),
     (capabilities.replay, REPLAYER, None, {"replay_bytes": lambda c, s: 9}, "replay_bytes says 9"),
@@ -201,6 +202,22 @@ def test_what_cannot_be_built_is_the_only_finding() -> None:
     assert only.reason == "OSError: no such tokenizer file"
     not_an_adapter = perform(contract.shapes, subject(DESCENDER, broken.NoPredict))
     assert not_an_adapter.reason.startswith("not an nn.Module with training_loss")
+
+
+class OnlyFloat32(working.Descender):
+    """Computes in nothing else, as some kernels do."""
+
+    def predict(self, batch, thinking, noise, on_state=None):
+        if self.alpha.dtype != torch.float32:
+            raise TypeError("float32 only")
+        return super().predict(batch, thinking, noise, on_state)
+
+
+def test_float64_is_used_where_offered_and_not_asked_for() -> None:
+    assert subject(DESCENDER).dtype == torch.float64
+    only = subject(DESCENDER, OnlyFloat32)
+    assert only.dtype == torch.float32
+    assert failures(only) == {}
 
 
 # --- the subject -----------------------------------------------------------------------------
