@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Compare Energy-Based Transformers, Transformer++ and DiT under declared suites.",
-    epilog="Exit codes: 0 done, 1 a run or check failed, or a run is held, 2 wrong input, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 a run or check failed, 2 wrong input, 130 interrupted.",
 )
 
 SuitePath = Annotated[Path, typer.Argument(help="A suite file, such as suites/quickstart.yaml.")]
