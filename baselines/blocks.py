@@ -8,11 +8,15 @@ and linears start Xavier-normal.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from baselines.rotary import at_least_float32, rotate
 from baselines.sizes import Sized
+from baselines.stream_layers import Layer
 
 
 class RMSNorm(nn.Module):
@@ -66,12 +70,28 @@ class Attention(nn.Module):
         """Rotated keys and plain values of (B, T, D), each (B, H, T, D/H)."""
         return rotate(self.split(self.wk(x)), turns), self.split(self.wv(x))
 
-    def causal(self, x: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Causal attention over (B, T, D), fused, with its keys and values (B, H, T, D/H)."""
+    def causal(self, x: Tensor, turns: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Fused attention of (B, T, D) over as many last keys and all before, to (B, T, D)."""
         query = rotate(self.split(self.wq(x)), turns)
-        key, value = self.keys_values(x, turns)
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.merge(mixed), key, value
+        length, keys = query.shape[2], key.shape[2]
+        mask = None
+        if 1 < length < keys:  # a continued stream: aligned at the end
+            mask = torch.ones(length, keys, dtype=torch.bool, device=x.device).tril(keys - length)
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=length == keys
+        )
+        return self.merge(mixed)
+
+
+class Modulation(NamedTuple):
+    """What adaLN does to a block: shift, scale and gate (D,) of attention and feed-forward."""
+
+    shift: Tensor
+    scale: Tensor
+    gate: Tensor
+    ffn_shift: Tensor
+    ffn_scale: Tensor
+    ffn_gate: Tensor
 
 
 class Block(nn.Module):
@@ -84,37 +104,56 @@ class Block(nn.Module):
         self.ffn = SwiGLU(config.width, config.ffn_width)
         self.ffn_norm = RMSNorm(config.width, eps)
 
-    def forward(self, x: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Causal block over (B, T, D): the new stream, keys and values."""
-        mixed, key, value = self.attention.causal(self.attention_norm(x), turns)
-        return self.feed(x + mixed), key, value
+    def observe(
+        self,
+        x: Tensor,
+        turns: Tensor,
+        modulation: Modulation | None = None,
+        past: tuple[Tensor, Tensor] | None = None,
+        *,
+        stop: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Causal block over (B, T, D): the new stream, and all keys and values (B, H, P + T, D/H).
 
-    def feed(self, x: Tensor) -> Tensor:
-        """The feed-forward half on (..., D)."""
-        return x + self.ffn(self.ffn_norm(x))
+        `past` are P earlier keys and values that `x` continues. With `stop` nobody reads the new
+        stream, and `x` is returned as it came.
+        """
+        h = self.attention_norm(x)
+        if modulation is not None:
+            h = torch.addcmul(modulation.shift, h, 1 + modulation.scale)
+        key, value = self.attention.keys_values(h, turns)
+        if past is not None:
+            key, value = (torch.cat(pair, dim=2) for pair in zip(past, (key, value), strict=True))
+        if stop:
+            return x, key, value
+        mixed = self.attention.causal(h, turns, key, value)
+        if modulation is None:
+            x = x + mixed
+            return x + self.ffn(self.ffn_norm(x)), key, value
+        x = torch.addcmul(x, modulation.gate, mixed)
+        h = torch.addcmul(modulation.ffn_shift, self.ffn_norm(x), 1 + modulation.ffn_scale)
+        return torch.addcmul(x, modulation.ffn_gate, self.ffn(h)), key, value
 
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """`x`, widened to float32 where it is a half-precision tensor."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
-def rotary_turns(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> Tensor:
-    """Unit complex numbers (T, head_dim / 2) that turn each pair at `positions` (T,)."""
-    real = torch.float64 if dtype == torch.float64 else torch.float32
-    pairs = torch.arange(0, head_dim, 2, device=positions.device, dtype=real)
-    angle = torch.outer(positions.to(real), theta ** (-pairs / head_dim))
-    return torch.polar(torch.ones_like(angle), angle)
-
-
-def rotate(x: Tensor, turns: Tensor) -> Tensor:
-    """Rotary positions on interleaved pairs of (..., T, head_dim), as Llama-2 pairs them.
-
-    A complex product is one pass forward and one back: 0.3 ms against 2.0 ms for the written-out
-    pairs in a second-order step of (4, 256, 128) on one CPU thread.
-    """
-    pairs = torch.view_as_complex(at_least_float32(x).unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turns).flatten(-2).type_as(x)
+    def folded(self, modulation: Modulation | None, dtype: torch.dtype) -> Layer:
+        """The block's weights as the prediction stream wants them, in `dtype`."""
+        attention, ffn = self.attention, self.ffn
+        width = attention.wo.weight.shape[0]
+        scale = (width // attention.heads) ** -0.5
+        qkv = torch.cat([attention.wq.weight * scale, attention.wk.weight, attention.wv.weight])
+        gate_up = torch.cat([ffn.gate.weight, ffn.up.weight])
+        out, down = attention.wo.weight, ffn.down.weight
+        norm, ffn_norm = self.attention_norm.weight, self.ffn_norm.weight
+        if modulation is None:
+            return Layer(*(w.to(dtype) for w in (qkv * norm, out, gate_up * ffn_norm, down)))
+        weights = (
+            qkv * (norm * (1 + modulation.scale)),
+            out * modulation.gate[:, None],
+            gate_up * (ffn_norm * (1 + modulation.ffn_scale)),
+            down * modulation.ffn_gate[:, None],
+            qkv @ modulation.shift,
+            gate_up @ modulation.ffn_shift,
+        )
+        return Layer(*(w.to(dtype) for w in weights))
 
 
 def init_weights(module: nn.Module) -> None:

@@ -1,157 +1,298 @@
-"""The autoregressive energy network (paper section 2, "Text"), in two-stream form.
+"""The autoregressive energy network (paper section 2, "Text" and "Video"), in two-stream form.
 
-The textbook form runs S observed and S predicted states as one sequence of 2S tokens. Here the
-observed stream is run once (`context`) and kept as keys and values; the prediction stream
-(`energies`) reads them. The numbers are the same, and what differs is the cost: observed states
-never depend on a prediction, so optimization steps of a landscape and samples share them, and the
-inner gradient is taken with respect to the D-wide projected prediction alone.
+The textbook form runs S observed and S predicted states as one sequence of 2S states. Here the
+observed stream is run once per landscape (`Context`) and kept as keys and values; the prediction
+stream reads them. The numbers are the same, and what differs is the cost: observed states never
+depend on a prediction, so optimization steps of a landscape and samples share them, and the inner
+gradient is taken with respect to the D-wide projected prediction alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from baselines.blocks import (
-    Attention,
-    Block,
-    RMSNorm,
-    at_least_float32,
-    init_weights,
-    rotary_turns,
-    rotate,
-)
-from baselines.text_records import EBTTextConfig, query_blocks
+from baselines.autoregressive import QUERY_BLOCK, AutoregressiveDescent, query_blocks
+from baselines.blocks import Block, Modulation, RMSNorm, init_weights
+from baselines.energy_slope import Stream, differentiable_slope, energies, energy_and_slope
+from baselines.rotary import at_least_float32, rotary_turns
+from baselines.stream_attention import Observed, Rows, View
+from baselines.stream_layers import EAGER, Layer, compiled_passes
+from baselines.text_records import EBTTextConfig
 
-
-class KeysValues(NamedTuple):
-    """One layer's observed keys (rotated) and values, each (B, H, T, D/H)."""
-
-    key: Tensor
-    value: Tensor
+#: The learned step size never falls below this (authors' code).
+MIN_STEP_SIZE = 1e-4
 
 
-class EnergyNetwork(nn.Module):
-    """Energies of predicted next tokens beside their observed context.
+class Context(NamedTuple):
+    """Everything but the predictions, under one landscape: weights, observed keys and values.
 
-    Differs from Transformer++ in these parameters only: `vocab_to_embed` (V to D) instead of an
-    output head, `energy` (D to 1), one `step_embed` row per landscape, and the step size `alpha`.
+    `offset` () is what a modulated final norm adds to every energy.
     """
 
-    def __init__(self, config: EBTTextConfig, vocab_size: int) -> None:
+    layers: list[Layer]
+    observed: list[Observed]
+    head: Tensor
+    offset: Tensor | None
+
+
+class EnergyTransformer(nn.Module):
+    """Energies of predictions beside their observed context: what text and video share.
+
+    Beside the blocks of Transformer++: `energy` (D to 1), one `step_embed` row per landscape or
+    adaLN modulations of it, and the step size `alpha`.
+    """
+
+    def __init__(self, config: AutoregressiveDescent) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Embedding(vocab_size, config.width)
-        self.vocab_to_embed = nn.Linear(vocab_size, config.width, bias=False)
-        if config.step_conditioning == "time_embed":
-            self.step_embed = nn.Embedding(config.landscapes, config.width)
+        width = config.width
+        if config.step_conditioning != "none":
+            self.step_embed = nn.Embedding(config.landscapes, width)
         self.layers = nn.ModuleList(Block(config, config.norm_eps) for _ in range(config.depth))
-        self.norm = RMSNorm(config.width, config.norm_eps)
-        self.energy = nn.Linear(config.width, 1, bias=False)
+        self.norm = RMSNorm(width, config.norm_eps)
+        self.energy = nn.Linear(width, 1, bias=False)
+        if self.modulated:
+            self.modulations = nn.ModuleList(nn.Linear(width, 6 * width) for _ in self.layers)
+            self.final_modulation = nn.Linear(width, 2 * width)
         alpha = torch.tensor(float(config.step_size))
         self.alpha = nn.Parameter(alpha, requires_grad=config.step_size_learned)
+        self.passes = EAGER
+
+    def initialise(self) -> None:
+        """Embeddings N(0, 1), linears Xavier-normal; adaln_zero starts at zero modulation, head."""
         init_weights(self)
+        if not self.modulated:
+            return
+        for linear in (*self.modulations, self.final_modulation):
+            nn.init.zeros_(linear.bias)
+            if self.config.step_conditioning == "adaln_zero":
+                nn.init.zeros_(linear.weight)
+        if self.config.step_conditioning == "adaln_zero":
+            nn.init.zeros_(self.energy.weight)
+
+    @property
+    def modulated(self) -> bool:
+        return self.config.step_conditioning in ("adaln", "adaln_zero")
 
     @property
     def prefix(self) -> int:
-        """Observed states before the first token: the step embedding, if there is one."""
+        """Observed states before the first one given: the step embedding, if it is a state."""
         return int(self.config.step_conditioning == "time_embed")
 
-    def project(self, probabilities: Tensor) -> Tensor:
-        """(..., V) probabilities to (..., D): a weighted sum of projection columns."""
-        projected = F.linear(probabilities, self.vocab_to_embed.weight)
-        return projected.to(self.vocab_to_embed.weight.dtype)  # keeps the residual stream wide
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.energy.weight.dtype
 
-    def context(self, tokens: Tensor, landscape: int) -> list[KeysValues]:
-        """Observed keys and values of every layer under one landscape, for `tokens` (B, S).
+    def step_size(self) -> Tensor:
+        """The step size (), clamped to at least 1e-4."""
+        return self.alpha.clamp(min=MIN_STEP_SIZE)
+
+    def compile_body(self) -> None:
+        """Compile the passes through a layer; each is compiled once for all layers and steps."""
+        self.passes = compiled_passes()
+
+    # --- the observed stream -----------------------------------------------------------------
+
+    def run_context(
+        self, x: Tensor, landscape: int, *, past: Sequence[Observed] | None = None
+    ) -> Context:
+        """The context of embedded observed states `x` (B, S, D) under one landscape.
 
         T = S, or S + 1 with the step embedding at position 0. The last layer stops at its keys and
-        values: nothing reads its output.
+        values: nothing reads its output. With `past`, `x` continues what that was made from.
         """
-        x = self.embed(tokens)  # (B, S, D)
-        if self.prefix:
-            step = self.step_embed.weight[landscape].expand(len(tokens), 1, -1)
-            x = torch.cat([step, x], dim=1)  # (B, T, D)
-        turns = self._turns(torch.arange(x.shape[1], device=x.device))
+        start = 0 if past is None else past[0].key.shape[1]
+        if self.prefix and past is None:
+            step = self.step_embed.weight[landscape].expand(len(x), 1, -1)
+            x = torch.cat([step.type_as(x), x], dim=1)  # (B, T, D)
+        turns = self._turns(torch.arange(start, start + x.shape[1], device=x.device))
+        modulations, final = self._modulations(landscape)
         observed = []
-        for block in self.layers[:-1]:
-            x, key, value = block(x, turns)
-            observed.append(KeysValues(key, value))
-        last = self.layers[-1]
-        observed.append(KeysValues(*last.attention.keys_values(last.attention_norm(x), turns)))
-        return observed
+        for index, (block, modulation) in enumerate(zip(self.layers, modulations, strict=True)):
+            before = None
+            if past is not None:
+                before = tuple(t.unflatten(0, (len(x), -1)) for t in past[index])
+            last = index + 1 == len(self.layers)
+            x, key, value = block.observe(x, turns, modulation, before, stop=last)
+            observed.append(Observed(key.flatten(0, 1), value.flatten(0, 1)))
+        return self._context(observed, modulations, final)
 
-    def energies(self, projected: Tensor, observed: Sequence[KeysValues]) -> Tensor:
-        """Energy (B, m, S) of `projected` predictions (B, m, S, D), m samples a position.
+    def _context(
+        self,
+        observed: list[Observed],
+        modulations: Sequence[Modulation | None],
+        final: tuple[Tensor, Tensor] | None,
+    ) -> Context:
+        layers = [
+            block.folded(modulation, observed[0].key.dtype)
+            for block, modulation in zip(self.layers, modulations, strict=True)
+        ]
+        energy = at_least_float32(self.energy.weight[0])
+        head, offset = at_least_float32(self.norm.weight) * energy, None
+        if final is not None:
+            shift, scale = final
+            head, offset = head * (1 + scale), shift @ energy
+        return Context(layers, observed, head, offset)
 
-        Prediction s reads the observed states up to token s and itself, never another prediction,
-        and stands at the position of the token it predicts. The samples are folded into query rows
-        position-major, so that causal blocks of rows stay contiguous.
-        """
-        samples, length = projected.shape[1:3]
-        x = projected.transpose(1, 2).flatten(1, 2)  # (B, S*m, D)
-        positions = torch.arange(length, device=x.device) + self.prefix + 1
-        turns = self._turns(positions).repeat_interleave(samples, dim=0)
-        masks = _visibility(length, samples, self.prefix, x)
-        for block, layer in zip(self.layers, observed, strict=True):
-            h = block.attention_norm(x)
-            x = block.feed(x + _read(block.attention, h, turns, layer, masks))
-        with torch.autocast(x.device.type, enabled=False):  # energies are compared: keep float32
-            energy = self.energy(at_least_float32(self.norm(x)))  # (B, S*m, 1)
-        return energy.view(len(x), length, samples).transpose(1, 2)
+    def _modulations(
+        self, landscape: int
+    ) -> tuple[list[Modulation | None], tuple[Tensor, Tensor] | None]:
+        """Each block's modulation, and the final (shift, scale), of one landscape."""
+        if not self.modulated:
+            return [None] * len(self.layers), None
+        with torch.autocast(self.energy.weight.device.type, enabled=False):
+            condition = nn.functional.silu(self.step_embed.weight[landscape])  # (D,)
+            blocks = [Modulation(*linear(condition).chunk(6)) for linear in self.modulations]
+            shift, scale = self.final_modulation(condition).chunk(2)
+        return list(blocks), (shift, scale)
+
+    # --- the prediction stream ---------------------------------------------------------------
+
+    def energies(self, projected: Tensor, context: Context, view: View) -> Tensor:
+        """Energy (B, R) of `projected` predictions (B, R, D) at the places of `view`."""
+        with torch.autocast(projected.device.type, enabled=False):
+            found = energies(self.stream(context, view), projected)
+        return found if context.offset is None else found + context.offset
+
+    def slope(self, projected: Tensor, context: Context, view: View) -> tuple[Tensor, Tensor]:
+        """Energy and its slope (B, R, D), without a graph."""
+        with torch.no_grad(), torch.autocast(projected.device.type, enabled=False):
+            energy, slope, _ = energy_and_slope(
+                self.stream(context, view), projected.detach(), keep=False
+            )
+            return energy if context.offset is None else energy + context.offset, slope
+
+    def differentiable_slope(
+        self, projected: Tensor, context: Context, view: View
+    ) -> tuple[Tensor, Tensor]:
+        """Energy, detached, and its slope (B, R, D), differentiable in everything once."""
+        energy, slope = differentiable_slope(self.stream(context, view), projected)
+        return energy if context.offset is None else energy + context.offset.detach(), slope
+
+    def stream(self, context: Context, view: View) -> Stream:
+        """The prediction stream in one context."""
+        return Stream(
+            context.layers,
+            context.observed,
+            context.head,
+            view,
+            self.passes,
+            self.config.recompute,
+        )
+
+    def view(self, length: int, samples: int = 1) -> View:
+        """Rows for predictions after each of `length` observed states, samples side by side."""
+        weight = self.energy.weight
+        blocks = tuple(query_blocks(length))
+        key, dtype = self._view_key, self.compute_dtype()
+        return _dense_view(blocks, samples, self.prefix, key, weight.device, dtype)
+
+    def view_at(self, positions: Tensor) -> View:
+        """Rows for predictions after the observed states `positions` (B, R), ascending in a row."""
+        heads, head_dim, theta, eps = self._view_key
+        wide = _wide(self.dtype)
+        turns = rotary_turns(positions.flatten() + self.prefix + 1, head_dim, theta, wide)
+        turns = turns.view(*positions.shape, -1).repeat_interleave(heads, dim=0)
+        blocks = []
+        for chunk in positions.split(QUERY_BLOCK, dim=1):
+            low, high = int(chunk.min()) + self.prefix, int(chunk.max()) + self.prefix + 1
+            columns = torch.arange(low, high, device=chunk.device)
+            hidden = columns > (chunk + self.prefix)[..., None]  # (B, rows, columns)
+            bias = torch.zeros(hidden.shape, dtype=self.compute_dtype(), device=chunk.device)
+            bias = bias.masked_fill_(hidden, -torch.inf).repeat_interleave(heads, dim=0)
+            blocks.append(Rows(chunk.shape[1], high, bias))
+        return View(turns, tuple(blocks), heads, eps)
+
+    @property
+    def _view_key(self) -> tuple[int, int, float, float]:
+        c = self.config
+        return c.heads, c.width // c.heads, c.rope_theta, c.norm_eps
+
+    def compute_dtype(self) -> torch.dtype:
+        device = self.energy.weight.device.type
+        if torch.is_autocast_enabled(device):
+            return torch.get_autocast_dtype(device)
+        return self.dtype
 
     def _turns(self, positions: Tensor) -> Tensor:
-        config = self.config
-        head_dim = config.width // config.heads
-        return rotary_turns(positions, head_dim, config.rope_theta, self.embed.weight.dtype)
+        _, head_dim, theta, _ = self._view_key
+        return rotary_turns(positions, head_dim, theta, self.dtype)
 
 
-class _Rows(NamedTuple):
-    """A block of query rows: where it ends, the keys it may see, and -inf on those it may not."""
+@lru_cache(maxsize=32)
+def _dense_view(
+    spans: tuple[tuple[int, int], ...],
+    samples: int,
+    prefix: int,
+    key: tuple[int, int, float, float],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> View:
+    """Causal blocks of query rows, position-major; rows of one position share what they see."""
+    heads, head_dim, theta, eps = key
+    with torch.inference_mode(False):
+        positions = torch.arange(spans[-1][1], device=device) + prefix + 1
+        turns = rotary_turns(positions, head_dim, theta, _wide(dtype))
+        blocks = []
+        for start, end in spans:
+            columns = torch.arange(start, end, device=device)
+            rows = columns.repeat_interleave(samples)
+            bias = torch.zeros(1, len(rows), len(columns), dtype=dtype, device=device)
+            bias.masked_fill_(columns > rows[:, None], -torch.inf)
+            blocks.append(Rows(len(rows), end + prefix, bias))
+        return View(turns.repeat_interleave(samples, dim=0), tuple(blocks), heads, eps)
 
-    rows: int
-    keys: int
-    bias: Tensor
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _visibility(length: int, samples: int, prefix: int, like: Tensor) -> list[_Rows]:
-    """Causal blocks of query rows; rows of one position share what they see."""
-    blocks = []
-    for start, end in query_blocks(length):
-        seen = torch.arange(start, end, device=like.device).repeat_interleave(samples) + prefix
-        keys = torch.arange(end + prefix, device=like.device)
-        bias = torch.zeros(len(seen), len(keys), dtype=like.dtype, device=like.device)
-        bias.masked_fill_(keys > seen[:, None], -torch.inf)
-        blocks.append(_Rows(len(seen), len(keys), bias))
-    return blocks
+# --- text ------------------------------------------------------------------------------------
 
 
-def _read(
-    attention: Attention, h: Tensor, turns: Tensor, observed: KeysValues, masks: list[_Rows]
-) -> Tensor:
-    """Attention of each prediction (B, R, D) over the observed keys and itself.
+class TextEnergy(EnergyTransformer):
+    """Energies of next-token distributions.
 
-    Explicit, since fused CPU attention has no second derivative. The score of a prediction with
-    itself needs no rotation: query and key stand at the same position.
+    Differs from Transformer++ in these parameters only: `vocab_to_embed` (V to D) instead of an
+    output head (none where predictions share the embedding table), and what `EnergyTransformer`
+    adds.
     """
-    query = attention.split(attention.wq(h)) * (h.shape[-1] // attention.heads) ** -0.5
-    own_key, own_value = attention.split(attention.wk(h)), attention.split(attention.wv(h))
-    own_score = (query * own_key).sum(-1, keepdim=True)  # (B, H, R, 1)
-    turned = rotate(query, turns)
-    mixed = []
-    parts = zip(
-        masks,
-        *(x.split([m.rows for m in masks], dim=2) for x in (turned, own_score, own_value)),
-        strict=True,
-    )
-    for mask, rows, own, value in parts:
-        key = observed.key[:, :, : mask.keys]
-        score = rows @ key.transpose(-2, -1) + mask.bias  # (B, H, rows, keys)
-        weight = torch.cat([score, own.type_as(score)], dim=-1).softmax(dim=-1)
-        seen, itself = weight.split([mask.keys, 1], dim=-1)
-        mixed.append(seen.type_as(value) @ observed.value[:, :, : mask.keys] + itself * value)
-    return attention.merge(torch.cat(mixed, dim=2))
+
+    def __init__(self, config: EBTTextConfig, vocab_size: int) -> None:
+        super().__init__(config)
+        self.embed = nn.Embedding(vocab_size, config.width)
+        if config.projection == "linear":
+            self.vocab_to_embed = nn.Linear(vocab_size, config.width, bias=False)
+        self.initialise()
+        if config.projection == "linear":
+            # Rows of a token side by side in memory: its gradient then takes half the time.
+            stored = self.vocab_to_embed.weight.detach().t().contiguous().t()
+            self.vocab_to_embed.weight = nn.Parameter(stored)
+
+    @property
+    def rows(self) -> Tensor:
+        """(V, D): the row that each token contributes to a projected prediction."""
+        if self.config.projection == "embedding":
+            return self.embed.weight
+        return self.vocab_to_embed.weight.t()
+
+    def context(self, tokens: Tensor, landscape: int) -> Context:
+        """The context of `tokens` (B, S) under one landscape."""
+        return self.run_context(self.embed(tokens), landscape)
+
+    def project(self, distribution: Tensor) -> Tensor:
+        """(..., V) probabilities to (..., D): a weighted sum of rows, in the model's precision."""
+        dtype = self.compute_dtype()
+        with torch.autocast(distribution.device.type, enabled=False):
+            return (distribution.to(dtype) @ self.rows.to(dtype)).to(self.dtype)
+
+    def to_vocabulary(self, slope: Tensor) -> Tensor:
+        """dE/dp (..., V) from dE/de (..., D)."""
+        dtype = self.compute_dtype()
+        with torch.autocast(slope.device.type, enabled=False):
+            return (slope.to(dtype) @ self.rows.t().to(dtype)).to(slope.dtype)

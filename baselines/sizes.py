@@ -1,9 +1,9 @@
 """What configs share: named model sizes (paper Table 5; 4xs and 3xs from the authors' code), and
-the step size of a descent."""
+how a descent is trained."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -85,3 +85,61 @@ class StepSize(Frozen):
             return given | {"step_size_lr_multiplier": 3 * float(step_size)}
         except (TypeError, ValueError):  # not a number: the field's own check says so
             return given
+
+
+class DescentTraining(StepSize):
+    """How energy descent is trained: S1, S2 (paper section 2), or any mixture of their settings."""
+
+    #: variant -> the settings it stands for; each can be given otherwise beside it.
+    VARIANTS: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    variant: Literal["s1", "s2"] | None = Field(
+        default=None, description="a named set of the settings below", exclude=True
+    )
+    steps: int = Field(default=2, ge=1, description="optimization steps in training")
+    min_steps: int | None = Field(
+        default=None, ge=1, description="fewest, drawn once per training step up to steps; steps"
+    )
+    between_steps: Literal["detach", "truncate", "unroll"] = Field(
+        default="detach",
+        description="cut the prediction's graph after each step (S1); keep it through the "
+        "prediction but differentiate the last step's gradient only (S2); differentiate all steps",
+    )
+    loss_on: Literal["every", "last"] = Field(
+        default="every", description="steps whose prediction is in the loss; every: their mean"
+    )
+    step_size_learned: bool = Field(default=True, description="whether alpha is a parameter")
+    random_step_size: float = Field(
+        default=1.0, ge=1, description="in training alpha is uniform in [alpha / f, alpha * f]"
+    )
+    langevin_noise: float = Field(
+        default=0.0, ge=0, description="std of what is added to the prediction before each step"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_variant(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        values = cls.VARIANTS.get(str(given.get("variant")), {}) | given
+        if values.get("min_steps") is None:
+            values["min_steps"] = values.get("steps", cls.model_fields["steps"].default)
+        return values
+
+    @model_validator(mode="after")
+    def _check_steps(self) -> DescentTraining:
+        if self.min_steps is not None and self.min_steps > self.steps:
+            raise ValueError(f"min_steps = {self.min_steps} exceeds steps = {self.steps}")
+        return self
+
+    @property
+    def step_counts(self) -> range:
+        """The equally likely numbers of optimization steps of a training step."""
+        assert self.min_steps is not None, "resolved above"
+        return range(self.min_steps, self.steps + 1)
+
+    def differentiated(self, step: int, of: int) -> bool:
+        """Whether the gradient of `step` (1..of) is itself differentiated in training."""
+        if step == of or self.between_steps == "unroll":
+            return True
+        return self.between_steps == "detach" and self.loss_on == "every"

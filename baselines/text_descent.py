@@ -1,186 +1,189 @@
-"""Energy descent over next-token distributions, as pure functions of an energy network.
+"""Energy descent over next-token distributions: training objectives and thinking.
 
-One optimization step from logits l (paper sections 2 and 3; the update acts on the softmaxed
-distribution, as in the authors' code):
+One optimization step from logits l (paper sections 2 and 3), with Langevin noise n if any. Updating
+probabilities, as the authors' code does, or logits, as the paper's pseudocode does:
 
-    p = softmax(l);  e = W p;  g = dE/de;  l' = p - alpha * W^T g        (W^T g = dE/dp)
+    p = softmax(l + n);  e = p W;  g = dE/de;  dE/dp = W g
+    probabilities:  l' = p - alpha * dE/dp
+    logits:         l' = l + n - alpha * dE/dl,  dE/dl = p * (dE/dp - <p, dE/dp>)
 
 The inner gradient stops at the D-wide e, so no second-order graph reaches the vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
-from baselines.ebt import EnergyNetwork, KeysValues
+from baselines.descent import Entry
+from baselines.ebt import Context, TextEnergy
+from baselines.stream_attention import View
 
-#: The learned step size never falls below this (authors' code).
-MIN_STEP_SIZE = 1e-4
+
+@dataclass(frozen=True)
+class Rows:
+    """What a training step learns from: `tokens` (B, S + 1), `mask` (B, S), `start` (B, S, V)."""
+
+    tokens: Tensor
+    mask: Tensor
+    start: Tensor
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How a training step descends: `alpha` () or (B, S, 1), `noise` (B, S, V) of steps 1.. ."""
+
+    count: int
+    alpha: Tensor
+    noise: Callable[[int], Tensor] | None
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Sums over valid targets: S1's loss (mean over steps), and what to watch while training."""
+    """Sums over valid targets: the loss, what to watch; final logits (B, S, V), if kept."""
 
     loss: Tensor
     loss_last: Tensor
     energy_first: Tensor
     energy_last: Tensor
+    logits: Tensor | None
 
 
-def s1_objective(
-    network: EnergyNetwork, tokens: Tensor, mask: Tensor, start: Tensor, *, steps: int
-) -> Objective:
-    """S1 training (paper section 2, "System 1"): cross-entropy after every step, mean over steps.
+def plain_objective(network: TextEnergy, rows: Rows, steps: Steps) -> Objective:
+    """Cross-entropy under every setting, with autograd over the vocabulary.
 
-    `tokens` (B, S + 1), `mask` (B, S), `start` logits (B, S, V). The prediction is detached between
-    steps, so each step is differentiated through its own energy gradient only. Memory is linear in
-    `steps`: one (B, S, V) distribution and one graph of the prediction stream each.
+    `baselines.text_schedule` has the same numbers at a fraction of the memory traffic, where the
+    prediction carries no graph between steps.
     """
-    inputs, targets = tokens[:, :-1], tokens[:, 1:]
-    alpha = network.alpha.clamp(min=MIN_STEP_SIZE)
-    weight = network.vocab_to_embed.weight
-    distribution = start.softmax(dim=-1)
-    projected = network.project(distribution)  # (B, S, D)
-    observed: dict[int, list[KeysValues]] = {}
+    config, inputs, targets = network.config, rows.tokens[:, :-1], rows.tokens[:, 1:]
+    view = network.view(inputs.shape[1])
+    contexts: dict[tuple[int, bool], Context] = {}
+    value = rows.start
     losses, energies = [], []
-    for step in range(steps):
-        landscape = min(step, network.config.landscapes - 1)
-        if landscape not in observed:
-            observed[landscape] = network.context(inputs, landscape)
-        energy = network.energies(projected[:, None], observed[landscape])[:, 0]  # (B, S)
-        (slope,) = torch.autograd.grad(energy.sum(), projected, create_graph=True)
-        loss, projected, distribution = _StepLoss.apply(
-            slope, weight, alpha, distribution, targets, mask
+    for step in range(1, steps.count + 1):
+        recorded = torch.is_grad_enabled() and config.differentiated(step, steps.count)
+        key = config.landscape(step), recorded
+        if key not in contexts:
+            with torch.set_grad_enabled(recorded):
+                contexts[key] = network.context(inputs, key[0])
+        if config.between_steps == "detach":
+            value = value.detach()
+        base, distribution = enter(
+            network, value, None if steps.noise is None else steps.noise(step)
         )
-        losses.append(loss)
-        energies.append((energy.detach() * mask).sum())
-    return Objective(torch.stack(losses).mean(), losses[-1].detach(), energies[0], energies[-1])
+        projected = network.project(distribution)
+        take = network.differentiable_slope if recorded else network.slope
+        energy, slope = take(projected, contexts[key], view)
+        with torch.set_grad_enabled(recorded):
+            pulled = pull(network, slope, distribution)
+        value = base - steps.alpha * pulled
+        nats = F.cross_entropy(value.flatten(0, 1), targets.flatten(), reduction="none")
+        losses.append((nats * rows.mask.flatten()).sum())
+        energies.append((energy.detach() * rows.mask).sum())
+    loss = torch.stack(losses).mean() if config.loss_on == "every" else losses[-1]
+    return Objective(loss, losses[-1].detach(), energies[0], energies[-1], value.detach())
 
 
-class _StepLoss(torch.autograd.Function):
-    """l' = p - alpha * g W, its summed cross-entropy, and p' = softmax(l') projected by W.
+def enter(network: TextEnergy, value: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What a step subtracts from, and the distribution that enters the network."""
+    noisy = value if noise is None else value + noise
+    distribution = noisy.softmax(dim=-1)
+    probabilities = network.config.update_space == "probabilities"
+    return (distribution if probabilities else noisy), distribution
 
-    One function, because the backward of the loss is almost free beside the forward: with c the
-    incoming gradient of the loss and y the target, dL/dg = -alpha * c * (W p' - W[y]) needs only
-    the projection that the next step wants anyway, and W's gradients from l' and from W p' share
-    the product over p'. Three products of size (B*S, V, D) a step instead of five or six, and one
-    (B, S, V) tensor kept. The prediction is detached between steps: p' carries no gradient.
+
+def pull(network: TextEnergy, slope: Tensor, distribution: Tensor) -> Tensor:
+    """The energy's gradient (..., V) in the space that is updated, from dE/de (..., D)."""
+    pulled = network.to_vocabulary(slope)
+    if network.config.update_space == "probabilities":
+        return pulled
+    return distribution * (pulled - (distribution * pulled).sum(-1, keepdim=True))
+
+
+# --- thinking --------------------------------------------------------------------------------
+
+
+class TextLandscapes:
+    """The energies of a batch's predictions, flattened as (B, S, m): samples side by side.
+
+    `contexts` holds one context per landscape; `positions` (S,) are the observed states that the
+    predictions follow, or None for one after each. `draw(step)` is (B, S, m, V) of noise.
     """
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        slope: Tensor,
-        weight: Tensor,
-        alpha: Tensor,
-        distribution: Tensor,
-        targets: Tensor,
-        mask: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """`slope` g (B, S, D), `weight` (D, V): loss (), projection (B, S, D), p' (B, S, V)."""
-        shape, flat = slope.shape, targets.reshape(-1)
-        compute = _product_dtype(weight)
-        g = slope.reshape(-1, shape[-1])
-        w = weight.to(compute)
-        with torch.autocast(slope.device.type, enabled=False):
-            logits = ((-alpha * g).to(compute) @ w).to(distribution.dtype)  # (B*S, V)
-            logits += distribution.reshape(logits.shape)
-            after = logits.log_softmax(dim=-1)
-            del logits
-            nats = -after.gather(1, flat[:, None])[:, 0]
-            after.exp_()
-            projected = (after.to(compute) @ w.t()).to(weight.dtype)  # (B*S, D)
-        valid = mask.reshape(-1).to(nats.dtype)
-        ctx.save_for_backward(g, weight, alpha, after, projected, flat, valid)
-        ctx.compute = compute
-        loss = (nats * valid).sum()
-        out = projected.view(shape), after.view(distribution.shape)
-        ctx.mark_non_differentiable(out[1])
-        return loss, *out
+    def __init__(
+        self,
+        network: TextEnergy,
+        contexts: dict[int, Context],
+        size: tuple[int, int, int],
+        alpha: float,
+        draw: Callable[[int], Tensor],
+        positions: Tensor | None = None,
+    ) -> None:
+        self.network, self.contexts, self.size, self.alpha = network, contexts, size, alpha
+        self.draw, self.positions = draw, positions
+
+    def energy(self, value: Tensor, at: Tensor | None, landscape: int) -> Tensor:
+        """Energies (n,) of logits (n, V)."""
+        projected, view, packed = self._rows(value.softmax(dim=-1), at)
+        return self._unpacked(
+            self.network.energies(projected, self.contexts[landscape], view), packed
+        )
+
+    def enter(
+        self, value: Tensor, noise: Tensor | None, at: Tensor | None, landscape: int
+    ) -> tuple[Entry, Tensor]:
+        """The step's base (n, V), the slope (n, D), and energies (n,)."""
+        base, distribution = enter(self.network, value, noise)
+        projected, view, packed = self._rows(distribution, at)
+        energy, slope = self.network.slope(projected, self.contexts[landscape], view)
+        return Entry(base, self._unpacked(slope, packed)), self._unpacked(energy, packed)
+
+    def step(self, entry: Entry, at: Tensor | None) -> Tensor:
+        """Logits (n, V) after the step, in the place of the base."""
+        network = self.network
+        if network.config.update_space == "probabilities":
+            return entry.base.sub_(network.to_vocabulary(self.alpha * entry.slope))
+        pulled = pull(network, entry.slope, entry.base.softmax(dim=-1))
+        return entry.base.sub(pulled, alpha=self.alpha)
+
+    def noise(self, step: int, at: Tensor | None) -> Tensor:
+        """Langevin noise (n, V) of a step."""
+        drawn = self.draw(step).flatten(0, 2)
+        return drawn if at is None else drawn[at]
+
+    def _rows(
+        self, distribution: Tensor, at: Tensor | None
+    ) -> tuple[Tensor, View, tuple[Tensor, Tensor] | None]:
+        """Projected rows (B, R, D), where they stand, and where each prediction is among them."""
+        projected = self.network.project(distribution)
+        batch, length, samples = self.size
+        if at is None and self.positions is None:
+            view = self.network.view(length, samples)
+            return projected.view(batch, length * samples, -1), view, None
+        if at is None:
+            assert self.positions is not None
+            where = self.positions.repeat_interleave(samples).expand(batch, -1)
+            return projected.view(batch, length * samples, -1), self.network.view_at(where), None
+        return self._pack(projected, at)
+
+    def _pack(self, projected: Tensor, at: Tensor) -> tuple[Tensor, View, tuple[Tensor, Tensor]]:
+        """The predictions `at` (n,), ascending, as rows of their batch entry, padded at the end."""
+        batch, length, samples = self.size
+        owner, place = at // (length * samples), (at % (length * samples)) // samples
+        counts = torch.bincount(owner, minlength=batch)
+        column = torch.arange(len(at), device=at.device) - (counts.cumsum(0) - counts)[owner]
+        packed = projected.new_zeros(batch, int(counts.max()), projected.shape[-1])
+        packed[owner, column] = projected
+        if self.positions is not None:
+            place = self.positions[place]
+        where = place.new_full(packed.shape[:2], int(place.max()))
+        where[owner, column] = place
+        return packed, self.network.view_at(where), (owner, column)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_loss: Tensor, d_projected: Tensor, _: Tensor) -> tuple[Any, ...]:
-        """Gradients of g, W and alpha."""
-        g, weight, alpha, after, projected, flat, valid = ctx.saved_tensors
-        scale = (d_loss * valid)[:, None]  # (B*S, 1)
-        surprise = scale * (projected - weight.index_select(1, flat).t())  # (B*S, D)
-        d_alpha = -(surprise * g).sum()
-        pulled = scale * alpha * g
-        through = d_projected.reshape(g.shape) - pulled
-        d_weight = after.t().to(ctx.compute) @ through.to(ctx.compute)  # (V, D)
-        d_weight.index_add_(0, flat, pulled.to(ctx.compute))
-        d_slope = (-alpha * surprise).view(d_projected.shape)
-        return d_slope, d_weight.t().to(weight.dtype), d_alpha, None, None, None
-
-
-@dataclass(frozen=True)
-class Point:
-    """Logits (B, m, S, V) after `step` steps; their energy (B, m, S) where one was computed."""
-
-    step: int
-    logits: Tensor
-    energy: Tensor | None
-
-
-def trajectory(
-    network: EnergyNetwork,
-    observed: Mapping[int, Sequence[KeysValues]],
-    start: Tensor,
-    *,
-    alpha: float,
-    schedule: Sequence[int],
-    spend: frozenset[int] = frozenset(),
-) -> Iterator[Point]:
-    """Descend from `start` (B, m, S, V), one landscape a step; yields steps 0..len(schedule).
-
-    The energy of point k is read under the landscape of step k (of step 1 for the start), which is
-    where a run of k steps would end. It is free when step k + 1 descends on the same landscape;
-    else it is an extra forward pass, made for the points in `spend` only.
-    """
-    logits, last = start, len(schedule)
-    for step in range(last + 1):
-        own = schedule[max(step - 1, 0)]
-        following = schedule[step] if step < last else None
-        energy = slope = distribution = None
-        if following is not None or step in spend:
-            distribution = logits.softmax(dim=-1)
-            projected = network.project(distribution)  # (B, m, S, D)
-            if following is not None:
-                value, slope = _energy_and_slope(network, projected, observed[following])
-                energy = value if following == own else None
-            if energy is None and step in spend:
-                energy = network.energies(projected, observed[own])
-        yield Point(step, logits, energy)
-        if distribution is not None and slope is not None:
-            logits = distribution.sub_(_to_vocabulary(network, alpha * slope))
-
-
-def _energy_and_slope(
-    network: EnergyNetwork, projected: Tensor, observed: Sequence[KeysValues]
-) -> tuple[Tensor, Tensor]:
-    """Energies (B, m, S) and their gradient (B, m, S, D) at `projected`, without a graph."""
-    with torch.enable_grad():
-        point = projected.detach().requires_grad_()
-        energy = network.energies(point, observed)
-        (slope,) = torch.autograd.grad(energy.sum(), point)
-    return energy.detach(), slope
-
-
-def _to_vocabulary(network: EnergyNetwork, slope: Tensor) -> Tensor:
-    """dE/dp (..., V) from dE/de (..., D)."""
-    return (slope @ network.vocab_to_embed.weight).to(slope.dtype)
-
-
-def _product_dtype(weight: Tensor) -> torch.dtype:
-    device = weight.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return weight.dtype
+    def _unpacked(found: Tensor, packed: tuple[Tensor, Tensor] | None) -> Tensor:
+        return found.flatten(0, 1) if packed is None else found[packed]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from baselines.blocks import Block, RMSNorm, init_weights, rotary_turns
-from baselines.text_records import TransformerPPTextConfig
+from baselines.autoregressive import TransformerPPConfig
+from baselines.blocks import Block, RMSNorm, init_weights
+from baselines.rotary import rotary_turns
+
+#: Keys and values (B, H, T, D/H) of one layer.
+Past = tuple[Tensor, Tensor]
 
 
 class Transformer(nn.Module):
     """Decoder-only language model with an untied output head; logits are un-normalised."""
 
-    def __init__(self, config: TransformerPPTextConfig, vocab_size: int) -> None:
+    def __init__(self, config: TransformerPPConfig, vocab_size: int) -> None:
         super().__init__()
         self.config = config
         self.embed = nn.Embedding(vocab_size, config.width)
@@ -23,11 +29,22 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B, S, V) of the token after each of `tokens` (B, S)."""
-        config, weight = self.config, self.embed.weight
-        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        return self.output(self.norm(self.hidden(self.embed(tokens))[0]))  # (B, S, V)
+
+    def extend(self, tokens: Tensor, past: Sequence[Past] | None) -> tuple[Tensor, list[Past]]:
+        """Logits (B, V) after `tokens` (B, T) that continue `past`, and all keys and values."""
+        x, layers = self.hidden(self.embed(tokens), past)
+        return self.output(self.norm(x[:, -1])), layers
+
+    def hidden(self, x: Tensor, past: Sequence[Past] | None = None) -> tuple[Tensor, list[Past]]:
+        """The stream (B, T, D) after all blocks, and every layer's keys and values."""
+        config = self.config
+        start = 0 if past is None else past[0][0].shape[2]
+        positions = torch.arange(start, start + x.shape[1], device=x.device)
         head_dim = config.width // config.heads
-        turns = rotary_turns(positions, head_dim, config.rope_theta, weight.dtype)
-        x = self.embed(tokens)  # (B, S, D)
-        for block in self.layers:
-            x, _, _ = block(x, turns)
-        return self.output(self.norm(x))  # (B, S, V)
+        turns = rotary_turns(positions, head_dim, config.rope_theta, self.norm.weight.dtype)
+        layers = []
+        for index, block in enumerate(self.layers):
+            x, key, value = block.observe(x, turns, past=None if past is None else past[index])
+            layers.append((key, value))
+        return x, layers

@@ -1,7 +1,7 @@
 """Keyed random numbers: every draw is a pure function of its key.
 
-A key is (seed, scope, dataset row, purpose, step, sample, and position if given). Batch composition,
-rank, order and resumption therefore cannot change a number. On CPU each row draws from its own Philox
+A key is (seed, scope, dataset row, purpose, step, sample, and position if given). Batches, ranks,
+order and resumption therefore cannot change a number. On CPU each row draws from its own Philox
 stream under a 128-bit key; on an accelerator from torch's generator under 64 bits of the same key.
 """
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.ebt import EnergyNetwork
-from baselines.text_descent import MIN_STEP_SIZE, s1_objective, trajectory
-from baselines.text_records import EBTTextConfig, TransformerPPTextConfig, landscape_schedule
+from baselines.adapters.descending import Best, Draws, alpha_group, drawn_steps, sample_chunks
+from baselines.autoregressive import replay_rows
+from baselines.autoregressive_costs import ebt_plan
+from baselines.descent import OnPoint, descend
+from baselines.descent_plan import DescentPlan
+from baselines.ebt import Context, TextEnergy
+from baselines.replay import Record, Replay
+from baselines.text_descent import Rows, Steps, TextLandscapes, plain_objective
+from baselines.text_records import EBTTextConfig, TransformerPPTextConfig
+from baselines.text_schedule import can_schedule, scheduled_objective
 from baselines.transformer import Transformer
 from harness.protocol import (
     Descent,
@@ -25,9 +32,6 @@ from harness.protocol import (
     TextBatch,
     TextShape,
 )
-
-#: A chunk of samples holds at most this many logits (256 MiB of float32), or one sample.
-CHUNK_LOGITS = 2**26
 
 
 class TransformerPPText(nn.Module):
@@ -52,39 +56,125 @@ class TransformerPPText(nn.Module):
         on_state: OnState | None = None,
     ) -> Prediction:
         """Logits (B, S, V); the one state is step 1. Raises TypeError if asked to think."""
-        if not isinstance(thinking, Single):
-            raise TypeError(f"transformer_pp_text cannot think; got thinking {thinking.kind!r}")
+        _check_single(thinking)
         with torch.inference_mode(False), torch.no_grad():
             logits = self.network(batch.tokens[:, :-1].clone())
             if on_state is not None:
                 on_state(State(1, range(1), logits[:, None], None))
         return Prediction(logits, None, Passes(nfe=1, forward=1, backward=0))
 
+    def decoder(self, rows: Tensor, thinking: Single, noise: Noise) -> TransformerDecoder:
+        """An empty decoder for the sequences `rows` (B,)."""
+        _check_single(thinking)
+        return TransformerDecoder(self.network)
+
     def param_groups(self) -> Sequence[ParamGroup]:
         """Everything, decayed: norms and embeddings included (paper section 3)."""
         return [ParamGroup("weights", list(self.parameters()))]
 
 
+class TransformerDecoder:
+    """Keys and values of every layer so far."""
+
+    def __init__(self, network: Transformer) -> None:
+        self.network = network
+        self.past: list[tuple[Tensor, Tensor]] | None = None
+
+    def feed(self, tokens: Tensor) -> Prediction:
+        """Append `tokens` (B, T) and predict the token after them: logits (B, V)."""
+        with torch.inference_mode(False), torch.no_grad():
+            logits, self.past = self.network.extend(tokens.clone(), self.past)
+        return Prediction(logits, None, Passes(nfe=1, forward=1, backward=0))
+
+
 class EBTText(nn.Module):
-    """EBT S1 on next-token prediction: energy descent from random logits, best of M samples."""
+    """EBT on next-token prediction: energy descent from random logits, best of M samples."""
 
     def __init__(self, config: EBTTextConfig, shape: TextShape) -> None:
         super().__init__()
         self.config, self.vocab_size = config, shape.vocab_size
-        self.network = EnergyNetwork(config, shape.vocab_size)
+        self.network = TextEnergy(config, shape.vocab_size)
+        self.replay = Replay(config.replay_records)
+
+    # --- training ------------------------------------------------------------------------
 
     def training_loss(self, batch: TextBatch, noise: Noise) -> StepOutput:
-        """Cross-entropy in nats, mean over optimization steps, summed over valid targets."""
-        start = self._start(batch.rows, batch.mask.shape[1], sample=0, noise=noise)
-        steps = self.config.steps
-        sums = s1_objective(self.network, batch.tokens, batch.mask, start, steps=steps)
-        n = int(batch.mask.sum())
+        """Cross-entropy in nats, summed over valid targets, those of replayed rows included."""
+        draws = Draws(noise, batch.rows, torch.empty(0, dtype=torch.long))
+        tokens, mask = batch.tokens, batch.mask
+        start = self._start(batch.rows, mask.shape[1], 0, noise)
+        replayed = self._replayed(batch, noise)
+        if replayed is not None:
+            slots, record = replayed
+            draws = Draws(noise, batch.rows, slots)
+            tokens, mask = torch.cat([tokens, record.inputs]), torch.cat([mask, record.mask])
+            start = torch.cat([start, record.value.type_as(start)])
+        rows = Rows(tokens, mask, start)
+        steps = self._steps(draws, mask.shape[1])
+        schedule = can_schedule(self.network, steps.alpha)
+        sums = (scheduled_objective if schedule else plain_objective)(self.network, rows, steps)
+        if self._remembers:
+            assert sums.logits is not None
+            fresh = len(batch.rows)
+            self.replay.store(Record(tokens[:fresh], mask[:fresh], sums.logits[:fresh]))
+        n = int(mask.sum())
         metrics = {
             "loss_last": (sums.loss_last, n),
             "energy_first": (sums.energy_first, n),
             "energy_last": (sums.energy_last, n),
         }
         return StepOutput(sums.loss, n, metrics)
+
+    def work(self, batch: TextBatch, noise: Noise) -> Hashable:
+        """Optimization steps and replayed rows."""
+        wanted = replay_rows(self.config, len(batch.rows))
+        count = drawn_steps(self.config.step_counts, noise, batch.rows.device)
+        return count, min(wanted, len(self.replay)), len(batch.rows)
+
+    def replay_state(self) -> Mapping[str, Tensor]:
+        """The replay buffer, unless the config drops it."""
+        return {} if self.config.replay_checkpoint == "drop" else self.replay.state()
+
+    def load_replay_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `replay_state` gave."""
+        self.replay.load(state, self.network.alpha.device)
+
+    def compile_body(self) -> None:
+        """Compile the passes of the prediction stream."""
+        self.network.compile_body()
+
+    def param_groups(self) -> Sequence[ParamGroup]:
+        """Weights, decayed; alpha apart, with its own learning rate and no decay."""
+        alpha = self.network.alpha
+        weights = [p for p in self.parameters() if p is not alpha]
+        return [ParamGroup("weights", weights), *alpha_group(alpha, self.config)]
+
+    @property
+    def _remembers(self) -> bool:
+        return self.training and torch.is_grad_enabled() and self.config.replay_records > 0
+
+    def _replayed(self, batch: TextBatch, noise: Noise) -> tuple[Tensor, Record] | None:
+        if not self._remembers:
+            return None
+        return self.replay.draw(replay_rows(self.config, len(batch.rows)), batch.rows[:1], noise)
+
+    def _steps(self, draws: Draws, length: int) -> Steps:
+        config = self.config
+        device, dtype = draws.rows.device, self.network.dtype
+        alpha = self.network.step_size()
+        if config.random_step_size > 1:
+            alpha = alpha * draws.factor((length, 1), config.random_step_size).to(dtype)
+        count = drawn_steps(config.step_counts, draws.noise, device)
+        if config.langevin_noise == 0:
+            return Steps(count, alpha, None)
+        shape = (length, self.vocab_size)
+        return Steps(
+            count,
+            alpha,
+            lambda step: draws.langevin(shape, step=step).to(dtype).mul_(config.langevin_noise),
+        )
+
+    # --- prediction ----------------------------------------------------------------------
 
     def predict(
         self,
@@ -93,82 +183,150 @@ class EBTText(nn.Module):
         noise: Noise,
         on_state: OnState | None = None,
     ) -> Prediction:
-        """Per position, the sample of lowest final energy (paper section 3.3).
+        """Per position, the sample that `thinking` selects (paper section 3.3).
 
         `on_state` gets steps 0..K of every sample; state (k, m) is exactly what a run of k steps
-        and m samples ends with under `extra_steps: last`. Energies that are not free are read for
-        selection only (more than one sample); those of intermediate states only when somebody
-        listens, and outside `passes`, which are the prediction's own. Raises TypeError for another
-        kind of thinking, ValueError where `every` does not divide the steps.
+        and m samples ends with under `extra_steps: last`. Energies read for a listener alone are
+        outside `passes`, which are the prediction's own. Raises TypeError for another kind of
+        thinking, ValueError where `every` does not divide the steps.
         """
-        if not isinstance(thinking, Descent):
-            raise TypeError(f"ebt_text thinks by 'descent'; got thinking {thinking.kind!r}")
-        schedule = landscape_schedule(self.config, thinking)
+        plan = ebt_plan(self.config, thinking)
         with torch.inference_mode(False), torch.no_grad():
             tokens, rows = batch.tokens[:, :-1].clone(), batch.rows.clone()
-            observed = {k: self.network.context(tokens, k) for k in sorted(set(schedule))}
-            alpha = thinking.step_size or max(float(self.network.alpha), MIN_STEP_SIZE)
-            spend: frozenset[int] = frozenset()
-            if thinking.samples > 1:
-                spend = frozenset([len(schedule)] if on_state is None else range(len(schedule) + 1))
-            best = _Best()
-            for chunk in _chunks(thinking.samples, tokens.numel() * self.vocab_size):
-                draws = [self._start(rows, tokens.shape[1], sample=i, noise=noise) for i in chunk]
-                path = trajectory(
-                    self.network,
-                    observed,
-                    torch.stack(draws, dim=1),
-                    alpha=alpha,
-                    schedule=schedule,
-                    spend=spend,
-                )
-                for point in path:
-                    if on_state is not None:
-                        on_state(State(point.step, chunk, point.logits, point.energy))
-                best.offer(point.logits, point.energy)
-        nfe = thinking.steps * thinking.samples
-        extra = thinking.samples if thinking.samples > 1 else 0
-        return Prediction(best.value, best.energy, Passes(nfe, forward=nfe + extra, backward=nfe))
+            contexts = {k: self.network.context(tokens, k) for k in sorted(set(plan.schedule))}
+            return self._think(contexts, rows, tokens.shape[1], plan, noise, on_state=on_state)
 
-    def param_groups(self) -> Sequence[ParamGroup]:
-        """Weights, decayed; alpha apart, with its own learning rate and no decay."""
-        alpha = self.network.alpha
-        groups = [ParamGroup("weights", [p for p in self.parameters() if p is not alpha])]
-        if alpha.requires_grad:
-            multiplier = self.config.step_size_lr_multiplier
-            assert multiplier is not None, "resolved by the config"
-            groups.append(ParamGroup("alpha", [alpha], multiplier, weight_decay=False))
-        return groups
+    def decoder(self, rows: Tensor, thinking: Descent, noise: Noise) -> EBTDecoder:
+        """An empty decoder for the sequences `rows` (B,)."""
+        return EBTDecoder(self, rows.clone(), ebt_plan(self.config, thinking), noise)
 
-    def _start(self, rows: Tensor, length: int, *, sample: int, noise: Noise) -> Tensor:
-        """Initial logits (B, S, V), standard normal."""
-        start = noise.normal(rows, (length, self.vocab_size), purpose="start", sample=sample)
-        return start.to(self.network.alpha.dtype)
+    def descent_energies(
+        self, batch: TextBatch, noise: Noise, step_size: float
+    ) -> tuple[Tensor, Tensor]:
+        """Energies (B, S) of the starting distribution, and of it after one small step."""
+        network = self.network
+        with torch.inference_mode(False), torch.no_grad():
+            tokens, rows = batch.tokens[:, :-1].clone(), batch.rows.clone()
+            view = network.view(tokens.shape[1])
+            context = network.context(tokens, 0)
+            start = self._start(rows, tokens.shape[1], 0, noise).softmax(-1)
+            before, slope = network.slope(network.project(start), context, view)
+            moved = start - step_size * network.to_vocabulary(slope)
+            return before, network.energies(network.project(moved), context, view)
+
+    def _think(
+        self,
+        contexts: dict[int, Context],
+        rows: Tensor,
+        length: int,
+        plan: DescentPlan,
+        noise: Noise,
+        *,
+        on_state: OnState | None = None,
+        position: int | None = None,
+    ) -> Prediction:
+        """Predictions after each of `length` states; with `position` after the last one alone."""
+        thinking, network = plan.thinking, self.network
+        alpha = thinking.step_size or float(network.step_size())
+        counted = length if position is None else 1
+        best = Best(thinking.select)
+        for chunk in sample_chunks(thinking.samples, len(rows) * counted * self.vocab_size):
+            size = (len(rows), counted, len(chunk))
+
+            def draw(step: int, chunk: range = chunk) -> Tensor:
+                std = plan.noise_std
+                drawn = [self._noise(rows, counted, step, i, noise, position) for i in chunk]
+                return torch.stack(drawn, dim=2).to(network.dtype).mul_(std)
+
+            starts = [self._start(rows, counted, i, noise, position) for i in chunk]
+            landscapes = TextLandscapes(
+                network,
+                contexts,
+                size,
+                alpha,
+                draw,
+                None if position is None else torch.tensor([position], device=rows.device),
+            )
+            listener = None if on_state is None else _listener(on_state, size, chunk)
+            start = torch.stack(starts, dim=2).flatten(0, 2)  # (B * S * m, V)
+            best.offer(descend(landscapes, plan, start, listener), size)
+        value = best.value if position is None else best.value[:, 0]
+        return best.prediction(value, plan, drop=position is not None)
+
+    def _start(
+        self,
+        rows: Tensor,
+        length: int,
+        sample: int,
+        noise: Noise,
+        position: int | None = None,
+    ) -> Tensor:
+        """Initial logits (B, S, V)."""
+        shape, dtype = (length, self.vocab_size), self.network.dtype
+        if self.config.start == "zeros":
+            return torch.zeros(len(rows), *shape, device=rows.device, dtype=dtype)
+        start = noise.normal(rows, shape, purpose="start", sample=sample, position=position)
+        start = start.to(dtype)
+        return start if self.config.start_scale == 1 else start.mul_(self.config.start_scale)
+
+    def _noise(
+        self,
+        rows: Tensor,
+        length: int,
+        step: int,
+        sample: int,
+        noise: Noise,
+        position: int | None,
+    ) -> Tensor:
+        return noise.normal(
+            rows,
+            (length, self.vocab_size),
+            purpose="langevin",
+            step=step,
+            sample=sample,
+            position=position,
+        )
 
 
-class _Best:
-    """The lowest-energy sample of each position so far; the earlier one on a tie."""
+class EBTDecoder:
+    """The observed stream of every landscape so far; each feed thinks about one token."""
 
-    def __init__(self) -> None:
-        self.value = torch.empty(0)
-        self.energy: Tensor | None = None
+    def __init__(self, adapter: EBTText, rows: Tensor, plan: DescentPlan, noise: Noise) -> None:
+        self.adapter, self.rows, self.plan, self.noise = adapter, rows, plan, noise
+        self.contexts: dict[int, Context] = {}
+        self.length = 0
 
-    def offer(self, logits: Tensor, energy: Tensor | None) -> None:
-        """Take `logits` (B, m, S, V) where `energy` (B, m, S) is lower; None is a lone sample."""
-        if energy is None:
-            self.value = logits[:, 0]
-            return
-        lowest, index = energy.min(dim=1)  # (B, S)
-        pick = index[:, None, :, None].expand(-1, 1, -1, logits.shape[-1])
-        value = logits.gather(1, pick)[:, 0]  # (B, S, V)
-        if self.energy is None:
-            self.value, self.energy = value, lowest
-            return
-        better = lowest < self.energy
-        self.value = torch.where(better[..., None], value, self.value)
-        self.energy = torch.where(better, lowest, self.energy)
+    def feed(self, tokens: Tensor) -> Prediction:
+        """Append `tokens` (B, T) and predict the token after them: logits (B, V)."""
+        network = self.adapter.network
+        with torch.inference_mode(False), torch.no_grad():
+            embedded = network.embed(tokens.clone())
+            for landscape in sorted(set(self.plan.schedule)):
+                before = self.contexts.get(landscape)
+                past = None if before is None else before.observed
+                self.contexts[landscape] = network.run_context(embedded, landscape, past=past)
+            self.length += tokens.shape[1]
+            return self.adapter._think(
+                self.contexts,
+                self.rows,
+                self.length,
+                self.plan,
+                self.noise,
+                position=self.length - 1,
+            )
 
 
-def _chunks(samples: int, logits_each: int) -> list[range]:
-    size = max(1, CHUNK_LOGITS // logits_each)
-    return [range(i, min(i + size, samples)) for i in range(0, samples, size)]
+def _listener(on_state: OnState, size: tuple[int, int, int], chunk: range) -> OnPoint:
+    """Hand points on as states: (B * S * m, ...) to (B, m, S, ...)."""
+
+    def listen(step: int, value: Tensor, energy: Tensor) -> None:
+        values, energies = (t.view(*size, *t.shape[1:]).transpose(1, 2) for t in (value, energy))
+        on_state(State(step, chunk, values, energies))
+
+    return listen
+
+
+def _check_single(thinking: object) -> None:
+    if not isinstance(thinking, Single):
+        kind = getattr(thinking, "kind", thinking)
+        raise TypeError(f"transformer_pp_text cannot think; got thinking {kind!r}")

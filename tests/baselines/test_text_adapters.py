@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.adapters import text
+from baselines.adapters import descending
 from baselines.adapters.text import EBTText, TransformerPPText
-from baselines.text_records import EBTTextConfig, TransformerPPTextConfig, landscape_schedule
+from baselines.descent_plan import landscape_schedule
+from baselines.text_records import EBTTextConfig, TransformerPPTextConfig
 from harness.noise import NoiseSource
 from harness.protocol import Adapter, Descent, Single, State, TextBatch, TextShape
 from tests.baselines.naive_ebt import Naive
@@ -86,7 +87,7 @@ def either(request: pytest.FixtureRequest) -> tuple[Any, Any]:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several causal blocks even at test lengths, the last one ragged."""
-    monkeypatch.setattr("baselines.text_records.QUERY_BLOCK", 4)
+    monkeypatch.setattr("baselines.autoregressive.QUERY_BLOCK", 4)
 
 
 # --- against the textbook --------------------------------------------------------------------
@@ -157,11 +158,11 @@ def test_training_metrics_are_sums_over_valid_targets() -> None:
 def test_thinking_matches_the_textbook(
     monkeypatch: pytest.MonkeyPatch, conditioning: str, extra_steps: Any, steps: int, samples: int
 ) -> None:
-    monkeypatch.setattr(text, "CHUNK_LOGITS", 2 * BATCH * LENGTH * VOCAB)
+    monkeypatch.setattr(descending, "CHUNK_NUMBERS", 2 * BATCH * LENGTH * VOCAB)
     model, of = ebt(step_conditioning=conditioning), batch()
     thinking = Descent(steps=steps, samples=samples, extra_steps=extra_steps, step_size=0.7)
     seen, prediction = states(model, of, thinking)
-    schedule = landscape_schedule(model.config, thinking)
+    schedule = landscape_schedule(model.config.landscapes, thinking)
     inputs, alpha = of.tokens[:, :-1], torch.tensor(0.7, dtype=torch.float64)
     found = []
     for sample in range(samples):
@@ -247,7 +248,7 @@ def test_one_pass_holds_every_shorter_run(
     monkeypatch: pytest.MonkeyPatch, conditioning: str
 ) -> None:
     model, of = ebt(step_conditioning=conditioning), batch()
-    monkeypatch.setattr(text, "CHUNK_LOGITS", 3 * BATCH * LENGTH * VOCAB)
+    monkeypatch.setattr(descending, "CHUNK_NUMBERS", 3 * BATCH * LENGTH * VOCAB)
     seen = by_step(states(model, of, Descent(steps=4, samples=5))[0])
     assert sorted(seen) == [0, 1, 2, 3, 4]
     for steps, samples in product(range(1, 5), range(2, 6)):
@@ -262,14 +263,16 @@ def test_one_pass_holds_every_shorter_run(
         close(model.predict(of, Descent(steps=steps), NOISE).value, seen[steps][0][:, 0])
 
 
-def test_energies_are_given_where_free() -> None:
-    def steps_with_energy(conditioning: str) -> list[int]:
-        model = ebt(step_conditioning=conditioning)
-        seen, _ = states(model, batch(), Descent(steps=4))
-        return [state.step for state in seen if state.energy is not None]
-
-    assert steps_with_energy("none") == [0, 1, 2, 3]
-    assert steps_with_energy("time_embed") == [0, 2, 3]
+@pytest.mark.parametrize("conditioning", ["time_embed", "none", "adaln"])
+def test_a_listener_hears_every_energy_at_no_cost_to_the_prediction(conditioning: str) -> None:
+    model = ebt(step_conditioning=conditioning)
+    seen, prediction = states(model, batch(), Descent(steps=4))
+    assert [state.step for state in seen] == [0, 1, 2, 3, 4]
+    assert all(state.energy is not None for state in seen)
+    quiet = model.predict(batch(), Descent(steps=4), NOISE)
+    assert prediction.energy is None
+    assert prediction.passes == quiet.passes
+    assert torch.equal(prediction.value, quiet.value)
 
 
 @pytest.mark.parametrize("caller", [nullcontext, torch.no_grad, torch.inference_mode])

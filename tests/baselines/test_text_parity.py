@@ -12,9 +12,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from baselines.ebt import EnergyNetwork
-from baselines.text_descent import s1_objective, trajectory
-from baselines.text_records import EBTTextConfig, TransformerPPTextConfig, landscape_schedule
+from baselines.adapters.descending import Best
+from baselines.descent import descend
+from baselines.descent_plan import landscape_schedule, plan_of
+from baselines.ebt import TextEnergy
+from baselines.text_descent import Objective, Rows, Steps, TextLandscapes, plain_objective
+from baselines.text_records import EBTTextConfig, TransformerPPTextConfig
+from baselines.text_schedule import scheduled_objective
 from baselines.transformer import Transformer
 from harness.protocol import Descent
 
@@ -50,17 +54,23 @@ class Case:
             "norm_eps": given["norm_eps"],
         }
 
-    def ebt(self) -> EnergyNetwork:
+    def ebt(self) -> TextEnergy:
         """The energy network with the fixture's weights."""
         given = self.given
         conditioning = {"time_embed": "time_embed", "default": "none"}[given["step_conditioning"]]
+        landscapes = given["num_landscapes"] if conditioning != "none" else 1
+        truncate = given.get("truncate", False)
         config = EBTTextConfig(
             **self.sizes(),
             step_conditioning=conditioning,
-            steps=given["num_landscapes"],
+            landscapes=landscapes,
+            steps=max(given.get("steps_taken", 1), landscapes),
+            between_steps="truncate" if truncate else "detach",
+            loss_on="last" if truncate else "every",
             step_size=given["alpha"],
+            step_size_learned=given.get("alpha_learned", True),
         )
-        network = EnergyNetwork(config, given["vocab_size"])
+        network = TextEnergy(config, given["vocab_size"])
         network.load_state_dict(self.weights)
         return network
 
@@ -72,9 +82,10 @@ def close(ours: Tensor, theirs: Tensor, tolerance: float, what: str) -> None:
 
 
 def gradients_match(network: torch.nn.Module, case: Case) -> None:
-    """Every parameter's gradient, and no parameter without one."""
-    assert {name for name, _ in network.named_parameters()} == set(case.grads)
-    for name, parameter in network.named_parameters():
+    """Every trainable parameter's gradient, and no parameter without one."""
+    trainable = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    assert set(trainable) == set(case.grads)
+    for name, parameter in trainable.items():
         assert parameter.grad is not None, name
         close(parameter.grad, case.grads[name], GRADIENT, name)
 
@@ -95,26 +106,79 @@ def test_transformer_pp() -> None:
     gradients_match(network, fixture)
 
 
-@pytest.mark.parametrize("name", ["ebt_text_s1", "ebt_text_s1_no_step_embedding"])
-def test_ebt_s1_training(name: str) -> None:
+TRAINING = [
+    "ebt_text_s1",
+    "ebt_text_s1_no_step_embedding",
+    "ebt_text_s2_two_steps",
+    "ebt_text_s2_three_steps",
+]
+
+
+@pytest.mark.parametrize("objective", [plain_objective, scheduled_objective])
+@pytest.mark.parametrize("name", TRAINING)
+def test_ebt_training(name: str, objective: Any) -> None:
     fixture = Case(name)
-    network, case = fixture.ebt(), fixture.case
-    ids, start = case["ids"], case["draw.0.randn"]
-    mask = ids[:, 1:] != fixture.given["pad_id"]
-    steps = fixture.given["steps_taken"]
-    sums = s1_objective(network, ids, mask, start, steps=steps)
+    network, case, given = fixture.ebt(), fixture.case, fixture.given
+    ids, count = case["ids"], given["steps_taken"]
+    mask = ids[:, 1:] != given["pad_id"]
+    steps, start = _drawn(network, fixture)
+    sums: Objective = objective(network, Rows(ids, mask, start.clone()), steps)
     (sums.loss / mask.sum()).backward()
     close(sums.loss / mask.sum(), case["loss"], FORWARD, "loss")
     close(sums.loss_last / mask.sum(), case["final_step_loss"], FORWARD, "final step loss")
     close(sums.energy_first, (case["energy.0"] * mask).sum(), FORWARD, "energy 0")
-    close(sums.energy_last, (case["energy.1"] * mask).sum(), FORWARD, "energy 1")
+    close(sums.energy_last, (case[f"energy.{count - 1}"] * mask).sum(), FORWARD, "last energy")
     gradients_match(network, fixture)
-    schedule = landscape_schedule(network.config, Descent(steps=steps))
-    for step, logits, _, energy in walk(network, ids[:, :-1], start, schedule):
-        if step > 0:
-            close(logits, case[f"logits.{step - 1}"], FORWARD, f"logits {step}")
-        if step < steps:
-            close(energy, case[f"energy.{step}"], FORWARD, f"energy {step}")
+
+
+def _drawn(network: TextEnergy, fixture: Case) -> tuple[Steps, Tensor]:
+    """The fixture's draws: the steps, and the initial logits."""
+    case, given = fixture.case, fixture.given
+    alpha = network.step_size()
+    if not given["truncate"]:
+        return Steps(given["steps_taken"], alpha, None), case["draw.0.randn"]
+    scale = given["alpha_random_scale"]
+    alpha = alpha * (1 / scale + case["draw.0.rand_like"] * (scale - 1 / scale))
+    std = given["noise_std"]
+    noise = lambda step: case[f"draw.{step + 1}.randn_like"] * std  # noqa: E731
+    return Steps(given["steps_taken"], alpha, noise), case["draw.1.randn"]
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_ebt_trajectories(name: str) -> None:
+    """Every logit and energy that the fixtures list, step by step."""
+    fixture = Case(name)
+    network, case = fixture.ebt(), fixture.case
+    steps, value = _drawn(network, fixture)
+    view = network.view(value.shape[1])
+    with torch.no_grad():
+        for step in range(1, steps.count + 1):
+            context = network.context(case["ids"][:, :-1], network.config.landscape(step))
+            noisy = value if steps.noise is None else value + steps.noise(step)
+            distribution = noisy.softmax(-1)
+            energy, slope = network.slope(network.project(distribution), context, view)
+            value = distribution - steps.alpha * network.to_vocabulary(slope)
+            close(energy, case[f"energy.{step - 1}"], FORWARD, f"energy {step}")
+            close(value, case[f"logits.{step - 1}"], FORWARD, f"logits {step}")
+
+
+def _think(
+    network: TextEnergy, fixture: Case, thinking: Descent, starts: Tensor, draw: Any
+) -> tuple[list[tuple[Tensor, Tensor]], Best, tuple[int, int, int]]:
+    """Points (logits, energy) of a descent from `starts` (B, S, m, V), and the best sample."""
+    ids = fixture.case["ids"]
+    assert network.config.landscapes is not None
+    schedule = landscape_schedule(network.config.landscapes, thinking)
+    plan = plan_of(thinking, trained_noise=fixture.given["noise_std"], schedule=schedule)
+    size = (len(ids), ids.shape[1], thinking.samples)
+    best, points = Best(thinking.select), []
+    with torch.no_grad():
+        contexts = {k: network.context(ids, k) for k in set(schedule)}
+        alpha = float(network.step_size())
+        landscapes = TextLandscapes(network, contexts, size, alpha, draw)
+        listen = lambda step, value, energy: points.append((value, energy))  # noqa: E731
+        best.offer(descend(landscapes, plan, starts.flatten(0, 2), listen), size)
+    return points, best, size
 
 
 def test_ebt_s1_thinking_beyond_training() -> None:
@@ -122,34 +186,36 @@ def test_ebt_s1_thinking_beyond_training() -> None:
     fixture = Case("ebt_text_think_s1")
     network, case, given = fixture.ebt(), fixture.case, fixture.given
     steps = given["num_landscapes"] * given["infer_steps_per_landscape"]
-    schedule = landscape_schedule(network.config, Descent(steps=steps, extra_steps="every"))
-    assert schedule == [0, 0, 1, 1]
-    points = walk(network, case["ids"], case["draw.0.randn"], schedule)
-    for step, _, free, energy in points:
+    thinking = Descent(steps=steps, extra_steps="every")
+    points, _, size = _think(network, fixture, thinking, case["draw.0.randn"][:, :, None], None)
+    # A point's energy is that under its last step's landscape; the fixture lists the next one's.
+    for step in (0, 1, 3, 4):
+        energy = points[step][1].view(size)[..., 0]
         close(energy, case[f"energy.{step}"][:, 0], FORWARD, f"energy {step}")
-        if free is not None:
-            close(free, case[f"energy.{step}"], FORWARD, f"free energy {step}")
     # Rounding grows about tenfold a step: float64 itself is 4.8e-4 from these float32 logits, all
     # of it at two of 36 positions. The median position keeps the tolerance.
-    logits, chosen = points[-1][1], case["chosen_logits"]
+    logits, chosen = points[-1][0].view(*size, -1)[:, :, 0], case["chosen_logits"]
     close(logits, chosen, 1e-3, "chosen logits")
     errors = (logits - chosen).norm(dim=-1) / chosen.norm(dim=-1)
     assert errors.median() <= FORWARD
 
 
-def walk(
-    network: EnergyNetwork, tokens: Tensor, start: Tensor, schedule: list[int]
-) -> list[tuple[int, Tensor, Tensor | None, Tensor]]:
-    """(step, logits, free energy if any, energy under the landscape of the next step)."""
-    with torch.no_grad():
-        observed = {k: network.context(tokens, k) for k in set(schedule)}
-        found = []
-        path = trajectory(
-            network, observed, start[:, None], alpha=float(network.alpha), schedule=schedule
-        )
-        for point in path:
-            landscape = schedule[min(point.step, len(schedule) - 1)]
-            projected = network.project(point.logits.softmax(dim=-1))
-            energy = network.energies(projected, observed[landscape])[:, 0]
-            found.append((point.step, point.logits[:, 0], point.energy, energy))
-    return found
+def test_ebt_s2_thinking_selects_by_energy() -> None:
+    """Three noisy steps of four samples: the energies at the end, and the chosen logits."""
+    fixture = Case("ebt_text_think")
+    network, case, given = fixture.ebt(), fixture.case, fixture.given
+    samples, steps = given["samples"], given["infer_steps_per_landscape"]
+    batch, length = case["ids"].shape
+    starts = case["draw.1.randn"].view(batch, samples, length, -1).transpose(1, 2)
+    drawn = [case[f"draw.{2 + i}.randn_like"] for i in range(samples * steps)]
+    # Drawn per chunk of B of the B * M rows, whose samples are adjacent.
+    rows = torch.stack([torch.cat(drawn[step::steps]) for step in range(steps)])
+    noise = rows.view(steps, batch, samples, length, -1).transpose(2, 3) * given["noise_std"]
+    thinking = Descent(steps=steps, samples=samples)
+    points, best, size = _think(network, fixture, thinking, starts, lambda step: noise[step - 1])
+    energy = points[-1][1].view(size).transpose(1, 2)
+    close(energy, case[f"energy.{steps}"], FORWARD, "final energy")
+    lowest = case[f"energy.{steps}"].topk(2, dim=1, largest=False).values
+    clear = (lowest[:, 1] - lowest[:, 0]) > 1e-3
+    assert clear.float().mean() > 0.5
+    close(best.value[clear], case["chosen_logits"][clear], FORWARD, "chosen logits")

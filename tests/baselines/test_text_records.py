@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines.adapters.text import EBTText, TransformerPPText
+from baselines.autoregressive import QUERY_BLOCK
 from baselines.text_records import (
     EBT_TEXT,
-    QUERY_BLOCK,
     TRANSFORMER_PP_TEXT,
     EBTTextConfig,
     TransformerPPTextConfig,
@@ -31,16 +31,21 @@ NOISE = NoiseSource(seed=5)
     ffn=st.integers(0, 20),
     steps=st.integers(1, 3),
     learned=st.booleans(),
-    conditioning=st.sampled_from(["time_embed", "none"]),
+    conditioning=st.sampled_from(["time_embed", "none", "adaln", "adaln_zero"]),
+    projection=st.sampled_from(["linear", "embedding"]),
 )
 def test_parameter_formulas_are_exact(
-    depth: int, heads: int, ffn: int, steps: int, learned: bool, conditioning: str
+    depth: int, heads: int, ffn: int, steps: int, learned: bool, conditioning: str, projection: str
 ) -> None:
     shape = TextShape(vocab_size=23, context=9)
     sizes: dict[str, Any] = {"depth": depth, "width": heads * 4, "heads": heads, "ffn_width": ffn}
     plain = TransformerPPTextConfig(**sizes)
     config = EBTTextConfig(
-        **sizes, steps=steps, step_size_learned=learned, step_conditioning=conditioning
+        **sizes,
+        steps=steps,
+        step_size_learned=learned,
+        step_conditioning=conditioning,
+        projection=projection,
     )
     for model, record, of in (
         (TransformerPPText(plain, shape), TRANSFORMER_PP_TEXT, plain),
@@ -61,40 +66,147 @@ def test_named_sizes_match_the_paper() -> None:
             assert count.non_embedding / 1e6 == pytest.approx(millions, rel=0.005)
 
 
-@pytest.mark.parametrize("conditioning", ["time_embed", "none"])
-@pytest.mark.parametrize(
-    ("depth", "width", "ffn", "vocab", "length", "steps"),
-    [(1, 16, 0, 31, 12, 2), (2, 32, 48, 67, QUERY_BLOCK + 9, 2), (3, 24, 0, 101, 40, 3)],
-)
-def test_flop_formulas_match_the_count(
-    conditioning: Any, depth: int, width: int, ffn: int, vocab: int, length: int, steps: int
-) -> None:
-    shape, rows = TextShape(vocab, length), 2
-    sizes: dict[str, Any] = {"depth": depth, "width": width, "heads": 2, "ffn_width": ffn}
-    config = EBTTextConfig(**sizes, steps=steps, step_conditioning=conditioning)
-    plain = TransformerPPTextConfig(**sizes)
-    of = TextBatch(
+SHAPES = [(1, 16, 0, 37, 30), (2, 32, 48, 67, QUERY_BLOCK + 9), (3, 24, 0, 101, 40)]
+S2 = {"variant": "s2", "min_steps": 3, "replay_records": 0}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "s1": {},
+    "s1 one step": {"steps": 1},
+    "s1 no conditioning": {"step_conditioning": "none", "steps": 3},
+    "s1 adaln": {"step_conditioning": "adaln"},
+    "s1 recomputing": {"recompute": True},
+    "s1 noisy": {"langevin_noise": 0.5},
+    "s1 last": {"loss_on": "last", "steps": 3},
+    "s2": S2,
+    "s2 noise-free": S2 | {"langevin_noise": 0},
+    "s2 every": S2 | {"loss_on": "every"},
+    "s2 landscapes": S2 | {"landscapes": 3},
+    "s2 learned": S2 | {"step_size_learned": True},
+    "unrolled": {"between_steps": "unroll", "steps": 3},
+    "logits": {"update_space": "logits"},
+    "logits s2": S2 | {"update_space": "logits"},
+}
+
+
+def _batch(vocab: int, length: int, rows: int = 2) -> TextBatch:
+    return TextBatch(
         torch.randint(vocab, (rows, length + 1)),
         torch.ones(rows, length, dtype=torch.bool),
         torch.arange(rows),
     )
-    cases = [
-        (EBTText(config, shape), EBT_TEXT, config, Descent(steps=steps)),
-        (EBTText(config, shape), EBT_TEXT, config, Descent(steps=4, samples=3)),
-        (EBTText(config, shape), EBT_TEXT, config, Descent(steps=1, samples=2)),
-        (TransformerPPText(plain, shape), TRANSFORMER_PP_TEXT, plain, Single()),
-    ]
-    for model, record, used, thinking in cases:
-        with FlopCounter(vocab_size=vocab) as training:
+
+
+@pytest.mark.parametrize("settings_", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize(("depth", "width", "ffn", "vocab", "length"), SHAPES)
+def test_training_flops_match_the_count(
+    settings_: dict[str, Any], depth: int, width: int, ffn: int, vocab: int, length: int
+) -> None:
+    shape, of = TextShape(vocab, length), _batch(vocab, length)
+    config = EBTTextConfig(
+        **{"depth": depth, "width": width, "heads": 2, "ffn_width": ffn, **settings_}
+    )
+    model = EBTText(config, shape)
+    with FlopCounter(vocab_size=vocab) as counted:
+        model.training_loss(of, NOISE).loss_sum.backward()
+    formula = EBT_TEXT.training_flops(config, shape)
+    assert 2 * formula.total == pytest.approx(counted.total, rel=0.01)
+    assert 2 * formula.vocabulary == pytest.approx(counted.vocabulary, rel=0.01)
+
+
+def test_replayed_rows_are_counted_once_the_buffer_has_them() -> None:
+    shape, of = TextShape(31, 12), _batch(31, 12, rows=4)
+    config = EBTTextConfig(
+        depth=1, width=16, heads=2, variant="s2", min_steps=3, replay_records=6, replay_share=0.5
+    )
+    model = EBTText(config, shape)
+    keys, totals = [], []
+    for _ in range(3):
+        keys.append(model.work(of, NOISE))
+        with FlopCounter(vocab_size=31) as counted:
             model.training_loss(of, NOISE).loss_sum.backward()
-        with FlopCounter(vocab_size=vocab) as predicting:
-            model.predict(of, thinking, NOISE)
-        for counted, formula in (
-            (training, record.training_flops(used, shape)),
-            (predicting, record.prediction_flops(used, shape, thinking)),
-        ):
-            assert rows * formula.total == pytest.approx(counted.total, rel=0.01)
-            assert rows * formula.vocabulary == pytest.approx(counted.vocabulary, rel=0.01)
+        totals.append(counted.total)
+    assert keys[0] != keys[1] == keys[2]
+    assert totals[0] < totals[1] == totals[2]
+    assert 4 * EBT_TEXT.training_flops(config, shape).total == pytest.approx(totals[2], rel=0.01)
+
+
+THINKING = [
+    ({}, Descent(steps=4, samples=3)),
+    ({}, Descent(steps=1, samples=2, select="largest_drop")),
+    ({}, Descent(steps=4, extra_steps="every", accept="lower")),
+    ({"step_conditioning": "none"}, Descent(steps=3, accept="lower", samples=2)),
+    (S2, Descent(steps=3)),
+    (S2, Descent(steps=3, samples=2, accept="lower")),
+    (S2, Descent(steps=3, samples=2, noise="first")),
+    (S2, Descent(steps=2, noise="none", tolerance=1e-12)),
+    ({}, Descent(steps=4, tolerance=1e-12)),
+]
+
+
+@pytest.mark.parametrize(("settings_", "thinking"), THINKING)
+@pytest.mark.parametrize(("depth", "width", "ffn", "vocab", "length"), SHAPES)
+def test_prediction_flops_match_the_count(
+    settings_: dict[str, Any],
+    thinking: Descent,
+    depth: int,
+    width: int,
+    ffn: int,
+    vocab: int,
+    length: int,
+) -> None:
+    shape, of = TextShape(vocab, length), _batch(vocab, length)
+    config = EBTTextConfig(
+        **{"depth": depth, "width": width, "heads": 2, "ffn_width": ffn, **settings_}
+    )
+    model = EBTText(config, shape)
+    with FlopCounter(vocab_size=vocab) as counted:
+        prediction = model.predict(of, thinking, NOISE)
+    formula = EBT_TEXT.prediction_flops(config, shape, thinking)
+    assert 2 * formula.total == pytest.approx(counted.total, rel=0.01)
+    assert 2 * formula.vocabulary == pytest.approx(counted.vocabulary, rel=0.01)
+    assert prediction.passes.nfe == thinking.steps * thinking.samples
+
+
+@pytest.mark.parametrize(("depth", "width", "ffn", "vocab", "length"), SHAPES)
+def test_transformer_flops_match_the_count(
+    depth: int, width: int, ffn: int, vocab: int, length: int
+) -> None:
+    shape, of = TextShape(vocab, length), _batch(vocab, length)
+    config = TransformerPPTextConfig(depth=depth, width=width, heads=2, ffn_width=ffn)
+    model = TransformerPPText(config, shape)
+    with FlopCounter(vocab_size=vocab) as training:
+        model.training_loss(of, NOISE).loss_sum.backward()
+    with FlopCounter(vocab_size=vocab) as predicting:
+        model.predict(of, Single(), NOISE)
+    for counted, formula in (
+        (training, TRANSFORMER_PP_TEXT.training_flops(config, shape)),
+        (predicting, TRANSFORMER_PP_TEXT.prediction_flops(config, shape, Single())),
+    ):
+        assert 2 * formula.total == pytest.approx(counted.total, rel=0.01)
+        assert 2 * formula.vocabulary == pytest.approx(counted.vocabulary, rel=0.01)
+
+
+def test_variants_are_sets_of_settings() -> None:
+    plain = EBTTextConfig(size="xxs")
+    assert EBTTextConfig(size="xxs", variant="s1").model_dump() == plain.model_dump()
+    s2 = EBTTextConfig(size="xxs", variant="s2")
+    written = s2.model_dump()
+    assert "variant" not in written
+    assert EBTTextConfig(**written).model_dump() == written
+    assert (s2.step_size, s2.step_size_lr_multiplier, s2.landscapes) == (5.0, 15.0, 1)
+    dropped = EBTTextConfig(size="xxs", variant="s2", langevin_noise=0)
+    assert dropped.model_dump() == written | {"langevin_noise": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"min_steps": 3}, "min_steps = 3 exceeds steps = 2"),
+        ({"step_conditioning": "none", "landscapes": 2}, "landscapes = 2 needs"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EBTTextConfig(size="xxs", **wrong)
 
 
 def test_config_resolves_the_step_size_multiplier() -> None:

@@ -1,0 +1,122 @@
+"""What adapters that descend share: keyed draws of a training step, and the best of the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from baselines.descent import Descended, selection_score
+from baselines.descent_plan import DescentPlan
+from baselines.sizes import DescentTraining
+from harness.protocol import Noise, ParamGroup, Passes, Prediction
+
+#: A chunk of samples holds at most this many numbers (256 MiB of float32), or one sample.
+CHUNK_NUMBERS = 2**26
+
+
+def sample_chunks(samples: int, numbers_each: int) -> list[range]:
+    """Samples that are thought about at once."""
+    size = max(1, CHUNK_NUMBERS // numbers_each)
+    return [range(i, min(i + size, samples)) for i in range(0, samples, size)]
+
+
+def drawn_steps(counts: range, noise: Noise, device: torch.device) -> int:
+    """The number of optimization steps of a training step: one for all its micro-batches."""
+    if len(counts) == 1:
+        return counts[0]
+    row = torch.zeros(1, dtype=torch.long, device=device)
+    return counts[int(noise.uniform(row, (), purpose="steps")[0] * len(counts))]
+
+
+def alpha_group(alpha: nn.Parameter, config: DescentTraining) -> list[ParamGroup]:
+    """The step size with its own learning rate and no weight decay; none where it is fixed."""
+    if not alpha.requires_grad:
+        return []
+    assert config.step_size_lr_multiplier is not None, "resolved by the config"
+    return [ParamGroup("alpha", [alpha], config.step_size_lr_multiplier, weight_decay=False)]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Keyed draws of a training step for its fresh rows, then for its replayed ones by slot."""
+
+    noise: Noise
+    rows: Tensor
+    slots: Tensor
+
+    def factor(self, shape: Sequence[int], widest: float) -> Tensor:
+        """Uniform in [1 / widest, widest], (B, *shape)."""
+        parts = [self.noise.uniform(self.rows, shape, purpose="step size")]
+        if len(self.slots):
+            parts.append(self.noise.uniform(self.slots, shape, purpose="replayed step size"))
+        return torch.cat(parts) * (widest - 1 / widest) + 1 / widest
+
+    def langevin(self, shape: Sequence[int], *, step: int) -> Tensor:
+        """Standard normal, (B, *shape), of one optimization step."""
+        fresh = self.noise.normal(self.rows, shape, purpose="langevin", step=step)
+        if not len(self.slots):
+            return fresh
+        return torch.cat(
+            [fresh, self.noise.normal(self.slots, shape, purpose="replayed langevin", step=step)]
+        )
+
+
+class Best:
+    """The selected sample of each prediction so far, the earlier on a tie; and passes summed."""
+
+    def __init__(self, select: str) -> None:
+        self.select = select
+        self.value = torch.empty(0)
+        self.energy: Tensor | None = None
+        self.score: Tensor | None = None
+        self.steps: Tensor | None = None
+        self.nfe = self.forward = self.backward = 0.0
+
+    def offer(self, found: Descended, size: tuple[int, ...]) -> None:
+        """Take samples, flattened as `size` (B, ..., m), where they are better."""
+        value = found.value.view(*size, *found.value.shape[1:])
+        energy = None if found.energy is None else found.energy.view(size)
+        steps = None if found.steps is None else found.steps.view(size)
+        samples, axis = size[-1], len(size) - 1
+        self.forward += samples * found.forward
+        self.backward += samples * found.backward
+        if steps is not None:
+            self.nfe += samples * float(steps.float().mean())
+        if energy is None:
+            self.value = value.select(axis, 0)
+            return
+        start = None if found.start_energy is None else found.start_energy.view(size)
+        score, index = selection_score(self.select, energy, start).min(dim=-1)
+        picked = _pick(value, index, axis), _pick(energy, index, axis)
+        own_steps = None if steps is None else _pick(steps, index, axis)
+        if self.score is None:
+            (self.value, self.energy), self.score, self.steps = picked, score, own_steps
+            return
+        better = score < self.score
+        wide = better.view(*better.shape, *[1] * (self.value.dim() - better.dim()))
+        self.value = torch.where(wide, picked[0], self.value)
+        assert self.energy is not None
+        self.energy = torch.where(better, picked[1], self.energy)
+        self.score = torch.where(better, score, self.score)
+        if self.steps is not None and own_steps is not None:
+            self.steps = torch.where(better, own_steps, self.steps)
+
+    def prediction(self, value: Tensor, plan: DescentPlan, *, drop: bool = False) -> Prediction:
+        """The prediction of `value`; `drop` takes the one position out of energy and steps."""
+        nfe = self.nfe if self.steps is not None else plan.last * plan.thinking.samples
+        energy = self.energy if plan.decides(plan.last) else None  # else a listener's
+        steps = self.steps
+        if drop:
+            energy, steps = (None if t is None else t[:, 0] for t in (energy, steps))
+        return Prediction(value, energy, Passes(nfe, self.forward, self.backward), steps)
+
+
+def _pick(found: Tensor, index: Tensor, axis: int) -> Tensor:
+    """The samples `index` of `found`, whose samples lie along `axis`."""
+    wide = index.unsqueeze(axis)
+    wide = wide.view(*wide.shape, *[1] * (found.dim() - wide.dim()))
+    shape = [*wide.shape[: axis + 1], *found.shape[axis + 1 :]]
+    return found.gather(axis, wide.expand(shape)).squeeze(axis)

@@ -1,0 +1,99 @@
+"""What the autoregressive adapters, text and video, are told; torch-free."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from baselines.sizes import DescentTraining, Sized
+
+#: Positions in one causal block of the prediction stream.
+QUERY_BLOCK = 64
+
+
+def query_blocks(length: int) -> list[tuple[int, int]]:
+    """(start, end) of the causal blocks of the prediction stream."""
+    return [(start, min(start + QUERY_BLOCK, length)) for start in range(0, length, QUERY_BLOCK)]
+
+
+class TransformerPPConfig(Sized):
+    """Transformer++: the Llama-2 recipe with feed-forward width = model width."""
+
+    rope_theta: float = Field(default=10000.0, gt=0, description="base of the rotary frequencies")
+    norm_eps: float = Field(default=1e-5, gt=0, description="added to the mean square in RMSNorm")
+
+
+class AutoregressiveDescent(TransformerPPConfig, DescentTraining):
+    """An EBT whose predictions stand beside an observed stream."""
+
+    step_conditioning: Literal["none", "time_embed", "adaln", "adaln_zero"] = Field(
+        default="time_embed",
+        description="how a landscape is told: not at all, by a step embedding before the sequence, "
+        "or by shifts, scales and gates of it in every block (zero: that start at zero)",
+    )
+    landscapes: int | None = Field(
+        default=None,
+        ge=1,
+        description="distinct energy landscapes; step k is on number min(k, landscapes). One per "
+        "step, or one without conditioning",
+    )
+    start: Literal["noise", "zeros"] = Field(
+        default="noise", description="what a prediction starts from: N(0, start_scale) or zeros"
+    )
+    start_scale: float = Field(default=1.0, gt=0, description="std of the starting noise")
+    replay_records: int = Field(
+        default=0, ge=0, description="rows kept with their last prediction to start from; 0 = none"
+    )
+    replay_share: float = Field(
+        default=0.5, gt=0, le=1, description="replayed rows appended to a batch, per fresh row"
+    )
+    replay_checkpoint: Literal["full", "drop"] = Field(
+        default="full",
+        description="keep the replay buffer in checkpoints, or start it empty on resume: smaller, "
+        "and a resumed run is then not bit-identical",
+    )
+    recompute: bool = Field(
+        default=False,
+        description="trade time for memory: keep one layer's activations of an optimization step, "
+        "and compute the others again",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_landscapes(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        values: dict[str, Any] = cls.VARIANTS.get(str(given.get("variant")), {}) | given
+        if values.get("landscapes") is None:
+            default = cls.model_fields["step_conditioning"].default
+            plain = values.get("step_conditioning", default) == "none"
+            values["landscapes"] = (
+                1 if plain else values.get("steps", cls.model_fields["steps"].default)
+            )
+        return values
+
+    @model_validator(mode="after")
+    def _check_landscapes(self) -> AutoregressiveDescent:
+        assert self.landscapes is not None, "resolved above"
+        if self.step_conditioning == "none" and self.landscapes > 1:
+            raise ValueError(
+                f"landscapes = {self.landscapes} needs a step_conditioning that tells them apart; "
+                "step_conditioning none has one"
+            )
+        return self
+
+    @property
+    def mean_steps(self) -> float:
+        """Expected optimization steps of a training step."""
+        return sum(self.step_counts) / len(self.step_counts)
+
+    def landscape(self, step: int) -> int:
+        """The landscape (from 0) that training step `step` (from 1) descends on."""
+        assert self.landscapes is not None, "resolved above"
+        return min(step, self.landscapes) - 1
+
+
+def replay_rows(config: AutoregressiveDescent, rows: int) -> int:
+    """Replayed rows appended to `rows` fresh ones, once the buffer has as many."""
+    return min(int(rows * config.replay_share), config.replay_records)
