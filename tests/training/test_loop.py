@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from math import cos, isfinite, pi
 from pathlib import Path
 from types import SimpleNamespace
@@ -263,3 +264,24 @@ def test_measured_flops_agree_with_the_formula(name: str, tmp_path: Path) -> Non
 def test_every_shipped_adapter_is_covered_here() -> None:
     shipped = {n for n in adapter_names() if find_adapter(n).factory.startswith("baselines.")}
     assert shipped == set(CONFIGS)
+
+
+def test_checkpoints_that_take_long_are_written_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay buffer of gigabytes must not cost a run its time: pauses are ten times a save."""
+    clock, saved, real = Clock(), [], ckpt.save_checkpoint
+
+    def slow(*arguments: Any, **options: Any) -> ckpt.Checkpoint:
+        clock.now += 0.05
+        saved.append(clock.now)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(ckpt, "save_checkpoint", slow)
+    trained(
+        spec_of("transformer_pp_text", budget={"steps": 300}), tmp_path, checkpoint_seconds=0.02
+    )
+    pauses = [after - before - 0.05 for before, after in pairwise(saved[:-1])]
+    assert len(pauses) >= 2
+    assert min(pauses) >= 10 * 0.05
