@@ -19,13 +19,17 @@ from tests.bench.case import Case, Pair, Setting, Step
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: pairs fill `seconds` a case, within `fewest` and `most`."""
+    """How long to measure: pairs fill `seconds` a case, within `fewest` and `most`.
+
+    `clock` is wall time, or the CPU time of this process where others use the machine.
+    """
 
     seconds: float
     fewest: int
     most: int
     memory: bool
     warmup: int = 2
+    clock: Callable[[], float] = time.perf_counter
 
 
 FULL = Effort(seconds=9.0, fewest=5, most=40, memory=True)
@@ -57,31 +61,42 @@ class Timing:
         return low, high
 
 
-def seconds(step: Step, device: torch.device, prepare: Step | None = None) -> float:
-    """Wall seconds of one call, `prepare` left out, the device waited for."""
+def seconds(
+    step: Step,
+    device: torch.device,
+    clock: Callable[[], float] = time.perf_counter,
+    prepare: Step | None = None,
+) -> float:
+    """Seconds of one call, `prepare` left out, the device waited for."""
     if prepare is not None:
         prepare()
     _wait(device)
-    start = time.perf_counter()
+    start = clock()
     step()
     _wait(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def interleave(pair: Pair, device: torch.device, effort: Effort) -> Timing:
     """Time A B, B A, A B, ...: slow phases of the machine meet both sides alike."""
-    once = 0.0
+    timing, once = Timing([], []), 0.0
+
+    def ours() -> float:
+        return seconds(pair.ours, device, effort.clock, pair.prepare)
+
+    def theirs() -> float:
+        return seconds(pair.theirs, device, effort.clock)
+
     for _ in range(effort.warmup):
-        once = seconds(pair.ours, device, pair.prepare) + seconds(pair.theirs, device)
-    pairs = min(max(effort.fewest, int(effort.seconds / once)), effort.most)
-    timing = Timing([], [])
+        once = ours() + theirs()
+    pairs = min(max(effort.fewest, int(effort.seconds / max(once, 1e-6))), effort.most)
     for index in range(pairs):
         if index % 2:
-            timing.theirs.append(seconds(pair.theirs, device))
-            timing.ours.append(seconds(pair.ours, device, pair.prepare))
+            timing.theirs.append(theirs())
+            timing.ours.append(ours())
         else:
-            timing.ours.append(seconds(pair.ours, device, pair.prepare))
-            timing.theirs.append(seconds(pair.theirs, device))
+            timing.ours.append(ours())
+            timing.theirs.append(theirs())
     return timing
 
 
@@ -94,11 +109,11 @@ def flops(step: Step, prepare: Step | None = None) -> float:
     return counter.total
 
 
-def matmul_peak(setting: Setting, *, size: int | None = None) -> float:
+def matmul_peak(setting: Setting, clock: Callable[[], float] = time.perf_counter) -> float:
     """FLOPs per second of a large square matrix product at these threads and this precision."""
     cuda = setting.device.type == "cuda"
     dtype = torch.bfloat16 if setting.precision == "bf16" else torch.float32
-    n = size or (8192 if cuda else 2048)
+    n = 8192 if cuda else 2048
     a, b = (torch.randn(n, n, device=setting.device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
 
@@ -107,7 +122,7 @@ def matmul_peak(setting: Setting, *, size: int | None = None) -> float:
 
     for _ in range(3):
         product()
-    fastest = min(seconds(product, setting.device) for _ in range(10))
+    fastest = min(seconds(product, setting.device, clock) for _ in range(10))
     return 2.0 * n**3 / fastest
 
 
