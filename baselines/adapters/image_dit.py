@@ -70,7 +70,8 @@ class DiTImage(ImageAdapter):
         draw = noise.uniform(batch.rows, (), purpose="timestep")  # (B,)
         t = (draw * self.shape.train_timesteps).long().clamp(max=highest)
         noised, drawn = self.noised(batch, t, noise)
-        output = self._train(noised, t).to(noised.dtype)
+        network = self._train if torch.is_grad_enabled() else self.network
+        output = network(noised, t).to(noised.dtype)
         mse = noise_mse(output, drawn)  # (B,)
         bound = variational_bound(output, batch.images, noised, t, self.schedule(noised))  # (B,)
         metrics = {"noise_mse": mse, "variational_bound": bound}

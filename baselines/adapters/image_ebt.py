@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.adapters.image import ImageAdapter
+from baselines.descent import Descended, Entry, descend, selection_score
 from baselines.ebt_image import ImageEnergy
-from baselines.image_descent import ImageDescent, chosen, gradient_and_energy, training_steps
+from baselines.image_descent import gradient_and_energy, training_steps
 from baselines.image_settings import EBTImageConfig, check, descent_plan
 from harness.protocol import (
     Descent,
@@ -74,14 +75,14 @@ class EBTImage(ImageAdapter):
         noised, _ = self.noised(batch, t, noise)
         context = self.network.context(noised)
         body = self._train if torch.is_grad_enabled() else self.body
-        std = self.config.langevin_noise
+        langevin = _Langevin(noised, rows, noise, sample=0, std=self.config.langevin_noise)
         path = training_steps(
             lambda y: body(y, context),
             self._start(noised, rows, noise, sample=0),
             self.config,
             steps=self.work(batch, noise),
             step_size=self._training_step_size(rows, noise),
-            noise=None if std == 0 else lambda k: std * _langevin(noised, rows, noise, step=k),
+            noise=langevin if langevin.std > 0 else None,
         )
         losses, energies = [], []
         for y, energy in path:
@@ -130,24 +131,26 @@ class EBTImage(ImageAdapter):
         """
         plan = descent_plan(thinking, self.config)
         thinking = plan.thinking
-        best = None
+        best, nfe, forward, backward = None, 0.0, 0.0, 0.0
         with torch.inference_mode(False), torch.no_grad():
             noisy, rows = _ordinary(batch.noisy), _ordinary(batch.rows)
             context = self.network.context(noisy)
             step_size = thinking.step_size or self.network.step_size()
             for sample in range(thinking.samples):
-                landscape = _Landscape(self, context, rows, noise, sample, plan.noise_std)
+                start = self._start(noisy, rows, noise, sample=sample)
+                draw = _Langevin(noisy, rows, noise, sample, plan.noise_std)
+                landscapes = _Landscapes(self, context, step_size, draw)
                 on_point = None if on_state is None else _telling(on_state, sample)
-                descent = ImageDescent(landscape, plan, step_size, on_point)
-                one = descent.run(self._start(noisy, rows, noise, sample=sample))
-                best = one if best is None else chosen(best, one, thinking.select)
+                one = descend(landscapes, plan, start, on_point)
+                nfe += thinking.steps if one.steps is None else float(one.steps.double().mean())
+                forward, backward = forward + one.forward, backward + one.backward
+                best = one if best is None else _better(best, one, thinking.select)
         assert best is not None
-        n = max(len(noisy), 1)
         return Prediction(
             best.value,
             best.energy if plan.decides(thinking.steps) else None,
-            Passes(nfe=best.nfe / n, forward=best.forward / n, backward=best.backward / n),
-            None if thinking.tolerance is None else best.steps,
+            Passes(nfe, forward, backward),
+            best.steps,
         )
 
     def descent_energies(
@@ -163,36 +166,63 @@ class EBTImage(ImageAdapter):
 
 
 @dataclass(frozen=True)
-class _Landscape:
-    """The energy over one sample of a batch (see `image_descent.Landscape`)."""
+class _Langevin:
+    """The noise of one sample's steps, in the shape and dtype of `images` (B, C, H, W)."""
 
-    adapter: EBTImage
-    context: Tensor | None
+    images: Tensor
     rows: Tensor
     source: Noise
     sample: int
     std: float
 
-    def energy(self, images: Tensor, at: Tensor) -> Tensor:
-        return self.adapter.network(images, self._seen(at))
-
-    def gradient(self, images: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-        return self.adapter.body(images, self._seen(at))
-
-    def noise(self, step: int, images: Tensor, at: Tensor) -> Tensor:
-        drawn = _langevin(images, self.rows[at], self.source, step=step, sample=self.sample)
-        return self.std * drawn
-
-    def _seen(self, at: Tensor) -> Tensor | None:
-        if self.context is None or len(at) == len(self.context):
-            return self.context
-        return self.context[at]
+    def __call__(self, step: int, at: Tensor | None = None) -> Tensor:
+        """What `step` adds to the images at the positions `at`."""
+        rows, shape = self.rows if at is None else self.rows[at], self.images.shape[1:]
+        kind = {"purpose": "langevin", "step": step, "sample": self.sample}
+        return self.std * self.source.normal(rows, shape, **kind).to(self.images)
 
 
-def _langevin(images: Tensor, rows: Tensor, noise: Noise, *, step: int, sample: int = 0) -> Tensor:
-    """Standard normal, of the shape and dtype of `images`."""
-    drawn = noise.normal(rows, images.shape[1:], purpose="langevin", step=step, sample=sample)
-    return drawn.to(images)
+@dataclass(frozen=True)
+class _Landscapes:
+    """The one landscape over a batch of images (see `descent.Landscapes`)."""
+
+    adapter: EBTImage
+    context: Tensor | None
+    step_size: Tensor | float
+    noise: _Langevin
+
+    def energy(self, value: Tensor, at: Tensor | None, landscape: int) -> Tensor:
+        return self.adapter.network(value, self._seen(at))
+
+    def enter(
+        self, value: Tensor, noise: Tensor | None, at: Tensor | None, landscape: int
+    ) -> tuple[Entry, Tensor]:
+        base = value if noise is None else value + noise
+        slope, energy = self.adapter.body(base, self._seen(at))
+        return Entry(base, slope), energy
+
+    def step(self, entry: Entry, at: Tensor | None) -> Tensor:
+        return entry.base - self.step_size * entry.slope
+
+    def _seen(self, at: Tensor | None) -> Tensor | None:
+        return self.context if self.context is None or at is None else self.context[at]
+
+
+def _better(best: Descended, other: Descended, select: str) -> Descended:
+    """Per image, the sample to keep; `best` on a tie. The passes are not added up."""
+    scores = []
+    for one in (best, other):
+        assert one.energy is not None, "planned"
+        scores.append(selection_score(select, one.energy, one.start_energy))
+    take = scores[1] < scores[0]  # (B,)
+
+    def pick(old: Tensor | None, new: Tensor | None) -> Tensor | None:
+        if old is None or new is None:
+            return None
+        return torch.where(take.view(-1, *[1] * (new.dim() - 1)), new, old)
+
+    parts = [pick(old, new) for old, new in zip(best[:4], other[:4], strict=True)]
+    return Descended(*parts, best.forward, best.backward)
 
 
 def _telling(on_state: OnState, sample: int) -> Callable[[int, Tensor, Tensor], None]:

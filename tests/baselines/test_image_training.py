@@ -177,6 +177,10 @@ def test_settings_resolve_so_that_equal_configs_are_equal() -> None:
     implicit = EBTImageConfig(**SIZES, steps=3)
     assert implicit == EBTImageConfig(**SIZES, steps=3, min_steps=3, step_size_lr_multiplier=9000)
     assert implicit.step_counts == range(3, 4)
+    s2 = EBTImageConfig(**SIZES, variant="s2", steps=5)
+    assert (s2.step_counts, s2.between_steps, s2.loss_on) == (range(2, 6), "truncate", "last")
+    s1 = EBTImageConfig(**SIZES, variant="s1")
+    assert s1.model_dump() == EBTImageConfig(**SIZES).model_dump(), "a name enters no run id"
     with pytest.raises(ValidationError, match="min_steps = 3 exceeds steps = 2"):
         EBTImageConfig(**SIZES, steps=2, min_steps=3)
     with pytest.raises(ValidationError, match="greater than or equal to 1"):
@@ -184,6 +188,7 @@ def test_settings_resolve_so_that_equal_configs_are_equal() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # dynamo looks at it
 @pytest.mark.parametrize(
     "given",
     [
