@@ -15,7 +15,28 @@ from baselines.rotary import rotary_turns
 Past = tuple[Tensor, Tensor]
 
 
-class Transformer(nn.Module):
+class CausalTransformer(nn.Module):
+    """The blocks of Transformer++ over one stream; subclasses own what comes in and goes out."""
+
+    config: TransformerPPConfig
+    layers: nn.ModuleList
+    norm: RMSNorm
+
+    def hidden(self, x: Tensor, past: Sequence[Past] | None = None) -> tuple[Tensor, list[Past]]:
+        """The stream (B, T, D) after all blocks, and every layer's keys and values."""
+        config = self.config
+        start = 0 if past is None else past[0][0].shape[2]
+        positions = torch.arange(start, start + x.shape[1], device=x.device)
+        head_dim = config.width // config.heads
+        turns = rotary_turns(positions, head_dim, config.rope_theta, self.norm.weight.dtype)
+        layers = []
+        for index, block in enumerate(self.layers):
+            x, key, value = block.observe(x, turns, past=None if past is None else past[index])
+            layers.append((key, value))
+        return x, layers
+
+
+class Transformer(CausalTransformer):
     """Decoder-only language model with an untied output head; logits are un-normalised."""
 
     def __init__(self, config: TransformerPPConfig, vocab_size: int) -> None:
@@ -35,16 +56,3 @@ class Transformer(nn.Module):
         """Logits (B, V) after `tokens` (B, T) that continue `past`, and all keys and values."""
         x, layers = self.hidden(self.embed(tokens), past)
         return self.output(self.norm(x[:, -1])), layers
-
-    def hidden(self, x: Tensor, past: Sequence[Past] | None = None) -> tuple[Tensor, list[Past]]:
-        """The stream (B, T, D) after all blocks, and every layer's keys and values."""
-        config = self.config
-        start = 0 if past is None else past[0][0].shape[2]
-        positions = torch.arange(start, start + x.shape[1], device=x.device)
-        head_dim = config.width // config.heads
-        turns = rotary_turns(positions, head_dim, config.rope_theta, self.norm.weight.dtype)
-        layers = []
-        for index, block in enumerate(self.layers):
-            x, key, value = block.observe(x, turns, past=None if past is None else past[index])
-            layers.append((key, value))
-        return x, layers

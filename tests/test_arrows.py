@@ -130,9 +130,19 @@ WITH_TORCH = (
     "baselines.dit",
     "baselines.ebt",
     "baselines.ebt_image",
+    "baselines.ebt_video",
+    "baselines.energy_slope",
     "baselines.image_descent",
+    "baselines.packing",
+    "baselines.replay",
+    "baselines.rotary",
+    "baselines.stream_attention",
+    "baselines.stream_layers",
     "baselines.text_descent",
+    "baselines.text_schedule",
     "baselines.transformer",
+    "baselines.transformer_video",
+    "baselines.video_descent",
 )
 #: Packages that take seconds to import, and who may load them at once besides the worker's side.
 DRAWING = ("harness.analysis.figures",)
