@@ -133,6 +133,21 @@ def test_every_way_of_descending_is_evaluated_as_if_alone(tmp_path: Path) -> Non
         assert len(set(stored["settings"].tolist())) == len(SETTINGS)
 
 
+def test_one_pass_of_the_real_adapter_serves_as_many_settings(tmp_path: Path) -> None:
+    """Landscapes differ from step to step: energies are compared where the adapter does."""
+    context = context_of(spec_of("ebt_text", config={"langevin_noise": 0.5}), tmp_path)
+    settings = [
+        Descent(steps=k, samples=m, **WAYS[name])
+        for name in ("first", "lower", "drop", "all")
+        for k, m in ((1, 3), (4, 1), (4, 3))
+    ]
+    together = evaluate_thinking(thinking_eval(settings), context, tmp_path)
+    for setting in settings:
+        alone = evaluate_likelihood(likelihood(setting, limit=12), context)
+        found = value(together, "loss", **setting.model_dump(mode="json"))
+        assert found == pytest.approx(value(alone, "loss"), rel=1e-5), setting
+
+
 def test_steps_used_are_a_cost_where_predictions_stop(tmp_path: Path) -> None:
     context = context_of(spec_of("ebt_text"), tmp_path, adapter=Valley())
     tolerances = (0.5, 0.05, 0.005)

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.usefixtures("corpus")
 RUNS: dict[str, dict[str, Any]] = {name: {} for name in CONFIGS} | {
     "ebt_text accumulated": {"accumulate": 2},
     "dit_image bf16": {"precision": "bf16"},
+    "ebt_text replaying": {"config": {"replay_records": 6}},
+    "ebt_text varying": {"config": {"steps": 3, "min_steps": 1, "langevin_noise": 0.5}},
 }
 
 
