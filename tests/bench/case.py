@@ -62,7 +62,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the report; `build` raises NotYet where the capability is missing."""
+    """One row of the report; `build` raises NotYet where the capability is missing.
+
+    `memory` asks for the peak of a step beside its time.
+    """
 
     name: str
     group: str
@@ -71,6 +74,7 @@ class Case:
     target: float
     compares: Compares = "time"
     tolerance: float = 5e-3
+    memory: bool = False
 
 
 @dataclass

@@ -210,7 +210,7 @@ def cases(device: torch.device) -> list[Case]:
     picture = Picture(depth=6, width=384, heads=6, side=64, patch=8, batch=rows)
     naive = "textbook image EBT"
     return [
-        Case(f"EBT training, {picture}", "image", naive, ebt_training(picture), 1.0),
+        Case(f"EBT training, {picture}", "image", naive, ebt_training(picture), 1.0, memory=True),
         Case(
             f"EBT training compiled, {picture}",
             "image-compiled",

@@ -31,7 +31,7 @@ def run(case: Case, setting: Setting, effort: Effort, peak: float) -> Result:
 
 
 def _measure(case: Case, result: Result, setting: Setting, effort: Effort, peak: float) -> None:
-    if effort.memory or case.compares == "memory":
+    if (effort.memory and case.memory) or case.compares == "memory":
         result.peak_bytes = peak_bytes(case, setting)
     pair = case.build(setting)
     if pair.gap is not None:

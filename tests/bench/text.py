@@ -64,8 +64,7 @@ def s2_config(sizes: dict[str, Any]) -> Any:
     if "variant" not in EBT_TEXT.config.model_fields:
         raise NotYet("ebt_text has no S2 variant")
     given = sizes | {"variant": "s2", "steps": 3, "min_steps": 3, "langevin_noise": 3.0}
-    given |= {"random_step_size": 2.0, "step_size": 5.0}
-    given |= {"replay": 0} if "replay" in EBT_TEXT.config.model_fields else {}
+    given |= {"random_step_size": 2.0, "step_size": 5.0, "replay_records": 0}
     return EBT_TEXT.config(**given)
 
 
@@ -163,7 +162,8 @@ def naive_s1(text: Text, start: Tensor) -> Tensor:
 
 def naive_s2(text: Text, start: Tensor, noise: Sequence[Tensor], uniform: Tensor) -> Tensor:
     """S2 where the step size is uniform between half and twice its value, for each position."""
-    alpha = text.config.step_size * (0.5 + 1.5 * uniform)
+    factor = 0.5 + 1.5 * uniform  # in float32, as it is drawn
+    alpha = text.config.step_size * factor.to(text.parameters()[0].dtype)
     return text.naive.truncated_loss(text.batch.tokens, text.batch.mask, start, noise, alpha)
 
 
@@ -176,12 +176,14 @@ class Recorder:
         self.uniforms: list[Tensor] = []
 
     def normal(self, *args: Any, **kwargs: Any) -> Tensor:
-        self.normals.append(self.source.normal(*args, **kwargs))
-        return self.normals[-1]
+        drawn = self.source.normal(*args, **kwargs)
+        self.normals.append(drawn.clone())  # the adapter may write into its draws
+        return drawn
 
     def uniform(self, *args: Any, **kwargs: Any) -> Tensor:
-        self.uniforms.append(self.source.uniform(*args, **kwargs))
-        return self.uniforms[-1]
+        drawn = self.source.uniform(*args, **kwargs)
+        self.uniforms.append(drawn.clone())  # the adapter may write into its draws
+        return drawn
 
 
 def training_gap(text: Text, variant: Variant, setting: Setting) -> float:
@@ -197,7 +199,7 @@ def training_gap(text: Text, variant: Variant, setting: Setting) -> float:
         loss = naive_s1(text, start)
     else:
         (uniform,) = (u for u in recorder.uniforms if u.shape[:2] == text.batch.mask.shape)
-        alpha = uniform.to(dtype).reshape(*text.batch.mask.shape, 1)
+        alpha = uniform.reshape(*text.batch.mask.shape, 1)
         loss = naive_s2(text, start, [text.config.langevin_noise * x for x in noise], alpha)
     theirs = torch.autograd.grad(loss, named)
     return max(relative(a, b) for a, b in zip(ours, theirs, strict=True))
@@ -361,7 +363,8 @@ def cases(device: torch.device) -> list[Case]:
     for variant in variants:
         for load, target in [*((x, 1.7) for x in small), *((x, 2.2) for x in wide)]:
             name = f"{variant} training, {load}"
-            found.append(Case(name, "text-training", _NAIVE, training(load, variant), target))
+            step = training(load, variant)
+            found.append(Case(name, "text-training", _NAIVE, step, target, memory=True))
     for variant in variants:
         name = f"{variant} training compiled, {small[0]}"
         step = training(small[0], variant, compiled=True)
@@ -371,7 +374,7 @@ def cases(device: torch.device) -> list[Case]:
         found.append(Case(name, "memory", _NAIVE, training(load, "S1"), 2.5, "memory"))
     for load in thoughts:
         name = f"thinking 3 × 5, {load}"
-        found.append(Case(name, "thinking", _NAIVE, thinking(load), 2.2))
+        found.append(Case(name, "thinking", _NAIVE, thinking(load), 2.2, memory=True))
     for load in single:
         name = f"one token, best of 5, {load}"
         found.append(Case(name, "generation", _NAIVE, generation(load), 40.0))
