@@ -273,6 +273,7 @@ class TextEnergy(EnergyTransformer):
             # Rows of a token side by side in memory: its gradient then takes half the time.
             stored = self.vocab_to_embed.weight.detach().t().contiguous().t()
             self.vocab_to_embed.weight = nn.Parameter(stored)
+            self.register_state_dict_post_hook(_contiguous)
 
     @property
     def rows(self) -> Tensor:
@@ -296,3 +297,9 @@ class TextEnergy(EnergyTransformer):
         dtype = self.compute_dtype()
         with torch.autocast(slope.device.type, enabled=False):
             return (slope.to(dtype) @ self.rows.t().to(dtype)).to(slope.dtype)
+
+
+def _contiguous(module: nn.Module, state: dict[str, Tensor], prefix: str, _: object) -> None:
+    """A state dict is for files, which take no strides."""
+    name = prefix + "vocab_to_embed.weight"
+    state[name] = state[name].contiguous()

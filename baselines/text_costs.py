@@ -37,9 +37,9 @@ def ebt_parameters(config: EBTTextConfig, shape: TextShape) -> ParameterCount:
 
 
 def ebt_replay_bytes(config: EBTTextConfig, shape: TextShape) -> int:
-    """float32 logits, int64 tokens and the mask of every record."""
+    """float32 logits, int64 tokens and the mask of every record, and the count of all written."""
     per_record = shape.context * (4 * shape.vocab_size + 1) + 8 * (shape.context + 1)
-    return config.replay_records * per_record
+    return config.replay_records * per_record + 8 * (config.replay_records > 0)
 
 
 def transformer_training_flops(config: Any, shape: TextShape) -> FlopCount:
