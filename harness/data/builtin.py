@@ -19,12 +19,22 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.clips import (
+    Clips,
+    ClipShape,
+    clip_file_shape,
+    clips_digest,
+    find_clip_file,
+    is_clip_file,
+    load_clip_file,
+)
 from harness.data.disjoint import documents_sharing
 from harness.data.documents import (
     FILE_PREFIX,
     FILE_SPLITS,
     Documents,
     check_split,
+    find_file,
     load_file_documents,
     texts_digest,
 )
@@ -39,6 +49,7 @@ SOURCE_SHA256 = "67c73c57ee2e8e72b069651d4cc3f42429443b559b0ab5e033447f6990c4efc
 DOCS_VALIDATION = 0.05
 DIGITS_VALIDATION = 0.15
 CLIPS = {"train": 1024, "validation": 128}
+CLIP_FRAMES = 16
 
 _PSF = "PSF-2.0"
 _OWN = "Apache-2.0"
@@ -75,21 +86,6 @@ class Images:
     split: str
     pixels: NDArray[np.float32]
     labels: NDArray[np.int64] | None
-    digest: str
-    source: str
-    licence: str
-
-
-@dataclass(frozen=True, eq=False)
-class Clips:
-    """The clips of one split: pixels float32[N, F, C, H, W] in [-1, 1], F frames each, read-only.
-
-    digest: sha256 over shape and pixels.
-    """
-
-    name: str
-    split: str
-    pixels: NDArray[np.float32]
     digest: str
     source: str
     licence: str
@@ -166,14 +162,37 @@ def list_datasets() -> tuple[DatasetRecord, ...]:
 def find_dataset(name: str) -> DatasetRecord:
     """The record of a named dataset, or of the user's `file:...`; HarnessError if unknown."""
     if name.startswith(FILE_PREFIX):
-        return DatasetRecord(name, "text", FILE_SPLITS, "the user's file", "")
+        modality: Modality = "video" if is_clip_file(name) else "text"
+        return DatasetRecord(name, modality, FILE_SPLITS, "the user's file", "")
     return _record(name)
+
+
+def check_file(name: str, split: str, modality: str) -> None:
+    """HarnessError unless the file of the user's `file:...` exists and is of a kind that is read.
+
+    Does nothing for other names, and reads nothing.
+    """
+    if name.startswith(FILE_PREFIX):
+        (find_clip_file if modality == "video" else find_file)(name, split=split)
+
+
+def clip_shape(name: str, split: str) -> ClipShape:
+    """Clips, frames, channels, height and width of a split, without reading its numbers.
+
+    Raises HarnessError as `load_clips` does.
+    """
+    if name.startswith(FILE_PREFIX):
+        return clip_file_shape(name, split=split)
+    record = _record(name, split=split, modality="video")
+    assert record.image_shape is not None
+    return CLIPS[split], CLIP_FRAMES, *record.image_shape
 
 
 def dataset_digest(name: str, split: str) -> str:
     """Return the sha256 of the content of a split. Raises HarnessError for an unknown name."""
     if name.startswith(FILE_PREFIX):
-        return load_file_documents(name, split=split).digest
+        load = load_clip_file if is_clip_file(name) else load_file_documents
+        return load(name, split=split).digest
     by_modality: dict[Modality, Callable[[], Documents | Images | Clips]] = {
         "text": lambda: load_documents(name, split),
         "image": lambda: load_images(name, split),
@@ -204,11 +223,13 @@ def load_images(name: str, split: str, *, patch: int = 16) -> Images:
     return _digits(split) if name == "builtin/digits" else _photos(split, patch)
 
 
-def load_clips(name: str, split: str, *, frames: int = 16) -> Clips:
-    """Return the clips of a split, `frames` frames each.
+def load_clips(name: str, split: str, *, frames: int = CLIP_FRAMES) -> Clips:
+    """Return the clips of a split, or of the user's `file:...`; generated ones have `frames`.
 
-    Raises HarnessError for an unknown name or split, or a wrong modality.
+    Raises HarnessError for an unknown name or split, a wrong modality, or a file that holds none.
     """
+    if name.startswith(FILE_PREFIX):
+        return load_clip_file(name, split=split)
     _record(name, split=split, modality="video")
     return _moving_digits(split, frames)
 
@@ -219,8 +240,11 @@ def _record(
     names = [record.name for record in _RECORDS if modality in (None, record.modality)]
     if name not in names:
         kind = f"{modality} dataset" if modality else "dataset"
-        files = "your own text: file:path.txt or file:path.jsonl#field"
-        hint = files if modality in (None, "text") else None
+        files = {
+            "text": "your own text: file:path.txt or file:path.jsonl#field",
+            "video": "your own clips: file:path.npz, .npy or .safetensors",
+        }
+        hint = files.get(modality or "text")
         raise HarnessError(f"no such {kind}", allowed=names, given=name, hint=hint)
     record = next(record for record in _RECORDS if record.name == name)
     if split is not None:
@@ -330,6 +354,7 @@ def _photos(split: str, patch: int) -> Images:
 def _moving_digits(split: str, frames: int) -> Clips:
     digits = _digits(split)
     pixels = moving_digits(digits.pixels, key=split, clips=CLIPS[split], frames=frames)
-    digest = _array_digest(pixels)
+    pixels.flags.writeable = False
+    digest = clips_digest(pixels)
     source = f"generated from {digits.source}"
     return Clips("builtin/moving-digits", split, pixels, digest, source, digits.licence)

@@ -26,13 +26,15 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from harness.cost import device_name
-from harness.data.builtin import dataset_digest, load_images
+from harness.data.builtin import dataset_digest, load_clips, load_images
 from harness.data.images import ImageRows
 from harness.data.text import TextRows, prepare_text
+from harness.data.video import ClipRows
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext
 from harness.evals.denoising import evaluate_denoising
 from harness.evals.likelihood import evaluate_likelihood
+from harness.evals.next_frame import evaluate_next_frame
 from harness.evals.thinking import evaluate_thinking
 from harness.launch.job import Job
 from harness.launch.preconditions import begun, check_data, check_device_class, data_digests
@@ -41,6 +43,8 @@ from harness.planning.spec import (
     DenoisingEval,
     EvalSpec,
     LikelihoodEval,
+    NextFrameEval,
+    NextFrameTask,
     NextTokenTask,
     ThinkingEval,
     TrainSpec,
@@ -55,7 +59,8 @@ from harness.training.batches import RowBatches
 from harness.training.loop import NonFiniteLoss, Operation, train
 
 Event = dict[str, Any]
-_EVAL: TypeAdapter[LikelihoodEval | ThinkingEval | DenoisingEval] = TypeAdapter(EvalSpec)
+_AnyEval = LikelihoodEval | ThinkingEval | DenoisingEval | NextFrameEval
+_EVAL: TypeAdapter[_AnyEval] = TypeAdapter(EvalSpec)
 
 
 class Stopped(BaseException):
@@ -221,11 +226,13 @@ def _train(
         raise Stopped
 
 
-def _training_rows(spec: TrainSpec, cache: Path) -> TextRows | ImageRows:
+def _training_rows(spec: TrainSpec, cache: Path) -> TextRows | ImageRows | ClipRows:
     task = spec.task
     if isinstance(task, NextTokenTask):
         shards = prepare_text(task.data, "train", tokenizer=task.tokenizer, cache=cache)
         return TextRows(shards, context=task.context, rows=task.rows, drop_last=True)
+    if isinstance(task, NextFrameTask):
+        return ClipRows(load_clips(task.data, "train"), context=task.context)
     return ImageRows(load_images(task.data, "train"))
 
 
@@ -280,7 +287,7 @@ def _final_checkpoint(folder: RunFolder) -> ckpt.Checkpoint:
 
 
 def _evaluate(
-    spec: LikelihoodEval | ThinkingEval | DenoisingEval,
+    spec: _AnyEval,
     folder: EvalFolder,
     context: EvalContext,
     command: Sequence[str],
@@ -291,6 +298,8 @@ def _evaluate(
         found = evaluate_likelihood(spec, context)
     elif isinstance(spec, ThinkingEval):
         found = evaluate_thinking(spec, context, folder.path)
+    elif isinstance(spec, NextFrameEval):
+        found = evaluate_next_frame(spec, context)
     else:
         found = evaluate_denoising(spec, context, folder.path)
     folder.error.unlink(missing_ok=True)

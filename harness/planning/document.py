@@ -78,10 +78,19 @@ class DenoisingSetting(EvaluationSetting):
     examples: int = Field(default=8, ge=0)
 
 
+class NextFrameSetting(EvaluationSetting):
+    """Error over a whole set, at the thinking the model was trained with unless given."""
+
+    kind: Literal["next_frame"]
+    thinking: Literal["trained"] | dict[str, Any] = "trained"
+    timing_repeats: int = Field(default=3, ge=1)
+
+
 EVALUATIONS: dict[str, type[EvaluationSetting]] = {
     "likelihood": LikelihoodSetting,
     "thinking": ThinkingSetting,
     "denoising": DenoisingSetting,
+    "next_frame": NextFrameSetting,
 }
 
 
@@ -162,7 +171,7 @@ def json_schema() -> dict[str, Any]:
             },
         }
     }
-    for name in ("NextTokenTask", "DenoisingTask", "Optimizer"):
+    for name in ("NextTokenTask", "DenoisingTask", "NextFrameTask", "Optimizer"):
         definitions[name].pop("required", None)
     reference = {"$ref": "#/$defs/Settings"}
     schema["properties"]["base"] = reference

@@ -17,23 +17,32 @@ from harness.planning.document import (
     EvaluationSetting,
     Experiment,
     LikelihoodSetting,
+    NextFrameSetting,
     ThinkingSetting,
 )
 from harness.planning.located import Key, Located, Place
-from harness.planning.shapes import MODALITY, check_file, find_data, shape_of, timesteps
+from harness.planning.shapes import (
+    MODALITY,
+    check_clips,
+    check_file,
+    find_data,
+    shape_of,
+    timesteps,
+)
 from harness.planning.spec import (
     DenoisingEval,
     EvalBase,
     LikelihoodEval,
+    NextFrameEval,
     ThinkingEval,
     TrainSpec,
 )
 from harness.planning.validate import as_written, checked, validate
-from harness.protocol import AdapterRecord, ImageShape, Thinking
+from harness.protocol import AdapterRecord, ImageShape, Thinking, VideoShape
 from harness.registry import adapter as find_adapter
 
 #: metric_version of each kind of evaluation; raise it when what a number means changes.
-METRIC_VERSIONS = {"likelihood": 1, "thinking": 1, "denoising": 1}
+METRIC_VERSIONS = {"likelihood": 1, "thinking": 1, "denoising": 1, "next_frame": 1}
 
 _THINKING: TypeAdapter[Any] = TypeAdapter(Thinking)
 
@@ -53,7 +62,12 @@ class PlannedEval:
         return f"{self.name} on {self.spec.data}{at}"
 
 
-TASKS = {"likelihood": "next_token", "thinking": "next_token", "denoising": "denoising"}
+TASKS = {
+    "likelihood": "next_token",
+    "thinking": "next_token",
+    "denoising": "denoising",
+    "next_frame": "next_frame",
+}
 
 
 def expand_evaluations(
@@ -143,7 +157,10 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
     for index, data in enumerate([setting.data] if isinstance(setting.data, str) else setting.data):
         where = own.where(("data", index) if several else ("data",))
         split = _split(setting, data, where, spec)
-        check_file(data, split, where)
+        check_file(data, split, MODALITY[spec.task.kind], where)
+        shape = shape_of(spec.task)
+        if isinstance(shape, VideoShape):
+            check_clips(data, split, shape, where)
         common: dict[str, Any] = {
             "data": data,
             "split": split,
@@ -154,6 +171,10 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
         }
         if isinstance(setting, LikelihoodSetting):
             yield LikelihoodEval(**common, thinking=thinking[0])
+        elif isinstance(setting, NextFrameSetting):
+            yield NextFrameEval(
+                **common, thinking=thinking[0], timing_repeats=setting.timing_repeats
+            )
         elif isinstance(setting, ThinkingSetting):
             yield ThinkingEval(
                 **common, thinking=tuple(thinking), timing_repeats=setting.timing_repeats
@@ -260,7 +281,7 @@ def _grid(entry: Mapping[str, Any], written: Located, *, several: bool) -> Itera
     for key, value in entry.items():
         if isinstance(value, list) and (not value or not several):
             raise HarnessError(
-                "must not be empty" if several else "takes one value: a likelihood has no grid",
+                "must not be empty" if several else "takes one value: this evaluation has no grid",
                 where=written.where((key,)),
                 given=as_written(value),
             )

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from functools import cache
 
-from harness.data.builtin import DatasetRecord, find_dataset, list_datasets
-from harness.data.documents import FILE_PREFIX, find_file
+from harness.data import builtin
+from harness.data.builtin import DatasetRecord, clip_shape, find_dataset, list_datasets
 from harness.errors import HarnessError
 from harness.planning.located import Located
-from harness.planning.spec import DenoisingTask, NextTokenTask
-from harness.protocol import AdapterRecord, ImageShape, Shape, TextShape
+from harness.planning.spec import DenoisingTask, NextFrameTask, NextTokenTask
+from harness.protocol import AdapterRecord, ImageShape, Shape, TextShape, VideoShape
 
-MODALITY = {"next_token": "text", "denoising": "image"}
+MODALITY = {"next_token": "text", "denoising": "image", "next_frame": "video"}
+
+AnyTask = NextTokenTask | DenoisingTask | NextFrameTask
 
 
 @cache
-def shape_of(task: NextTokenTask | DenoisingTask) -> Shape:
-    """Vocabulary and context, or channels, size and noise schedule."""
+def shape_of(task: AnyTask) -> Shape:
+    """Vocabulary and context; channels, size and noise schedule; or context and a frame's size."""
     if isinstance(task, NextTokenTask):
         from harness.data.tokenizer import load_tokenizer
 
         return TextShape(load_tokenizer(task.tokenizer).vocab_size, task.context)
+    if isinstance(task, NextFrameTask):
+        _, _, *frame = clip_shape(task.data, "train")
+        return VideoShape(task.context, *frame)
     image_shape = find_dataset(task.data).image_shape
     assert image_shape is not None, "check_task comes first"
     channels, height, width = image_shape
@@ -40,9 +45,7 @@ def timesteps(level: float, num_timesteps: int) -> int:
     return max(1, round(level * num_timesteps))
 
 
-def check_task(
-    task: NextTokenTask | DenoisingTask, record: AdapterRecord, settings: Located
-) -> None:
+def check_task(task: AnyTask, record: AdapterRecord, settings: Located) -> None:
     """The adapter does this kind of task, and the data exist and fit; else a HarnessError."""
     modality = MODALITY[task.kind]
     if record.modality != modality:
@@ -54,7 +57,7 @@ def check_task(
             allowed=kinds,
         )
     where = settings.where(("task", "data"))
-    check_file(task.data, "train", where)
+    check_file(task.data, "train", modality, where)
     if "train" not in find_data(task.data, modality, where).splits:
         trainable = [
             d.name for d in list_datasets() if d.modality == modality and "train" in d.splits
@@ -65,6 +68,13 @@ def check_task(
             given=task.data,
             allowed=trainable,
         )
+    if isinstance(task, NextFrameTask):
+        try:
+            shape = shape_of(task)
+        except HarnessError as error:
+            raise error.located(where) from error
+        assert isinstance(shape, VideoShape)
+        check_clips(task.data, "train", shape, settings.where(("task", "context")))
     if isinstance(task, NextTokenTask):
         where = settings.where(("task", "tokenizer"))
         try:
@@ -79,13 +89,34 @@ def check_task(
             ) from error
 
 
-def check_file(name: str, split: str, where: str) -> None:
-    """A user's `file:` exists and can be read; else a HarnessError at `where`."""
-    if name.startswith(FILE_PREFIX):
-        try:
-            find_file(name, split=split)
-        except HarnessError as error:
-            raise error.located(where) from error
+def check_file(name: str, split: str, modality: str, where: str) -> None:
+    """A user's `file:` exists and is of a kind that is read; else a HarnessError at `where`."""
+    try:
+        builtin.check_file(name, split, modality)
+    except HarnessError as error:
+        raise error.located(where) from error
+
+
+def check_clips(name: str, split: str, shape: VideoShape, where: str) -> None:
+    """Clips are long enough for the context, of the model's frames; else a HarnessError."""
+    try:
+        _, frames, *frame = clip_shape(name, split)
+    except HarnessError as error:
+        raise error.located(where) from error
+    trained = [shape.channels, shape.height, shape.width]
+    if frame != trained:
+        raise HarnessError(
+            f"data set {name!r} holds frames of {' x '.join(map(str, frame))}, "
+            f"the model is trained on {' x '.join(map(str, trained))}",
+            where=where,
+        )
+    if frames <= shape.context:
+        raise HarnessError(
+            f"the clips of {name!r} ({split}) have {frames} frames, too few for a context of "
+            f"{shape.context}",
+            where=where,
+            allowed=[f"1 to {frames - 1}"],
+        )
 
 
 def find_data(name: str, modality: str, where: str) -> DatasetRecord:

@@ -44,7 +44,17 @@ class DenoisingTask(Frozen):
     beta_end: float = Field(default=2e-2, gt=0, lt=1)
 
 
-Task = Annotated[NextTokenTask | DenoisingTask, Field(discriminator="kind")]
+class NextFrameTask(Frozen):
+    """Predict the next frame, or its latents, of a set of clips."""
+
+    kind: Literal["next_frame"] = "next_frame"
+    data: str = Field(
+        default="builtin/moving-digits", description="training set; its train split is used"
+    )
+    context: int = Field(ge=1, le=2**20, description="observed frames per row")
+
+
+Task = Annotated[NextTokenTask | DenoisingTask | NextFrameTask, Field(discriminator="kind")]
 
 
 class Budget(Frozen):
@@ -244,7 +254,17 @@ class DenoisingEval(EvalBase):
     examples: int = Field(default=8, ge=0, description="images kept for the example strip")
 
 
-EvalSpec = Annotated[LikelihoodEval | ThinkingEval | DenoisingEval, Field(discriminator="kind")]
+class NextFrameEval(EvalBase):
+    """Error of the predicted next frames over the whole set, beside that of copying the last."""
+
+    kind: Literal["next_frame"] = "next_frame"
+    thinking: Thinking
+    timing_repeats: int = Field(default=3, ge=1)
+
+
+EvalSpec = Annotated[
+    LikelihoodEval | ThinkingEval | DenoisingEval | NextFrameEval, Field(discriminator="kind")
+]
 
 
 def content_hash(spec: Frozen) -> str:

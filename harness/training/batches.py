@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from harness.data.images import ImageRows
-from harness.data.tensors import image_batch, text_batch
+from harness.data.tensors import image_batch, text_batch, video_batch
 from harness.data.text import TextRows, row_order
+from harness.data.video import ClipRows
 from harness.planning.spec import TrainSpec
 from harness.protocol import Batch
 
@@ -19,7 +20,7 @@ from harness.protocol import Batch
 class RowBatches:
     """Rows drawn without replacement in epochs, ordered by the run's seed and the step alone."""
 
-    rows: TextRows | ImageRows
+    rows: TextRows | ImageRows | ClipRows
     spec: TrainSpec
     device: torch.device
 
@@ -33,4 +34,6 @@ class RowBatches:
     def _batch(self, ids: NDArray[np.int64]) -> Batch:
         if isinstance(self.rows, TextRows):
             return text_batch(self.rows, ids, self.device)
+        if isinstance(self.rows, ClipRows):
+            return video_batch(self.rows, ids, self.device)
         return image_batch(self.rows, ids, self.device)
