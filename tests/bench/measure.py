@@ -32,7 +32,7 @@ class Effort:
     clock: Callable[[], float] = time.perf_counter
 
 
-FULL = Effort(seconds=9.0, fewest=5, most=40, memory=True)
+FULL = Effort(seconds=6.0, fewest=4, most=40, memory=True)
 QUICK = Effort(seconds=2.0, fewest=3, most=20, memory=False)
 TINY = Effort(seconds=0.0, fewest=1, most=1, memory=False, warmup=1)
 
