@@ -86,3 +86,34 @@ def test_draws_leave_torch_and_numpy_generators_alone() -> None:
     draw([1, 2, 3])
     assert torch.equal(torch.random.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_long_rows_and_threads_keep_to_the_key(kind: str) -> None:
+    """A row of a million numbers comes from another generator, in several threads at once."""
+    shape, rows = (2**20,), torch.arange(3)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        together = getattr(SOURCE, kind)(rows, shape, purpose="start")
+    finally:
+        torch.set_num_threads(threads)
+    for row in rows:
+        alone = getattr(SOURCE, kind)(row[None], shape, purpose="start")[0]
+        assert torch.equal(alone, together[row])
+    mean, spread = (0.0, 1.0) if kind == "normal" else (0.5, 12**-0.5)
+    assert together.mean(1).sub(mean).abs().max() < 5 * spread / 2**10
+    assert together.std(1).sub(spread).abs().max() < 5 * spread / 2**10
+    assert torch.corrcoef(together).fill_diagonal_(0).abs().max() < 5 / 2**10
+    other = getattr(SOURCE.within(1), kind)(rows[:1], shape, purpose="start")
+    assert not torch.equal(other[0], together[0])
+
+
+def test_a_position_has_a_stream_of_its_own() -> None:
+    rows = torch.arange(2)
+    draws = [
+        SOURCE.normal(rows, (512,), purpose="start", position=position)[row]
+        for position in (None, 0, 1)
+        for row in (0, 1)
+    ]
+    assert torch.corrcoef(torch.stack(draws)).fill_diagonal_(0).abs().max() < 5 / 512**0.5
