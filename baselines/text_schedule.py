@@ -42,9 +42,8 @@ def can_schedule(network: TextEnergy, alpha: Tensor) -> bool:
 
 
 def scheduled_objective(network: TextEnergy, rows: Rows, steps: Steps) -> Objective:
-    """As `plain_objective`, but for its logits; `rows.start` is used up.
+    """As `plain_objective`; `rows.start` is used up, and the logits are there for a replay only.
 
-    The logits are there for a replay buffer only, and up to a constant per position.
 
     The loss can be differentiated once, by the network's parameters: their gradients are known.
     """
@@ -162,7 +161,7 @@ class _Schedule:
 
     def run(self) -> Objective:
         count, noise = self.steps.count, self.steps.noise
-        values = self.rows.start.flatten(0, 1)  # logits or, up to a constant per row, their log p
+        values = self.rows.start.flatten(0, 1)  # logits (n, V), or their softmax once entered
         owed: Tensor | None = None  # W owes the last loss this through the current distribution
         losses, energies = [], []
         projected: Tensor | None = None
@@ -173,16 +172,20 @@ class _Schedule:
                 energy, slope, tape = self._slope(step, projected)
                 energies.append((energy.reshape(-1, 1) * self.valid).sum())
                 distribution, values = values, self._stepped(values, slope, keep=tape is not None)
-                if self.every or step == count:
-                    values = torch.log_softmax(values, dim=-1, out=values)
-                    nats = -values.gather(1, self.targets[:, None])
-                    losses.append((nats * self.valid).sum())
+                counted = self.every or step == count
                 chained = noise is None and step < count
                 kept = step < count or self.network.config.replay_records > 0
                 after, projected = values, None
-                if chained or tape is not None:
-                    after = self._distribution(values, step, in_place=chained or not kept)
-                    projected = self._project(after)
+                if counted or chained:
+                    highest, where = values.max(dim=-1, keepdim=True)
+                    above = highest - values.gather(1, self.targets[:, None])
+                    spare = values if chained or not kept else None
+                    after = torch.softmax(values, dim=-1, out=spare)
+                    if counted:  # from softmax: exp and log_softmax crawl where they underflow
+                        nats = above - after.gather(1, where).log()
+                        losses.append((nats * self.valid).sum())
+                    if chained or tape is not None:
+                        projected = self._project(after)
                 if tape is not None:
                     assert projected is not None
                     owed = self._backward(tape, slope, projected, distribution, owed)
@@ -248,12 +251,6 @@ class _Schedule:
         if keep:
             return torch.addmm(distribution, pulled, self.vocabulary.t())
         return distribution.addmm_(pulled, self.vocabulary.t())
-
-    def _distribution(self, values: Tensor, step: int, *, in_place: bool) -> Tensor:
-        """softmax of `values`, which are log-probabilities where the loss was taken."""
-        if self.every or step == self.steps.count:
-            return values.exp_() if in_place else values.exp()
-        return torch.softmax(values, dim=-1, out=values if in_place else None)
 
     def _project(self, distribution: Tensor) -> Tensor:
         projected = distribution.to(self.vocabulary.dtype) @ self.vocabulary
