@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from harness.data.builtin import load_images
+from harness.data.builtin import load_clips, load_images
 from harness.data.images import ImageRows
 from harness.data.text import TextRows, prepare_text
+from harness.data.video import ClipRows
 from harness.planning.shapes import shape_of
 from harness.planning.spec import TrainSpec
 from harness.protocol import TextShape
@@ -29,15 +30,19 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "ebt_text": SIZE | {"step_size": 0.3},
     "dit_image": SIZE | {"patch_size": 4},
     "ebt_image": SIZE | {"patch_size": 4},
+    "transformer_pp_video": SIZE,
+    "ebt_video": SIZE | {"step_size": 30.0},
 }
 TEXT = {"kind": "next_token", "data": CORPUS, "context": 16}
 IMAGE = {"kind": "denoising", "data": "builtin/digits"}
+VIDEO = {"kind": "next_frame", "data": "builtin/moving-digits", "context": 4}
+TASKS = {"text": TEXT, "image": IMAGE, "video": VIDEO}
 
 
 def spec_of(adapter: str, **changes: Any) -> TrainSpec:
     """A spec of 20 steps; `config`, `task` and `optimizer` add to the tiny defaults."""
     record = find_adapter(adapter)
-    task = TEXT if record.modality == "text" else IMAGE
+    task = TASKS[record.modality]
     config = record.config.model_validate(CONFIGS[adapter] | changes.pop("config", {}))
     settings: dict[str, Any] = {
         "adapter": adapter,
@@ -64,6 +69,9 @@ def build(spec: TrainSpec) -> Any:
 def batches_of(spec: TrainSpec, cache: Path) -> RowBatches:
     if spec.task.kind == "denoising":
         return RowBatches(ImageRows(load_images(spec.task.data, "train")), spec, CPU)
+    if spec.task.kind == "next_frame":
+        clips = load_clips(spec.task.data, "train")
+        return RowBatches(ClipRows(clips, context=spec.task.context), spec, CPU)
     shards = prepare_text(spec.task.data, "train", tokenizer="bytes", cache=cache)
     rows = TextRows(shards, context=spec.task.context, rows=spec.task.rows, drop_last=True)
     return RowBatches(rows, spec, CPU)
