@@ -22,10 +22,11 @@ from tests.training.tiny import CPU, build, spec_of
 DIGITS = "builtin/moving-digits"
 
 
-def context_of(spec: TrainSpec, cache: Path) -> EvalContext:
+def context_of(spec: TrainSpec, cache: Path, model: Any = None) -> EvalContext:
     record = find_adapter(spec.adapter)
     config = record.config.model_validate(spec.config)
-    return EvalContext(build(spec), record, config, shape_of(spec.task), spec, CPU, cache)
+    model = build(spec) if model is None else model
+    return EvalContext(model, record, config, shape_of(spec.task), spec, CPU, cache)
 
 
 def evaluation(thinking: Any, **changes: Any) -> NextFrameEval:

@@ -24,6 +24,7 @@ RUNS: dict[str, dict[str, Any]] = {name: {} for name in CONFIGS} | {
     "dit_image bf16": {"precision": "bf16"},
     "ebt_text replaying": {"config": {"replay_records": 6}},
     "ebt_text varying": {"config": {"steps": 3, "min_steps": 1, "langevin_noise": 0.5}},
+    "ebt_video varying": {"config": {"variant": "s2", "step_size": 3.0, "replay_records": 6}},
 }
 
 
