@@ -26,20 +26,28 @@ from baselines.stream_attention import View
 
 @dataclass(frozen=True)
 class Rows:
-    """What a training step learns from: `tokens` (B, S + 1), `mask` (B, S), `start` (B, S, V)."""
+    """What a training step learns from: `tokens` (B, S + 1), `mask` (B, S), `start` (B, S, V).
+
+    `spare`, if any, is a tensor like `start` to work in.
+    """
 
     tokens: Tensor
     mask: Tensor
     start: Tensor
+    spare: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Steps:
-    """How a training step descends: `alpha` () or (B, S, 1), `noise` (B, S, V) of steps 1.. ."""
+    """How a training step descends: `alpha` () or (B, S, 1), and Langevin noise.
+
+    `noise(step, room=None)` is (B, S, V), times `noise_std`; it may be written into `room`.
+    """
 
     count: int
     alpha: Tensor
-    noise: Callable[[int], Tensor] | None
+    noise: Callable[..., Tensor] | None
+    noise_std: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -72,9 +80,8 @@ def plain_objective(network: TextEnergy, rows: Rows, steps: Steps) -> Objective:
                 contexts[key] = network.context(inputs, key[0])
         if config.between_steps == "detach":
             value = value.detach()
-        base, distribution = enter(
-            network, value, None if steps.noise is None else steps.noise(step)
-        )
+        noise = None if steps.noise is None else steps.noise(step) * steps.noise_std
+        base, distribution = enter(network, value, noise)
         projected = network.project(distribution)
         take = network.differentiable_slope if recorded else network.slope
         energy, slope = take(projected, contexts[key], view)

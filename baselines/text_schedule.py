@@ -158,6 +158,8 @@ class _Schedule:
         self.alpha = steps.alpha.detach().expand(*rows.mask.shape, 1).reshape(-1, 1)
         self.vocabulary = network.rows.detach().to(network.compute_dtype())  # (V, D)
         self.opened: _Opened | None = None
+        self.shape = rows.start.shape
+        self.spare = None if rows.spare is None else rows.spare.flatten(0, 1)
 
     def run(self) -> Objective:
         count, noise = self.steps.count, self.steps.noise
@@ -177,12 +179,11 @@ class _Schedule:
                 kept = step < count or self.network.config.replay_records > 0
                 after, projected = values, None
                 if counted or chained:
-                    highest, where = values.max(dim=-1, keepdim=True)
-                    above = highest - values.gather(1, self.targets[:, None])
-                    spare = values if chained or not kept else None
-                    after = torch.softmax(values, dim=-1, out=spare)
+                    above = values.amax(-1, keepdim=True) - values.gather(1, self.targets[:, None])
+                    place = values if chained or not kept else None
+                    after = torch.softmax(values, dim=-1, out=place)
                     if counted:  # from softmax: exp and log_softmax crawl where they underflow
-                        nats = above - after.gather(1, where).log()
+                        nats = above - after.amax(-1, keepdim=True).log()
                         losses.append((nats * self.valid).sum())
                     if chained or tape is not None:
                         projected = self._project(after)
@@ -196,10 +197,12 @@ class _Schedule:
                     values = after
                 else:
                     projected = None
+                if distribution is not values:
+                    self.spare = distribution
                 del distribution, after
             self._close()
         loss = torch.stack(losses).mean() if self.every else losses[-1]
-        logits = values.view(self.rows.start.shape) if kept else None
+        logits = values.view(self.shape) if kept else None
         return Objective(loss, losses[-1], energies[0], energies[-1], logits)
 
     # --- forward -------------------------------------------------------------------------
@@ -207,7 +210,9 @@ class _Schedule:
     def _enter(self, values: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """The distribution (n, V) that a step starts from, in the place of `values`; projected."""
         if self.steps.noise is not None:
-            values += self.steps.noise(step).flatten(0, 1)
+            room = self.spare
+            drawn = self.steps.noise(step, None if room is None else room.view(self.shape))
+            values.add_(drawn.flatten(0, 1), alpha=self.steps.noise_std)
         values = torch.softmax(values, dim=-1, out=values)
         return values, self._project(values)
 
@@ -249,7 +254,8 @@ class _Schedule:
             moved = pulled @ self.vocabulary.t()
             return distribution + moved if keep else distribution.add_(moved)
         if keep:
-            return torch.addmm(distribution, pulled, self.vocabulary.t())
+            room, self.spare = self.spare, None
+            return torch.addmm(distribution, pulled, self.vocabulary.t(), out=room)
         return distribution.addmm_(pulled, self.vocabulary.t())
 
     def _project(self, distribution: Tensor) -> Tensor:

@@ -46,9 +46,10 @@ class NoiseSource:
         step: int = 0,
         sample: int = 0,
         position: int | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
-        """Standard normal float32 (len(rows), *shape) on the device of `rows`."""
-        return self._draw("normal", rows, shape, _key(purpose, step, sample, position))
+        """Standard normal float32 (len(rows), *shape) on the device of `rows`, or in `out`."""
+        return self._draw("normal", rows, shape, _key(purpose, step, sample, position), out)
 
     def uniform(
         self,
@@ -59,14 +60,21 @@ class NoiseSource:
         step: int = 0,
         sample: int = 0,
         position: int | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
-        """Uniform [0, 1) float32 (len(rows), *shape) on the device of `rows`."""
-        return self._draw("uniform", rows, shape, _key(purpose, step, sample, position))
+        """Uniform [0, 1) float32 (len(rows), *shape) on the device of `rows`, or in `out`."""
+        return self._draw("uniform", rows, shape, _key(purpose, step, sample, position), out)
 
     def _draw(
-        self, kind: str, rows: Tensor, shape: Sequence[int], key: tuple[str | int, ...]
+        self,
+        kind: str,
+        rows: Tensor,
+        shape: Sequence[int],
+        key: tuple[str | int, ...],
+        out: Tensor | None,
     ) -> Tensor:
-        out = torch.empty((len(rows), *shape), dtype=torch.float32, device=rows.device)
+        if out is None:
+            out = torch.empty((len(rows), *shape), dtype=torch.float32, device=rows.device)
         digests = [_digest(self.seed, *self.scope, kind, *key, row) for row in rows.tolist()]
         on_cpu = rows.device.type == "cpu"
         fill = _fill_numpy if on_cpu and prod(shape) < _LONG else _fill_torch

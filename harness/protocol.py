@@ -264,8 +264,9 @@ class Noise(Protocol):
         step: int = 0,
         sample: int = 0,
         position: int | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
-        """Standard normal float32 (len(rows), *shape) on the device of `rows`."""
+        """Standard normal float32 (len(rows), *shape) on the device of `rows`, or in `out`."""
         ...
 
     def uniform(
@@ -277,8 +278,9 @@ class Noise(Protocol):
         step: int = 0,
         sample: int = 0,
         position: int | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
-        """Uniform [0, 1) float32 (len(rows), *shape) on the device of `rows`."""
+        """Uniform [0, 1) float32 (len(rows), *shape) on the device of `rows`, or in `out`."""
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -54,14 +55,49 @@ class Draws:
             parts.append(self.noise.uniform(self.slots, shape, purpose="replayed step size"))
         return torch.cat(parts) * (widest - 1 / widest) + 1 / widest
 
-    def langevin(self, shape: Sequence[int], *, step: int) -> Tensor:
-        """Standard normal, (B, *shape), of one optimization step."""
-        fresh = self.noise.normal(self.rows, shape, purpose="langevin", step=step)
+    def langevin(self, shape: Sequence[int], *, step: int, room: Tensor | None = None) -> Tensor:
+        """Standard normal, (B, *shape), of one optimization step; in `room` if there is any."""
+        count = len(self.rows)
+        fresh = self.noise.normal(
+            self.rows,
+            shape,
+            purpose="langevin",
+            step=step,
+            out=None if room is None else room[:count],
+        )
         if not len(self.slots):
             return fresh
-        return torch.cat(
-            [fresh, self.noise.normal(self.slots, shape, purpose="replayed langevin", step=step)]
+        replayed = self.noise.normal(
+            self.slots,
+            shape,
+            purpose="replayed langevin",
+            step=step,
+            out=None if room is None else room[count:],
         )
+        return torch.cat([fresh, replayed]) if room is None else room
+
+
+class Scratch:
+    """Tensors of a fixed size that outlive a training step, on CPU.
+
+    There, touching 100 MB of fresh memory costs as much as a product of that size; what is smaller,
+    or on a GPU, the allocators keep by themselves.
+    """
+
+    #: Bytes from which the C library hands memory back to the system at once.
+    WORTH = 2**25
+
+    def __init__(self) -> None:
+        self.held: list[Tensor] = []
+
+    def pair(self, shape: Sequence[int], like: Tensor) -> list[Tensor] | None:
+        """Two float32 tensors of `shape` with any content; None where they would not pay."""
+        size = prod(shape)
+        if like.device.type != "cpu" or like.dtype != torch.float32 or 4 * size < self.WORTH:
+            return None
+        if not self.held or len(self.held[0]) < size:
+            self.held = [torch.empty(size) for _ in range(2)]
+        return [held[:size].view(*shape) for held in self.held]
 
 
 class Best:

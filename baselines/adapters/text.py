@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.adapters.descending import Best, Draws, alpha_group, drawn_steps, sample_chunks
+from baselines.adapters.descending import (
+    Best,
+    Draws,
+    Scratch,
+    alpha_group,
+    drawn_steps,
+    sample_chunks,
+)
 from baselines.autoregressive import replay_rows
 from baselines.autoregressive_costs import ebt_plan
 from baselines.descent import OnPoint, descend
@@ -95,29 +102,23 @@ class EBTText(nn.Module):
         self.config, self.vocab_size = config, shape.vocab_size
         self.network = TextEnergy(config, shape.vocab_size)
         self.replay = Replay(config.replay_records)
+        self.scratch = Scratch()
 
     # --- training ------------------------------------------------------------------------
 
     def training_loss(self, batch: TextBatch, noise: Noise) -> StepOutput:
         """Cross-entropy in nats, summed over valid targets, those of replayed rows included."""
-        draws = Draws(noise, batch.rows, torch.empty(0, dtype=torch.long))
-        tokens, mask = batch.tokens, batch.mask
-        start = self._start(batch.rows, mask.shape[1], 0, noise)
         replayed = self._replayed(batch, noise)
-        if replayed is not None:
-            slots, record = replayed
-            draws = Draws(noise, batch.rows, slots)
-            tokens, mask = torch.cat([tokens, record.inputs]), torch.cat([mask, record.mask])
-            start = torch.cat([start, record.value.type_as(start)])
-        rows = Rows(tokens, mask, start)
-        steps = self._steps(draws, mask.shape[1])
+        draws, rows = self._rows(batch, replayed, noise)
+        steps = self._steps(draws, rows.mask.shape[1])
         schedule = can_schedule(self.network, steps.alpha)
         sums = (scheduled_objective if schedule else plain_objective)(self.network, rows, steps)
         if self._remembers:
             assert sums.logits is not None
             fresh = len(batch.rows)
-            self.replay.store(Record(tokens[:fresh], mask[:fresh], sums.logits[:fresh]))
-        n = int(mask.sum())
+            own = (batch.tokens, batch.mask, sums.logits[:fresh])
+            self.replay.store(Record(*own))
+        n = int(rows.mask.sum())
         metrics = {
             "loss_last": (sums.loss_last, n),
             "energy_first": (sums.energy_first, n),
@@ -158,6 +159,30 @@ class EBTText(nn.Module):
             return None
         return self.replay.draw(replay_rows(self.config, len(batch.rows)), batch.rows[:1], noise)
 
+    def _rows(
+        self, batch: TextBatch, replayed: tuple[Tensor, Record] | None, noise: Noise
+    ) -> tuple[Draws, Rows]:
+        """Fresh rows, then replayed ones, in memory kept for them where that pays."""
+        tokens, mask, slots = batch.tokens, batch.mask, batch.rows[:0]
+        fresh, length = mask.shape
+        if replayed is not None:
+            slots, record = replayed
+            tokens, mask = torch.cat([tokens, record.inputs]), torch.cat([mask, record.mask])
+        room = None
+        if can_schedule(self.network, self.network.alpha):
+            room = self.scratch.pair((*mask.shape, self.vocab_size), self.network.alpha)
+        start = self._start(
+            batch.rows, length, 0, noise, out=None if room is None else room[0][:fresh]
+        )
+        if replayed is not None and room is None:
+            start = torch.cat([start, record.value.type_as(start)])
+        elif room is not None:
+            start = room[0]
+            if replayed is not None:
+                start[fresh:] = record.value
+        spare = None if room is None else room[1]
+        return Draws(noise, batch.rows, slots), Rows(tokens, mask, start, spare)
+
     def _steps(self, draws: Draws, length: int) -> Steps:
         config = self.config
         device, dtype = draws.rows.device, self.network.dtype
@@ -168,11 +193,11 @@ class EBTText(nn.Module):
         if config.langevin_noise == 0:
             return Steps(count, alpha, None)
         shape = (length, self.vocab_size)
-        return Steps(
-            count,
-            alpha,
-            lambda step: draws.langevin(shape, step=step).to(dtype).mul_(config.langevin_noise),
-        )
+
+        def noise(step: int, room: Tensor | None = None) -> Tensor:
+            return draws.langevin(shape, step=step, room=room).to(dtype)
+
+        return Steps(count, alpha, noise, config.langevin_noise)
 
     # --- prediction ----------------------------------------------------------------------
 
@@ -260,13 +285,17 @@ class EBTText(nn.Module):
         sample: int,
         noise: Noise,
         position: int | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
-        """Initial logits (B, S, V)."""
+        """Initial logits (B, S, V), in `out` if it is given."""
         shape, dtype = (length, self.vocab_size), self.network.dtype
         if self.config.start == "zeros":
+            if out is not None:
+                return out.zero_()
             return torch.zeros(len(rows), *shape, device=rows.device, dtype=dtype)
-        start = noise.normal(rows, shape, purpose="start", sample=sample, position=position)
-        start = start.to(dtype)
+        start = noise.normal(
+            rows, shape, purpose="start", sample=sample, position=position, out=out
+        ).to(dtype)
         return start if self.config.start_scale == 1 else start.mul_(self.config.start_scale)
 
     def _noise(

@@ -140,8 +140,8 @@ def _drawn(network: TextEnergy, fixture: Case) -> tuple[Steps, Tensor]:
     scale = given["alpha_random_scale"]
     alpha = alpha * (1 / scale + case["draw.0.rand_like"] * (scale - 1 / scale))
     std = given["noise_std"]
-    noise = lambda step: case[f"draw.{step + 1}.randn_like"] * std  # noqa: E731
-    return Steps(given["steps_taken"], alpha, noise), case["draw.1.randn"]
+    noise = lambda step, room=None: case[f"draw.{step + 1}.randn_like"]  # noqa: E731
+    return Steps(given["steps_taken"], alpha, noise, std), case["draw.1.randn"]
 
 
 @pytest.mark.parametrize("name", TRAINING)
@@ -154,7 +154,9 @@ def test_ebt_trajectories(name: str) -> None:
     with torch.no_grad():
         for step in range(1, steps.count + 1):
             context = network.context(case["ids"][:, :-1], network.config.landscape(step))
-            noisy = value if steps.noise is None else value + steps.noise(step)
+            noisy = value
+            if steps.noise is not None:
+                noisy = value + steps.noise_std * steps.noise(step, None)
             distribution = noisy.softmax(-1)
             energy, slope = network.slope(network.project(distribution), context, view)
             value = distribution - steps.alpha * network.to_vocabulary(slope)
