@@ -165,7 +165,7 @@ def test_ls_adapters_tells_every_setting(listed: Any) -> None:
     assert rows["ebt_text"]["thinking"] == ["descent"]
     settings = {s["name"]: s for s in rows["ebt_text"]["config"]}
     assert settings["step_size"]["default"] == 500.0
-    assert settings["step_conditioning"]["type"] == "time_embed | none"
+    assert settings["step_conditioning"]["type"] == "none | time_embed | adaln | adaln_zero"
     assert all(s["description"] for row in rows.values() for s in row["config"])
     assert listed("ebt_text") == rows["ebt_text"]
 
