@@ -13,7 +13,7 @@ from baselines.descent import OnPoint
 from baselines.ebt import EnergyTransformer
 from baselines.replay import Record, Replay
 from baselines.text_descent import Steps
-from harness.protocol import Noise, OnState, ParamGroup, State
+from harness.protocol import Noise, OnState, ParamGroup, State, TextBatch, VideoBatch
 
 
 class AutoregressiveEBT(nn.Module):
@@ -28,9 +28,9 @@ class AutoregressiveEBT(nn.Module):
     def settings(self) -> AutoregressiveDescent:
         return self.network.config
 
-    def work(self, batch: object, noise: Noise) -> Hashable:
+    def work(self, batch: TextBatch | VideoBatch, noise: Noise) -> Hashable:
         """Optimization steps, and replayed and fresh rows."""
-        rows: Tensor = batch.rows
+        rows = batch.rows
         wanted = replay_rows(self.settings, len(rows))
         count = drawn_steps(self.settings.step_counts, noise, rows.device)
         return count, min(wanted, len(self.replay)), len(rows)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.data.builtin import load_clips
-from harness.data.clips import shared_clip
+from harness.data.clips import Clips, shared_clip
 from harness.data.tensors import video_batch
 from harness.data.video import ClipRows
 from harness.errors import HarnessError
@@ -70,15 +70,23 @@ def evaluate_next_frame(spec: NextFrameEval, context: EvalContext) -> list[Measu
 def _rows(spec: NextFrameEval, context: EvalContext) -> ClipRows:
     task = context.spec.task
     assert isinstance(context.shape, VideoShape)
-    clips = load_clips(spec.data, spec.split)
-    if (spec.data, spec.split) != (task.data, "train"):
-        shared = shared_clip(load_clips(task.data, "train"), clips)
-        if shared is not None:
-            raise HarnessError(
-                f"clip {shared} of {spec.data} ({spec.split}) is in the training split too",
-                hint="keep clips apart: write {split} in the path, and a file for each",
-            )
-    return ClipRows(clips, context=context.shape.context)
+    key = ("clips", spec.data, spec.split)
+    if key not in context.shared:
+        clips = load_clips(spec.data, spec.split)
+        if (spec.data, spec.split) != (task.data, "train"):
+            _check_apart(clips, task.data)
+        context.shared[key] = ClipRows(clips, context=context.shape.context)
+    rows: ClipRows = context.shared[key]
+    return rows
+
+
+def _check_apart(clips: Clips, training: str) -> None:
+    shared = shared_clip(load_clips(training, "train"), clips)
+    if shared is not None:
+        raise HarnessError(
+            f"clip {shared} of {clips.name} ({clips.split}) is in the training split too",
+            hint="keep clips apart: write {split} in the path, and a file for each",
+        )
 
 
 def _batches(spec: NextFrameEval, rows: ClipRows, context: EvalContext) -> Iterator[VideoBatch]:
