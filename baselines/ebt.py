@@ -16,7 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from baselines.autoregressive import QUERY_BLOCK, AutoregressiveDescent, query_blocks
+from baselines import autoregressive
+from baselines.autoregressive import AutoregressiveDescent, query_blocks
 from baselines.blocks import Block, Modulation, RMSNorm, init_weights
 from baselines.energy_slope import Stream, differentiable_slope, energies, energy_and_slope
 from baselines.rotary import at_least_float32, rotary_turns
@@ -62,6 +63,7 @@ class EnergyTransformer(nn.Module):
         alpha = torch.tensor(float(config.step_size))
         self.alpha = nn.Parameter(alpha, requires_grad=config.step_size_learned)
         self.passes = EAGER
+        self.observe = Block.observe
 
     def initialise(self) -> None:
         """Embeddings N(0, 1), linears Xavier-normal; adaln_zero starts at zero modulation, head."""
@@ -93,33 +95,34 @@ class EnergyTransformer(nn.Module):
         return self.alpha.clamp(min=MIN_STEP_SIZE)
 
     def compile_body(self) -> None:
-        """Compile the passes through a layer; each is compiled once for all layers and steps."""
+        """Compile the passes through a layer of either stream, once for all layers and steps."""
         self.passes = compiled_passes()
+        self.observe = torch.compile(Block.observe, fullgraph=True, dynamic=False)
 
     # --- the observed stream -----------------------------------------------------------------
 
-    def run_context(
-        self, x: Tensor, landscape: int, *, past: Sequence[Observed] | None = None
-    ) -> Context:
+    def run_context(self, x: Tensor, landscape: int, *, before: Context | None = None) -> Context:
         """The context of embedded observed states `x` (B, S, D) under one landscape.
 
         T = S, or S + 1 with the step embedding at position 0. The last layer stops at its keys and
-        values: nothing reads its output. With `past`, `x` continues what that was made from.
+        values: nothing reads its output. `before` is the context that `x` continues.
         """
-        start = 0 if past is None else past[0].key.shape[1]
-        if self.prefix and past is None:
+        start = 0 if before is None else before.observed[0].key.shape[1]
+        if self.prefix and before is None:
             step = self.step_embed.weight[landscape].expand(len(x), 1, -1)
             x = torch.cat([step.type_as(x), x], dim=1)  # (B, T, D)
         turns = self._turns(torch.arange(start, start + x.shape[1], device=x.device))
         modulations, final = self._modulations(landscape)
         observed = []
         for index, (block, modulation) in enumerate(zip(self.layers, modulations, strict=True)):
-            before = None
-            if past is not None:
-                before = tuple(t.unflatten(0, (len(x), -1)) for t in past[index])
+            past = None
+            if before is not None:
+                past = tuple(t.unflatten(0, (len(x), -1)) for t in before.observed[index])
             last = index + 1 == len(self.layers)
-            x, key, value = block.observe(x, turns, modulation, before, stop=last)
+            x, key, value = self.observe(block, x, turns, modulation, past, stop=last)
             observed.append(Observed(key.flatten(0, 1), value.flatten(0, 1)))
+        if before is not None:  # its weights hold
+            return before._replace(observed=observed)
         return self._context(observed, modulations, final)
 
     def _context(
@@ -188,7 +191,7 @@ class EnergyTransformer(nn.Module):
     def view(self, length: int, samples: int = 1) -> View:
         """Rows for predictions after each of `length` observed states, samples side by side."""
         weight = self.energy.weight
-        blocks = tuple(query_blocks(length))
+        blocks = tuple(query_blocks(length, self._block))
         key, dtype = self._view_key, self.compute_dtype()
         return _dense_view(blocks, samples, self.prefix, key, weight.device, dtype)
 
@@ -197,9 +200,9 @@ class EnergyTransformer(nn.Module):
         heads, head_dim, theta, eps = self._view_key
         wide = _wide(self.dtype)
         turns = rotary_turns(positions.flatten() + self.prefix + 1, head_dim, theta, wide)
-        turns = turns.view(*positions.shape, -1).repeat_interleave(heads, dim=0)
+        turns = turns.view(*positions.shape, -1, 2).repeat_interleave(heads, dim=0)
         blocks = []
-        for chunk in positions.split(QUERY_BLOCK, dim=1):
+        for chunk in positions.split(self._block, dim=1):
             low, high = int(chunk.min()) + self.prefix, int(chunk.max()) + self.prefix + 1
             columns = torch.arange(low, high, device=chunk.device)
             hidden = columns > (chunk + self.prefix)[..., None]  # (B, rows, columns)
@@ -207,6 +210,11 @@ class EnergyTransformer(nn.Module):
             bias = bias.masked_fill_(hidden, -torch.inf).repeat_interleave(heads, dim=0)
             blocks.append(Rows(chunk.shape[1], high, bias))
         return View(turns, tuple(blocks), heads, eps)
+
+    @property
+    def _block(self) -> int:
+        on_gpu = self.energy.weight.device.type == "cuda"
+        return autoregressive.GPU_QUERY_BLOCK if on_gpu else autoregressive.QUERY_BLOCK
 
     @property
     def _view_key(self) -> tuple[int, int, float, float]:

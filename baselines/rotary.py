@@ -12,11 +12,11 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def rotary_turns(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> Tensor:
-    """Unit complex numbers (T, head_dim / 2) that turn each pair at `positions` (T,)."""
+    """Cosines and sines (T, head_dim / 2, 2) that turn each pair at `positions` (T,)."""
     real = torch.float64 if dtype == torch.float64 else torch.float32
     pairs = torch.arange(0, head_dim, 2, device=positions.device, dtype=real)
     angle = torch.outer(positions.to(real), theta ** (-pairs / head_dim))
-    return torch.polar(torch.ones_like(angle), angle)
+    return torch.stack([angle.cos(), angle.sin()], dim=-1)
 
 
 def rotate(x: Tensor, turns: Tensor, *, inverse: bool = False) -> Tensor:
@@ -28,10 +28,10 @@ def rotate(x: Tensor, turns: Tensor, *, inverse: bool = False) -> Tensor:
     """
     if torch.compiler.is_compiling():
         even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
-        cos, sin = torch.view_as_real(turns).unbind(-1)
+        cos, sin = turns.unbind(-1)
         sin = -sin if inverse else sin
         turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
         return turned.flatten(-2).type_as(x)
     pairs = torch.view_as_complex(at_least_float32(x).unflatten(-1, (-1, 2)))
-    turned = pairs * (turns.conj() if inverse else turns)
-    return torch.view_as_real(turned).flatten(-2).type_as(x)
+    by = torch.view_as_complex(turns)
+    return torch.view_as_real(pairs * (by.conj() if inverse else by)).flatten(-2).type_as(x)

@@ -36,7 +36,7 @@ class Rows(NamedTuple):
 
 
 class View(NamedTuple):
-    """Where the query rows stand: their rotations (R, D / 2H), blocks, heads, the norm's eps."""
+    """Where the query rows stand: rotations ([B * H,] R, D / 2H, 2), blocks; heads, norm eps."""
 
     turns: Tensor
     blocks: Sequence[Rows]

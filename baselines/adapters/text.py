@@ -332,8 +332,7 @@ class EBTDecoder:
             embedded = network.embed(tokens.clone())
             for landscape in sorted(set(self.plan.schedule)):
                 before = self.contexts.get(landscape)
-                past = None if before is None else before.observed
-                self.contexts[landscape] = network.run_context(embedded, landscape, past=past)
+                self.contexts[landscape] = network.run_context(embedded, landscape, before=before)
             self.length += tokens.shape[1]
             return self.adapter._think(
                 self.contexts,
