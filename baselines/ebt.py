@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from baselines import autoregressive
 from baselines.autoregressive import AutoregressiveDescent, query_blocks
@@ -107,7 +108,7 @@ class EnergyTransformer(nn.Module):
         T = S, or S + 1 with the step embedding at position 0. The last layer stops at its keys and
         values: nothing reads its output. `before` is the context that `x` continues.
         """
-        start = 0 if before is None else before.observed[0].key.shape[1]
+        start = 0 if before is None else before.observed[0].key.shape[1] - 1
         if self.prefix and before is None:
             step = self.step_embed.weight[landscape].expand(len(x), 1, -1)
             x = torch.cat([step.type_as(x), x], dim=1)  # (B, T, D)
@@ -117,10 +118,10 @@ class EnergyTransformer(nn.Module):
         for index, (block, modulation) in enumerate(zip(self.layers, modulations, strict=True)):
             past = None
             if before is not None:
-                past = tuple(t.unflatten(0, (len(x), -1)) for t in before.observed[index])
+                past = tuple(t[:, :-1].unflatten(0, (len(x), -1)) for t in before.observed[index])
             last = index + 1 == len(self.layers)
             x, key, value = self.observe(block, x, turns, modulation, past, stop=last)
-            observed.append(Observed(key.flatten(0, 1), value.flatten(0, 1)))
+            observed.append(Observed(*(pad(t.flatten(0, 1), (0, 0, 0, 1)) for t in (key, value))))
         if before is not None:  # its weights hold
             return before._replace(observed=observed)
         return self._context(observed, modulations, final)

@@ -12,13 +12,15 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from baselines.rotary import rotate
 
 
 class Observed(NamedTuple):
-    """One layer's observed keys (rotated) and values, each (B * H, T, D / H)."""
+    """One layer's observed keys (rotated) and values, each (B * H, T + 1, D / H).
+
+    The last of them is zero: beside the scores of all T keys it makes room for a row's own.
+    """
 
     key: Tensor
     value: Tensor
@@ -76,11 +78,10 @@ def attend(qkv: Tensor, observed: Observed, view: View, batch: int) -> Heads:
     query, key, value = split(qkv, batch, 3, view.heads)
     turned = rotate(query, view.turns)
     own = (query * key).sum(-1)  # (B * H, R)
-    padded = pad(observed.key, (0, 0, 0, 1))
     weights, mixed, start = [], [], 0
     for rows, keys, bias in view.blocks:
         here = slice(start, start + rows)
-        score = turned[:, here] @ padded[:, : keys + 1].transpose(1, 2)
+        score = turned[:, here] @ observed.key[:, : keys + 1].transpose(1, 2)
         score[..., keys - bias.shape[-1] : keys] += bias
         score[..., -1] = own[:, here]
         weight = score.softmax(-1)
@@ -97,11 +98,10 @@ def attend_inner(
     """Adjoints of the scores, block by block, and of queries, keys and values (B * R, 3D)."""
     total = (mixed_bar * heads.mixed).sum(-1, keepdim=True)  # of weight * weight_bar
     own_bar = (mixed_bar * heads.value).sum(-1)
-    padded = pad(observed.value, (0, 0, 0, 1))
     scores_bar, turned_bar, own, own_weight, start = [], [], [], [], 0
     for (rows, keys, _), weight in zip(view.blocks, heads.weights, strict=True):
         here = slice(start, start + rows)
-        score_bar = mixed_bar[:, here] @ padded[:, : keys + 1].transpose(1, 2)
+        score_bar = mixed_bar[:, here] @ observed.value[:, : keys + 1].transpose(1, 2)
         score_bar[..., -1] = own_bar[:, here]
         score_bar.sub_(total[:, here]).mul_(weight)
         turned_bar.append(score_bar[..., :-1] @ observed.key[:, :keys])
@@ -122,11 +122,10 @@ def attend_dot(
     query, key, value = split(qkv_dot, batch, 3, view.heads)
     turned = rotate(query, view.turns)
     own = torch.addcmul(query * heads.key, heads.query, key).sum(-1)
-    padded = pad(observed.key, (0, 0, 0, 1))
     centred, weights, mixed, start = [], [], [], 0
     for (rows, keys, _), weight in zip(view.blocks, heads.weights, strict=True):
         here = slice(start, start + rows)
-        score = turned[:, here] @ padded[:, : keys + 1].transpose(1, 2)
+        score = turned[:, here] @ observed.key[:, : keys + 1].transpose(1, 2)
         score[..., -1] = own[:, here]
         weight_dot = weight * score
         mean = weight_dot.sum(-1, keepdim=True)
@@ -152,14 +151,13 @@ def attend_outer(
 ) -> tuple[Tensor, Observed]:
     """Outer adjoints of queries, keys and values (B * R, 3D), and of the observed ones."""
     own_adj = torch.addcmul(mixed_adj * heads.value, mixed_bar, dots.value).sum(-1)
-    padded = pad(observed.value, (0, 0, 0, 1))
     key_adj, value_adj = torch.zeros_like(observed.key), torch.zeros_like(observed.value)
     turned, own, start = [], [], 0
     for index, (rows, keys, _) in enumerate(view.blocks):
         here = slice(start, start + rows)
         weight, weight_dot = heads.weights[index], dots.weights[index]
         score_bar = scores_bar[index]
-        score_adj = mixed_adj[:, here] @ padded[:, : keys + 1].transpose(1, 2)
+        score_adj = mixed_adj[:, here] @ observed.value[:, : keys + 1].transpose(1, 2)
         score_adj[..., -1] = own_adj[:, here]
         score_adj.mul_(weight).addcmul_(score_bar, dots.centred[index])
         score_adj.addcmul_(weight, score_adj.sum(-1, keepdim=True), value=-1)
