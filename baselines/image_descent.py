@@ -7,12 +7,12 @@ One optimization step (paper section 3.2), with Langevin noise where it is asked
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from baselines.image_settings import EBTImageConfig
+from baselines.training_descent import Move, Point
 
 #: Images (n, C, H, W) -> energies (n,).
 Energy = Callable[[Tensor], Tensor]
@@ -33,31 +33,13 @@ def gradient_and_energy(energy: Energy, images: Tensor) -> tuple[Tensor, Tensor]
     return torch.func.grad(total, has_aux=True)(images)
 
 
-# --- training --------------------------------------------------------------------------------
+def image_move(gradient: Gradient, step_size: Tensor) -> Move:
+    """One step of training, by a step size of (n, 1, 1, 1) or a scalar."""
 
+    def move(point: Point) -> tuple[Tensor, Tensor]:
+        images = point.value if point.noise is None else point.value + point.noise
+        with torch.set_grad_enabled(point.recorded):
+            slope, energy = gradient(images)
+        return images - step_size * slope, energy
 
-def training_steps(
-    gradient: Gradient,
-    start: Tensor,
-    config: EBTImageConfig,
-    *,
-    steps: int,
-    step_size: Tensor,
-    noise: Callable[[int], Tensor] | None,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield, for each step 1..steps, the image after it and the energies before it (detached).
-
-    `step_size` is (n, 1, 1, 1) or a scalar; `noise` gives what step k adds to the image first. What
-    the yielded images can be differentiated in is `config.between_steps`'s and `config.loss_on`'s.
-    """
-    y = start
-    for step in range(1, steps + 1):
-        if noise is not None:
-            y = y + noise(step)
-        if config.between_steps == "detach":
-            y = y.detach()
-        recorded = torch.is_grad_enabled() and config.differentiated(step, steps)
-        with torch.set_grad_enabled(recorded):
-            slope, energy = gradient(y)
-        y = y - step_size * slope
-        yield y, energy.detach()
+    return move

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from baselines.ebt import EnergyTransformer
+from baselines.ebt import Context, EnergyTransformer
 from baselines.stream_attention import View
 
 
@@ -23,22 +24,38 @@ class Packed(NamedTuple):
         return found.flatten(0, 1) if self.places is None else found[self.places]
 
 
-class Packing:
-    """Predictions flattened as (B, S, m): samples side by side.
+class PackedRows:
+    """A batch's predictions, flattened as (B, S, m): samples side by side.
 
-    `positions` (S,) are the observed states that they follow, or None for one after each.
+    `contexts` holds one context per landscape; `positions` (S,) are the observed states that the
+    predictions follow, or None for one after each. `at` (n,), ascending, are those meant, or None
+    for all of them.
     """
 
     def __init__(
         self,
         network: EnergyTransformer,
+        contexts: Mapping[int, Context],
         size: tuple[int, int, int],
         positions: Tensor | None = None,
     ) -> None:
-        self.network, self.size, self.positions = network, size, positions
+        self.network, self.contexts = network, contexts
+        self.size, self.positions = size, positions
 
-    def pack(self, projected: Tensor, at: Tensor | None) -> Packed:
-        """Rows of projected predictions (n, D): those `at` (n,), ascending, or all of them."""
+    def energies(self, projected: Tensor, at: Tensor | None, landscape: int) -> Tensor:
+        """Energies (n,) of projected predictions (n, D)."""
+        packed = self._pack(projected, at)
+        context = self.contexts[landscape]
+        return packed.unpack(self.network.energies(packed.projected, context, packed.view))
+
+    def slope(self, projected: Tensor, at: Tensor | None, landscape: int) -> tuple[Tensor, Tensor]:
+        """Energies (n,) and their slope (n, D)."""
+        packed = self._pack(projected, at)
+        context = self.contexts[landscape]
+        energy, slope = self.network.slope(packed.projected, context, packed.view)
+        return packed.unpack(energy), packed.unpack(slope)
+
+    def _pack(self, projected: Tensor, at: Tensor | None) -> Packed:
         batch, length, samples = self.size
         if at is not None:
             return self._some(projected, at)

@@ -20,8 +20,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.descent import Entry
-from baselines.ebt import Context, TextEnergy
-from baselines.stream_attention import View
+from baselines.ebt import TextEnergy
+from baselines.packing import PackedRows
+from baselines.training_descent import (
+    Objective,
+    Point,
+    Steps,
+    TrainingContexts,
+    objective,
+    training_steps,
+)
 
 
 @dataclass(frozen=True)
@@ -37,62 +45,31 @@ class Rows:
     spare: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Steps:
-    """How a training step descends: `alpha` () or (B, S, 1), and Langevin noise.
-
-    `noise(step, room=None)` is (B, S, V), times `noise_std`; it may be written into `room`.
-    """
-
-    count: int
-    alpha: Tensor
-    noise: Callable[..., Tensor] | None
-    noise_std: float = 1.0
-
-
-@dataclass(frozen=True)
-class Objective:
-    """Sums over valid targets: the loss, what to watch; final logits (B, S, V), if kept."""
-
-    loss: Tensor
-    loss_last: Tensor
-    energy_first: Tensor
-    energy_last: Tensor
-    logits: Tensor | None
-
-
 def plain_objective(network: TextEnergy, rows: Rows, steps: Steps) -> Objective:
     """Cross-entropy under every setting, with autograd over the vocabulary.
 
     `baselines.text_schedule` has the same numbers at a fraction of the memory traffic, where the
-    prediction carries no graph between steps.
+    prediction carries no graph between steps. `steps.alpha` is () or (B, S, 1), noise (B, S, V).
     """
-    config, inputs, targets = network.config, rows.tokens[:, :-1], rows.tokens[:, 1:]
+    inputs, targets = rows.tokens[:, :-1], rows.tokens[:, 1:]
     view = network.view(inputs.shape[1])
-    contexts: dict[tuple[int, bool], Context] = {}
-    value = rows.start
-    losses, energies = [], []
-    for step in range(1, steps.count + 1):
-        recorded = torch.is_grad_enabled() and config.differentiated(step, steps.count)
-        key = config.landscape(step), recorded
-        if key not in contexts:
-            with torch.set_grad_enabled(recorded):
-                contexts[key] = network.context(inputs, key[0])
-        if config.between_steps == "detach":
-            value = value.detach()
-        noise = None if steps.noise is None else steps.noise(step) * steps.noise_std
-        base, distribution = enter(network, value, noise)
+    contexts = TrainingContexts(network.config, lambda k: network.context(inputs, k))
+
+    def move(point: Point) -> tuple[Tensor, Tensor]:
+        base, distribution = enter(network, point.value, point.noise)
         projected = network.project(distribution)
-        take = network.differentiable_slope if recorded else network.slope
-        energy, slope = take(projected, contexts[key], view)
-        with torch.set_grad_enabled(recorded):
+        take = network.differentiable_slope if point.recorded else network.slope
+        energy, slope = take(projected, contexts.of(point), view)
+        with torch.set_grad_enabled(point.recorded):
             pulled = pull(network, slope, distribution)
-        value = base - steps.alpha * pulled
+        return base - steps.alpha * pulled, energy
+
+    losses, energies = [], []
+    for value, energy in training_steps(network.config, rows.start, steps, move):
         nats = F.cross_entropy(value.flatten(0, 1), targets.flatten(), reduction="none")
         losses.append((nats * rows.mask.flatten()).sum())
-        energies.append((energy.detach() * rows.mask).sum())
-    loss = torch.stack(losses).mean() if config.loss_on == "every" else losses[-1]
-    return Objective(loss, losses[-1].detach(), energies[0], energies[-1], value.detach())
+        energies.append((energy * rows.mask).sum())
+    return objective(network.config, losses, energies, value)
 
 
 def enter(network: TextEnergy, value: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -114,40 +91,29 @@ def pull(network: TextEnergy, slope: Tensor, distribution: Tensor) -> Tensor:
 # --- thinking --------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
 class TextLandscapes:
-    """The energies of a batch's predictions, flattened as (B, S, m): samples side by side.
+    """The energies of a batch's logits (n, V) (see `descent.Landscapes`).
 
-    `contexts` holds one context per landscape; `positions` (S,) are the observed states that the
-    predictions follow, or None for one after each. `draw(step)` is (B, S, m, V) of noise.
+    `noise(step, at)` is (n, V) of Langevin noise.
     """
 
-    def __init__(
-        self,
-        network: TextEnergy,
-        contexts: dict[int, Context],
-        size: tuple[int, int, int],
-        alpha: float,
-        draw: Callable[[int], Tensor],
-        positions: Tensor | None = None,
-    ) -> None:
-        self.network, self.contexts, self.size, self.alpha = network, contexts, size, alpha
-        self.draw, self.positions = draw, positions
+    network: TextEnergy
+    rows: PackedRows
+    alpha: float
+    noise: Callable[[int, Tensor | None], Tensor]
 
     def energy(self, value: Tensor, at: Tensor | None, landscape: int) -> Tensor:
         """Energies (n,) of logits (n, V)."""
-        projected, view, packed = self._rows(value.softmax(dim=-1), at)
-        return self._unpacked(
-            self.network.energies(projected, self.contexts[landscape], view), packed
-        )
+        return self.rows.energies(self.network.project(value.softmax(dim=-1)), at, landscape)
 
     def enter(
         self, value: Tensor, noise: Tensor | None, at: Tensor | None, landscape: int
     ) -> tuple[Entry, Tensor]:
         """The step's base (n, V), the slope (n, D), and energies (n,)."""
         base, distribution = enter(self.network, value, noise)
-        projected, view, packed = self._rows(distribution, at)
-        energy, slope = self.network.slope(projected, self.contexts[landscape], view)
-        return Entry(base, self._unpacked(slope, packed)), self._unpacked(energy, packed)
+        energy, slope = self.rows.slope(self.network.project(distribution), at, landscape)
+        return Entry(base, slope), energy
 
     def step(self, entry: Entry, at: Tensor | None) -> Tensor:
         """Logits (n, V) after the step, in the place of the base."""
@@ -156,41 +122,3 @@ class TextLandscapes:
             return entry.base.sub_(network.to_vocabulary(self.alpha * entry.slope))
         pulled = pull(network, entry.slope, entry.base.softmax(dim=-1))
         return entry.base.sub(pulled, alpha=self.alpha)
-
-    def noise(self, step: int, at: Tensor | None) -> Tensor:
-        """Langevin noise (n, V) of a step."""
-        drawn = self.draw(step).flatten(0, 2)
-        return drawn if at is None else drawn[at]
-
-    def _rows(
-        self, distribution: Tensor, at: Tensor | None
-    ) -> tuple[Tensor, View, tuple[Tensor, Tensor] | None]:
-        """Projected rows (B, R, D), where they stand, and where each prediction is among them."""
-        projected = self.network.project(distribution)
-        batch, length, samples = self.size
-        if at is None and self.positions is None:
-            view = self.network.view(length, samples)
-            return projected.view(batch, length * samples, -1), view, None
-        if at is None:
-            assert self.positions is not None
-            where = self.positions.repeat_interleave(samples).expand(batch, -1)
-            return projected.view(batch, length * samples, -1), self.network.view_at(where), None
-        return self._pack(projected, at)
-
-    def _pack(self, projected: Tensor, at: Tensor) -> tuple[Tensor, View, tuple[Tensor, Tensor]]:
-        """The predictions `at` (n,), ascending, as rows of their batch entry, padded at the end."""
-        batch, length, samples = self.size
-        owner, place = at // (length * samples), (at % (length * samples)) // samples
-        counts = torch.bincount(owner, minlength=batch)
-        column = torch.arange(len(at), device=at.device) - (counts.cumsum(0) - counts)[owner]
-        packed = projected.new_zeros(batch, int(counts.max()), projected.shape[-1])
-        packed[owner, column] = projected
-        if self.positions is not None:
-            place = self.positions[place]
-        where = place.new_full(packed.shape[:2], int(place.max()))
-        where[owner, column] = place
-        return packed, self.network.view_at(where), (owner, column)
-
-    @staticmethod
-    def _unpacked(found: Tensor, packed: tuple[Tensor, Tensor] | None) -> Tensor:
-        return found.flatten(0, 1) if packed is None else found[packed]

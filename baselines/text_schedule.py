@@ -30,7 +30,8 @@ from baselines.energy_slope import (
     flat_gradients,
     slope_gradients,
 )
-from baselines.text_descent import Objective, Rows, Steps
+from baselines.text_descent import Rows
+from baselines.training_descent import Objective, Steps
 
 
 def can_schedule(network: TextEnergy, alpha: Tensor) -> bool:

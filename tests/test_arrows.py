@@ -140,6 +140,7 @@ WITH_TORCH = (
     "baselines.stream_layers",
     "baselines.text_descent",
     "baselines.text_schedule",
+    "baselines.training_descent",
     "baselines.transformer",
     "baselines.transformer_video",
     "baselines.video_descent",

@@ -1,4 +1,4 @@
-"""What adapters that descend share: keyed draws of a training step, and the best of the samples."""
+"""What adapters that descend share: draws of a training step, parameter groups, best samples."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from baselines.descent import Descended, selection_score
+from baselines.descent import Descended, OnPoint, selection_score
 from baselines.descent_plan import DescentPlan
 from baselines.sizes import DescentTraining
-from harness.protocol import Noise, ParamGroup, Passes, Prediction
+from harness.protocol import Noise, OnState, ParamGroup, Passes, Prediction, State
 
 #: A chunk of samples holds at most this many numbers (256 MiB of float32), or one sample.
 CHUNK_NUMBERS = 2**26
@@ -29,15 +29,34 @@ def drawn_steps(counts: range, noise: Noise, device: torch.device) -> int:
     if len(counts) == 1:
         return counts[0]
     row = torch.zeros(1, dtype=torch.long, device=device)
-    return counts[int(noise.uniform(row, (), purpose="steps")[0] * len(counts))]
+    return counts[int(float(noise.uniform(row, (), purpose="steps")) * len(counts))]
 
 
-def alpha_group(alpha: nn.Parameter, config: DescentTraining) -> list[ParamGroup]:
-    """The step size with its own learning rate and no weight decay; none where it is fixed."""
-    if not alpha.requires_grad:
-        return []
-    assert config.step_size_lr_multiplier is not None, "resolved by the config"
-    return [ParamGroup("alpha", [alpha], config.step_size_lr_multiplier, weight_decay=False)]
+def stretched(drawn: Tensor, widest: float) -> Tensor:
+    """Uniform in [1 / widest, widest] from uniform in [0, 1)."""
+    return drawn * (widest - 1 / widest) + 1 / widest
+
+
+def param_groups(network: nn.Module, config: DescentTraining) -> list[ParamGroup]:
+    """Weights, decayed; a learned step size apart, at its own learning rate and not decayed."""
+    weights = [p for p in network.parameters() if p is not network.alpha]
+    groups = [ParamGroup("weights", weights)]
+    if config.step_size_learned:
+        assert config.step_size_lr_multiplier is not None, "resolved by the config"
+        multiplier = config.step_size_lr_multiplier
+        groups.append(ParamGroup("alpha", [network.alpha], multiplier, weight_decay=False))
+    return groups
+
+
+def as_states(on_state: OnState, size: tuple[int, ...], chunk: range) -> OnPoint:
+    """Hand points on as states: from samples flattened as `size` (B, ..., m) to (B, m, ...)."""
+
+    def listen(step: int, value: Tensor, energy: Tensor) -> None:
+        parts = (part.view(*size, *part.shape[1:]) for part in (value, energy))
+        values, energies = (part.movedim(len(size) - 1, 1) for part in parts)
+        on_state(State(step, chunk, values, energies))
+
+    return listen
 
 
 @dataclass(frozen=True)
@@ -53,7 +72,7 @@ class Draws:
         parts = [self.noise.uniform(self.rows, shape, purpose="step size")]
         if len(self.slots):
             parts.append(self.noise.uniform(self.slots, shape, purpose="replayed step size"))
-        return torch.cat(parts) * (widest - 1 / widest) + 1 / widest
+        return stretched(torch.cat(parts), widest)
 
     def langevin(self, shape: Sequence[int], *, step: int, room: Tensor | None = None) -> Tensor:
         """Standard normal, (B, *shape), of one optimization step; in `room` if there is any."""
@@ -120,7 +139,7 @@ class Best:
         self.forward += samples * found.forward
         self.backward += samples * found.backward
         if steps is not None:
-            self.nfe += samples * float(steps.float().mean())
+            self.nfe += samples * int(steps.sum()) / steps.numel()
         if energy is None:
             self.value = value.select(axis, 0)
             return
@@ -140,14 +159,11 @@ class Best:
         if self.steps is not None and own_steps is not None:
             self.steps = torch.where(better, own_steps, self.steps)
 
-    def prediction(self, value: Tensor, plan: DescentPlan, *, drop: bool = False) -> Prediction:
-        """The prediction of `value`; `drop` takes the one position out of energy and steps."""
+    def prediction(self, plan: DescentPlan) -> Prediction:
+        """The selected samples, with the energies that `plan` reads to decide by."""
         nfe = self.nfe if self.steps is not None else plan.last * plan.thinking.samples
         energy = self.energy if plan.decides(plan.last) else None  # else a listener's
-        steps = self.steps
-        if drop:
-            energy, steps = (None if t is None else t[:, 0] for t in (energy, steps))
-        return Prediction(value, energy, Passes(nfe, self.forward, self.backward), steps)
+        return Prediction(self.value, energy, Passes(nfe, self.forward, self.backward), self.steps)
 
 
 def _pick(found: Tensor, index: Tensor, axis: int) -> Tensor:

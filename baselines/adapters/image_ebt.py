@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from baselines.adapters import descending
+from baselines.adapters.descending import Best, as_states, drawn_steps, stretched
 from baselines.adapters.image import ImageAdapter
-from baselines.descent import Descended, Entry, descend, selection_score
+from baselines.descent import Entry, descend
 from baselines.ebt_image import ImageEnergy
-from baselines.image_descent import gradient_and_energy, training_steps
+from baselines.image_descent import gradient_and_energy, image_move
 from baselines.image_settings import EBTImageConfig, check, descent_plan
+from baselines.training_descent import Steps, training_steps
 from harness.protocol import (
     Descent,
     ImageBatch,
@@ -22,9 +25,7 @@ from harness.protocol import (
     NoisyBatch,
     OnState,
     ParamGroup,
-    Passes,
     Prediction,
-    State,
     StepOutput,
 )
 
@@ -52,14 +53,8 @@ class EBTImage(ImageAdapter):
         self._train = torch.compile(self.body, fullgraph=True, dynamic=False)
 
     def param_groups(self) -> list[ParamGroup]:
-        """The network; a learned step size apart, at its own learning rate and not decayed."""
-        alpha = self.network.alpha
-        groups = [ParamGroup("network", [p for p in self.network.parameters() if p is not alpha])]
-        if self.config.step_size_learned:
-            multiplier = self.config.step_size_lr_multiplier
-            assert multiplier is not None, "resolved by the config"
-            groups.append(ParamGroup("step_size", [alpha], multiplier, weight_decay=False))
-        return groups
+        """Weights, decayed; alpha apart, with its own learning rate and no decay."""
+        return descending.param_groups(self.network, self.config)
 
     # --- training ----------------------------------------------------------------------------
 
@@ -76,16 +71,15 @@ class EBTImage(ImageAdapter):
         context = self.network.context(noised)
         body = self._train if torch.is_grad_enabled() else self.body
         langevin = _Langevin(noised, rows, noise, sample=0, std=self.config.langevin_noise)
-        path = training_steps(
-            lambda y: body(y, context),
-            self._start(noised, rows, noise, sample=0),
-            self.config,
-            steps=self.work(batch, noise),
-            step_size=self._training_step_size(rows, noise),
-            noise=langevin if langevin.std > 0 else None,
+        steps = Steps(
+            self.work(batch, noise),
+            self._training_step_size(rows, noise),
+            langevin if langevin.std > 0 else None,
         )
+        start = self._start(noised, rows, noise, sample=0)
+        move = image_move(lambda y: body(y, context), steps.alpha)
         losses, energies = [], []
-        for y, energy in path:
+        for y, energy in training_steps(self.config, start, steps, move):
             losses.append(self.loss(y, images, reduction="none").flatten(1).mean(1).sum())
             energies.append(energy.sum())
         loss = losses[-1] if self.config.loss_on == "last" else torch.stack(losses).mean()
@@ -94,21 +88,15 @@ class EBTImage(ImageAdapter):
 
     def work(self, batch: ImageBatch, noise: Noise) -> int:
         """Optimization steps of this training step: one draw, whatever the micro-batch."""
-        counts = self.config.step_counts
-        if len(counts) == 1:
-            return counts[0]
-        # One fixed row stands for the whole batch, so that all its parts agree.
-        everyone = torch.zeros(1, dtype=torch.int64, device=batch.rows.device)
-        draw = float(noise.uniform(everyone, (), purpose="steps"))
-        return counts[min(int(draw * len(counts)), len(counts) - 1)]
+        return drawn_steps(self.config.step_counts, noise, batch.rows.device)
 
     def _training_step_size(self, rows: Tensor, noise: Noise) -> Tensor:
         """alpha, or alpha times each image's draw from [1 / f, f], (B, 1, 1, 1)."""
-        alpha, f = self.network.step_size(), self.config.random_step_size
-        if f == 1:
+        alpha, widest = self.network.step_size(), self.config.random_step_size
+        if widest == 1:
             return alpha
-        draw = noise.uniform(rows, (1, 1, 1), purpose="step_size").to(alpha)
-        return alpha * (1 / f + (f - 1 / f) * draw)
+        drawn = noise.uniform(rows, (1, 1, 1), purpose="step_size").to(alpha)
+        return alpha * stretched(drawn, widest)
 
     def _start(self, noisy: Tensor, rows: Tensor, noise: Noise, *, sample: int) -> Tensor:
         if self.config.start == "noisy":
@@ -131,7 +119,7 @@ class EBTImage(ImageAdapter):
         """
         plan = descent_plan(thinking, self.config)
         thinking = plan.thinking
-        best, nfe, forward, backward = None, 0.0, 0.0, 0.0
+        best = Best(thinking.select)
         with torch.inference_mode(False), torch.no_grad():
             noisy, rows = _ordinary(batch.noisy), _ordinary(batch.rows)
             context = self.network.context(noisy)
@@ -140,18 +128,10 @@ class EBTImage(ImageAdapter):
                 start = self._start(noisy, rows, noise, sample=sample)
                 draw = _Langevin(noisy, rows, noise, sample, plan.noise_std)
                 landscapes = _Landscapes(self, context, step_size, draw)
-                on_point = None if on_state is None else _telling(on_state, sample)
-                one = descend(landscapes, plan, start, on_point)
-                nfe += thinking.steps if one.steps is None else float(one.steps.double().mean())
-                forward, backward = forward + one.forward, backward + one.backward
-                best = one if best is None else _better(best, one, thinking.select)
-        assert best is not None
-        return Prediction(
-            best.value,
-            best.energy if plan.decides(thinking.steps) else None,
-            Passes(nfe, forward, backward),
-            best.steps,
-        )
+                size, chunk = (len(rows), 1), range(sample, sample + 1)
+                listener = None if on_state is None else as_states(on_state, size, chunk)
+                best.offer(descend(landscapes, plan, start, listener), size)
+        return best.prediction(plan)
 
     def descent_energies(
         self, batch: NoisyBatch, noise: Noise, step_size: float
@@ -206,30 +186,6 @@ class _Landscapes:
 
     def _seen(self, at: Tensor | None) -> Tensor | None:
         return self.context if self.context is None or at is None else self.context[at]
-
-
-def _better(best: Descended, other: Descended, select: str) -> Descended:
-    """Per image, the sample to keep; `best` on a tie. The passes are not added up."""
-    scores = []
-    for one in (best, other):
-        assert one.energy is not None, "planned"
-        scores.append(selection_score(select, one.energy, one.start_energy))
-    take = scores[1] < scores[0]  # (B,)
-
-    def pick(old: Tensor | None, new: Tensor | None) -> Tensor | None:
-        if old is None or new is None:
-            return None
-        return torch.where(take.view(-1, *[1] * (new.dim() - 1)), new, old)
-
-    parts = [pick(old, new) for old, new in zip(best[:4], other[:4], strict=True)]
-    return Descended(*parts, best.forward, best.backward)
-
-
-def _telling(on_state: OnState, sample: int) -> Callable[[int, Tensor, Tensor], None]:
-    def on_point(step: int, value: Tensor, energy: Tensor) -> None:
-        on_state(State(step, range(sample, sample + 1), value.unsqueeze(1), energy.unsqueeze(1)))
-
-    return on_point
 
 
 def _ordinary(x: Tensor) -> Tensor:

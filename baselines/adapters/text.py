@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.adapters.descending import (
-    Best,
-    Draws,
-    Scratch,
-    alpha_group,
-    drawn_steps,
-    sample_chunks,
+from baselines.adapters.autoregressive import (
+    AutoregressiveEBT,
+    RowNoise,
+    check_single,
+    predict_once,
+    step_output,
 )
-from baselines.autoregressive import replay_rows
+from baselines.adapters.descending import Draws, Scratch
 from baselines.autoregressive_costs import ebt_plan
-from baselines.descent import OnPoint, descend
 from baselines.descent_plan import DescentPlan
 from baselines.ebt import Context, TextEnergy
-from baselines.replay import Record, Replay
-from baselines.text_descent import Rows, Steps, TextLandscapes, plain_objective
+from baselines.replay import Record
+from baselines.text_descent import Rows, TextLandscapes, plain_objective
 from baselines.text_records import EBTTextConfig, TransformerPPTextConfig
 from baselines.text_schedule import can_schedule, scheduled_objective
 from baselines.transformer import Transformer
@@ -34,7 +32,6 @@ from harness.protocol import (
     Passes,
     Prediction,
     Single,
-    State,
     StepOutput,
     TextBatch,
     TextShape,
@@ -63,16 +60,16 @@ class TransformerPPText(nn.Module):
         on_state: OnState | None = None,
     ) -> Prediction:
         """Logits (B, S, V); the one state is step 1. Raises TypeError if asked to think."""
-        _check_single(thinking)
-        with torch.inference_mode(False), torch.no_grad():
-            logits = self.network(batch.tokens[:, :-1].clone())
-            if on_state is not None:
-                on_state(State(1, range(1), logits[:, None], None))
-        return Prediction(logits, None, Passes(nfe=1, forward=1, backward=0))
+        return predict_once(
+            "transformer_pp_text",
+            thinking,
+            lambda: self.network(batch.tokens[:, :-1].clone()),
+            on_state,
+        )
 
     def decoder(self, rows: Tensor, thinking: Single, noise: Noise) -> TransformerDecoder:
         """An empty decoder for the sequences `rows` (B,)."""
-        _check_single(thinking)
+        check_single("transformer_pp_text", thinking)
         return TransformerDecoder(self.network)
 
     def param_groups(self) -> Sequence[ParamGroup]:
@@ -94,110 +91,51 @@ class TransformerDecoder:
         return Prediction(logits, None, Passes(nfe=1, forward=1, backward=0))
 
 
-class EBTText(nn.Module):
+class EBTText(AutoregressiveEBT):
     """EBT on next-token prediction: energy descent from random logits, best of M samples."""
 
+    network: TextEnergy
+    landscapes = TextLandscapes
+
     def __init__(self, config: EBTTextConfig, shape: TextShape) -> None:
-        super().__init__()
-        self.config, self.vocab_size = config, shape.vocab_size
-        self.network = TextEnergy(config, shape.vocab_size)
-        self.replay = Replay(config.replay_records)
+        vocabulary = shape.vocab_size
+        super().__init__(config, TextEnergy(config, vocabulary), (vocabulary,), vocabulary)
         self.scratch = Scratch()
 
     # --- training ------------------------------------------------------------------------
 
     def training_loss(self, batch: TextBatch, noise: Noise) -> StepOutput:
         """Cross-entropy in nats, summed over valid targets, those of replayed rows included."""
-        replayed = self._replayed(batch, noise)
-        draws, rows = self._rows(batch, replayed, noise)
-        steps = self._steps(draws, rows.mask.shape[1])
+        slots, record = self.replayed(batch.rows, noise)
+        rows = self._rows(batch, record, noise)
+        steps = self.drawn(Draws(noise, batch.rows, slots), rows.mask.shape[1])
         schedule = can_schedule(self.network, steps.alpha)
         sums = (scheduled_objective if schedule else plain_objective)(self.network, rows, steps)
-        if self._remembers:
-            assert sums.logits is not None
-            fresh = len(batch.rows)
-            own = (batch.tokens, batch.mask, sums.logits[:fresh])
-            self.replay.store(Record(*own))
-        n = int(rows.mask.sum())
-        metrics = {
-            "loss_last": (sums.loss_last, n),
-            "energy_first": (sums.energy_first, n),
-            "energy_last": (sums.energy_last, n),
-        }
-        return StepOutput(sums.loss, n, metrics)
+        if self.remembers:
+            assert sums.value is not None
+            fresh = sums.value[: len(batch.rows)]
+            self.replay.store(Record(batch.tokens, batch.mask, fresh))
+        return step_output(sums, int(rows.mask.sum()))
 
-    def work(self, batch: TextBatch, noise: Noise) -> Hashable:
-        """Optimization steps and replayed rows."""
-        wanted = replay_rows(self.config, len(batch.rows))
-        count = drawn_steps(self.config.step_counts, noise, batch.rows.device)
-        return count, min(wanted, len(self.replay)), len(batch.rows)
-
-    def replay_state(self) -> Mapping[str, Tensor]:
-        """The replay buffer, unless the config drops it."""
-        return {} if self.config.replay_checkpoint == "drop" else self.replay.state()
-
-    def load_replay_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `replay_state` gave."""
-        self.replay.load(state, self.network.alpha.device)
-
-    def compile_body(self) -> None:
-        """Compile the passes of the prediction stream."""
-        self.network.compile_body()
-
-    def param_groups(self) -> Sequence[ParamGroup]:
-        """Weights, decayed; alpha apart, with its own learning rate and no decay."""
-        alpha = self.network.alpha
-        weights = [p for p in self.parameters() if p is not alpha]
-        return [ParamGroup("weights", weights), *alpha_group(alpha, self.config)]
-
-    @property
-    def _remembers(self) -> bool:
-        return self.training and torch.is_grad_enabled() and self.config.replay_records > 0
-
-    def _replayed(self, batch: TextBatch, noise: Noise) -> tuple[Tensor, Record] | None:
-        if not self._remembers:
-            return None
-        return self.replay.draw(replay_rows(self.config, len(batch.rows)), batch.rows[:1], noise)
-
-    def _rows(
-        self, batch: TextBatch, replayed: tuple[Tensor, Record] | None, noise: Noise
-    ) -> tuple[Draws, Rows]:
+    def _rows(self, batch: TextBatch, record: Record | None, noise: Noise) -> Rows:
         """Fresh rows, then replayed ones, in memory kept for them where that pays."""
-        tokens, mask, slots = batch.tokens, batch.mask, batch.rows[:0]
+        tokens, mask, own = batch.tokens, batch.mask, RowNoise(noise, batch.rows)
         fresh, length = mask.shape
-        if replayed is not None:
-            slots, record = replayed
+        if record is not None:
             tokens, mask = torch.cat([tokens, record.inputs]), torch.cat([mask, record.mask])
         room = None
         if can_schedule(self.network, self.network.alpha):
-            room = self.scratch.pair((*mask.shape, self.vocab_size), self.network.alpha)
-        start = self._start(
-            batch.rows, length, 0, noise, out=None if room is None else room[0][:fresh]
-        )
-        if replayed is not None and room is None:
-            start = torch.cat([start, record.value.type_as(start)])
-        elif room is not None:
-            start = room[0]
-            if replayed is not None:
-                start[fresh:] = record.value
-        spare = None if room is None else room[1]
-        return Draws(noise, batch.rows, slots), Rows(tokens, mask, start, spare)
-
-    def _steps(self, draws: Draws, length: int) -> Steps:
-        config = self.config
-        device, dtype = draws.rows.device, self.network.dtype
-        alpha = self.network.step_size()
-        if config.random_step_size > 1:
-            alpha = alpha * draws.factor((length, 1), config.random_step_size).to(dtype)
-        count = drawn_steps(config.step_counts, draws.noise, device)
-        if config.langevin_noise == 0:
-            return Steps(count, alpha, None)
-        shape = (length, self.vocab_size)
-
-        def noise(step: int, room: Tensor | None = None) -> Tensor:
-            return draws.langevin(shape, step=step, room=room).to(dtype)
-
-        return Steps(count, alpha, noise, config.langevin_noise)
+            room = self.scratch.pair((*mask.shape, *self.entry), self.network.alpha)
+        if room is None:
+            start = self.start(own, length)
+            if record is not None:
+                start = torch.cat([start, record.value.type_as(start)])
+            return Rows(tokens, mask, start)
+        start, spare = room
+        self.start(own, length, out=start[:fresh])
+        if record is not None:
+            start[fresh:] = record.value
+        return Rows(tokens, mask, start, spare)
 
     # --- prediction ----------------------------------------------------------------------
 
@@ -219,7 +157,7 @@ class EBTText(nn.Module):
         with torch.inference_mode(False), torch.no_grad():
             tokens, rows = batch.tokens[:, :-1].clone(), batch.rows.clone()
             contexts = {k: self.network.context(tokens, k) for k in sorted(set(plan.schedule))}
-            return self._think(contexts, rows, tokens.shape[1], plan, noise, on_state=on_state)
+            return self.think(contexts, RowNoise(noise, rows), tokens.shape[1], plan, on_state)
 
     def decoder(self, rows: Tensor, thinking: Descent, noise: Noise) -> EBTDecoder:
         """An empty decoder for the sequences `rows` (B,)."""
@@ -234,87 +172,10 @@ class EBTText(nn.Module):
             tokens, rows = batch.tokens[:, :-1].clone(), batch.rows.clone()
             view = network.view(tokens.shape[1])
             context = network.context(tokens, 0)
-            start = self._start(rows, tokens.shape[1], 0, noise).softmax(-1)
+            start = self.start(RowNoise(noise, rows), tokens.shape[1]).softmax(-1)
             before, slope = network.slope(network.project(start), context, view)
             moved = start - step_size * network.to_vocabulary(slope)
             return before, network.energies(network.project(moved), context, view)
-
-    def _think(
-        self,
-        contexts: dict[int, Context],
-        rows: Tensor,
-        length: int,
-        plan: DescentPlan,
-        noise: Noise,
-        *,
-        on_state: OnState | None = None,
-        position: int | None = None,
-    ) -> Prediction:
-        """Predictions after each of `length` states; with `position` after the last one alone."""
-        thinking, network = plan.thinking, self.network
-        alpha = thinking.step_size or float(network.step_size())
-        counted = length if position is None else 1
-        best = Best(thinking.select)
-        for chunk in sample_chunks(thinking.samples, len(rows) * counted * self.vocab_size):
-            size = (len(rows), counted, len(chunk))
-
-            def draw(step: int, chunk: range = chunk) -> Tensor:
-                std = plan.noise_std
-                drawn = [self._noise(rows, counted, step, i, noise, position) for i in chunk]
-                return torch.stack(drawn, dim=2).to(network.dtype).mul_(std)
-
-            starts = [self._start(rows, counted, i, noise, position) for i in chunk]
-            landscapes = TextLandscapes(
-                network,
-                contexts,
-                size,
-                alpha,
-                draw,
-                None if position is None else torch.tensor([position], device=rows.device),
-            )
-            listener = None if on_state is None else _listener(on_state, size, chunk)
-            start = torch.stack(starts, dim=2).flatten(0, 2)  # (B * S * m, V)
-            best.offer(descend(landscapes, plan, start, listener), size)
-        value = best.value if position is None else best.value[:, 0]
-        return best.prediction(value, plan, drop=position is not None)
-
-    def _start(
-        self,
-        rows: Tensor,
-        length: int,
-        sample: int,
-        noise: Noise,
-        position: int | None = None,
-        out: Tensor | None = None,
-    ) -> Tensor:
-        """Initial logits (B, S, V), in `out` if it is given."""
-        shape, dtype = (length, self.vocab_size), self.network.dtype
-        if self.config.start == "zeros":
-            if out is not None:
-                return out.zero_()
-            return torch.zeros(len(rows), *shape, device=rows.device, dtype=dtype)
-        start = noise.normal(
-            rows, shape, purpose="start", sample=sample, position=position, out=out
-        ).to(dtype)
-        return start if self.config.start_scale == 1 else start.mul_(self.config.start_scale)
-
-    def _noise(
-        self,
-        rows: Tensor,
-        length: int,
-        step: int,
-        sample: int,
-        noise: Noise,
-        position: int | None,
-    ) -> Tensor:
-        return noise.normal(
-            rows,
-            (length, self.vocab_size),
-            purpose="langevin",
-            step=step,
-            sample=sample,
-            position=position,
-        )
 
 
 class EBTDecoder:
@@ -334,27 +195,7 @@ class EBTDecoder:
                 before = self.contexts.get(landscape)
                 self.contexts[landscape] = network.run_context(embedded, landscape, before=before)
             self.length += tokens.shape[1]
-            return self.adapter._think(
-                self.contexts,
-                self.rows,
-                self.length,
-                self.plan,
-                self.noise,
-                position=self.length - 1,
-            )
-
-
-def _listener(on_state: OnState, size: tuple[int, int, int], chunk: range) -> OnPoint:
-    """Hand points on as states: (B * S * m, ...) to (B, m, S, ...)."""
-
-    def listen(step: int, value: Tensor, energy: Tensor) -> None:
-        values, energies = (t.view(*size, *t.shape[1:]).transpose(1, 2) for t in (value, energy))
-        on_state(State(step, chunk, values, energies))
-
-    return listen
-
-
-def _check_single(thinking: object) -> None:
-    if not isinstance(thinking, Single):
-        kind = getattr(thinking, "kind", thinking)
-        raise TypeError(f"transformer_pp_text cannot think; got thinking {kind!r}")
+            own = RowNoise(self.noise, self.rows, position=self.length - 1)
+            found = self.adapter.think(self.contexts, own, 1, self.plan)
+        energy, steps = (None if t is None else t[:, 0] for t in (found.energy, found.steps))
+        return Prediction(found.value[:, 0], energy, found.passes, steps)

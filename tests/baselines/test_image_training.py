@@ -142,7 +142,7 @@ def test_random_step_sizes_are_per_row_and_within_their_factor() -> None:
 
 def test_a_fixed_step_size_is_kept_but_not_trained() -> None:
     adapter = small_ebt(step_size=20.0, step_size_learned=False)
-    assert [group.name for group in adapter.param_groups()] == ["network"]
+    assert [group.name for group in adapter.param_groups()] == ["weights"]
     assert adapter.state_dict()["network.alpha"].item() == 20.0
     assert {id(p) for p in adapter.param_groups()[0].params} == {
         id(p) for p in adapter.parameters()

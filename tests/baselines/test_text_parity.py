@@ -2,97 +2,57 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from baselines.adapters.descending import Best
 from baselines.descent import descend
 from baselines.descent_plan import landscape_schedule, plan_of
 from baselines.ebt import TextEnergy
-from baselines.text_descent import Objective, Rows, Steps, TextLandscapes, plain_objective
+from baselines.packing import PackedRows
+from baselines.text_descent import Rows, TextLandscapes, plain_objective
 from baselines.text_records import EBTTextConfig, TransformerPPTextConfig
 from baselines.text_schedule import scheduled_objective
+from baselines.training_descent import Objective, Steps
 from baselines.transformer import Transformer
 from harness.protocol import Descent
+from tests.baselines.parity import FORWARD, Case, close, gradients_match, needs_fixtures
 
-REPO = Path(__file__).resolve().parents[2]
-PARITY = REPO / os.environ.get("HARNESS_SHARED", "../shared") / "data" / "parity"
-FORWARD, GRADIENT = 5e-5, 1e-3
-
-pytestmark = pytest.mark.skipif(
-    not PARITY.is_dir(), reason="no parity fixtures: HARNESS_SHARED is not there"
-)
+pytestmark = needs_fixtures
 
 
-class Case:
-    """One fixture folder."""
-
-    def __init__(self, name: str) -> None:
-        folder = PARITY / name
-        self.given: dict[str, Any] = json.loads((folder / "config.json").read_text())
-        self.weights = load_file(folder / "weights.safetensors")
-        self.case = load_file(folder / "case.safetensors")
-        grads = folder / "grads.safetensors"
-        self.grads = load_file(grads) if grads.exists() else {}
-
-    def sizes(self) -> dict[str, Any]:
-        """What every text config needs."""
-        given = self.given
-        return {
-            "depth": given["num_layers"],
-            "width": given["dim"],
-            "heads": given["num_heads"],
-            "ffn_width": given["ffn_width"],
-            "rope_theta": given["rope_theta"],
-            "norm_eps": given["norm_eps"],
-        }
-
-    def ebt(self) -> TextEnergy:
-        """The energy network with the fixture's weights."""
-        given = self.given
-        conditioning = {"time_embed": "time_embed", "default": "none"}[given["step_conditioning"]]
-        landscapes = given["num_landscapes"] if conditioning != "none" else 1
-        truncate = given.get("truncate", False)
-        config = EBTTextConfig(
-            **self.sizes(),
-            step_conditioning=conditioning,
-            landscapes=landscapes,
-            steps=max(given.get("steps_taken", 1), landscapes),
-            between_steps="truncate" if truncate else "detach",
-            loss_on="last" if truncate else "every",
-            step_size=given["alpha"],
-            step_size_learned=given.get("alpha_learned", True),
-        )
-        network = TextEnergy(config, given["vocab_size"])
-        network.load_state_dict(self.weights)
-        return network
+def sizes_of(fixture: Case) -> dict[str, Any]:
+    """What every text config needs."""
+    return fixture.sizes | {name: fixture.given[name] for name in ("rope_theta", "norm_eps")}
 
 
-def close(ours: Tensor, theirs: Tensor, tolerance: float, what: str) -> None:
-    """Relative error in the norm of the whole tensor."""
-    error = float((ours.detach() - theirs).norm() / theirs.norm())
-    assert error <= tolerance, f"{what}: relative error {error:.2e}"
-
-
-def gradients_match(network: torch.nn.Module, case: Case) -> None:
-    """Every trainable parameter's gradient, and no parameter without one."""
-    trainable = {name: p for name, p in network.named_parameters() if p.requires_grad}
-    assert set(trainable) == set(case.grads)
-    for name, parameter in trainable.items():
-        assert parameter.grad is not None, name
-        close(parameter.grad, case.grads[name], GRADIENT, name)
+def energy_network(fixture: Case) -> TextEnergy:
+    """The energy network with the fixture's weights."""
+    given = fixture.given
+    conditioning = {"time_embed": "time_embed", "default": "none"}[given["step_conditioning"]]
+    landscapes = given["num_landscapes"] if conditioning != "none" else 1
+    truncate = given.get("truncate", False)
+    config = EBTTextConfig(
+        **sizes_of(fixture),
+        step_conditioning=conditioning,
+        landscapes=landscapes,
+        steps=max(given.get("steps_taken", 1), landscapes),
+        between_steps="truncate" if truncate else "detach",
+        loss_on="last" if truncate else "every",
+        step_size=given["alpha"],
+        step_size_learned=given.get("alpha_learned", True),
+    )
+    network = TextEnergy(config, given["vocab_size"])
+    network.load_state_dict(fixture.weights)
+    return network
 
 
 def test_transformer_pp() -> None:
     fixture = Case("transformer_pp")
-    network = Transformer(TransformerPPTextConfig(**fixture.sizes()), fixture.given["vocab_size"])
+    network = Transformer(TransformerPPTextConfig(**sizes_of(fixture)), fixture.given["vocab_size"])
     network.load_state_dict(fixture.weights)
     ids = fixture.case["ids"]
     logits = network(ids[:, :-1]).log_softmax(dim=-1)
@@ -118,7 +78,7 @@ TRAINING = [
 @pytest.mark.parametrize("name", TRAINING)
 def test_ebt_training(name: str, objective: Any) -> None:
     fixture = Case(name)
-    network, case, given = fixture.ebt(), fixture.case, fixture.given
+    network, case, given = energy_network(fixture), fixture.case, fixture.given
     ids, count = case["ids"], given["steps_taken"]
     mask = ids[:, 1:] != given["pad_id"]
     steps, start = _drawn(network, fixture)
@@ -148,7 +108,7 @@ def _drawn(network: TextEnergy, fixture: Case) -> tuple[Steps, Tensor]:
 def test_ebt_trajectories(name: str) -> None:
     """Every logit and energy that the fixtures list, step by step."""
     fixture = Case(name)
-    network, case = fixture.ebt(), fixture.case
+    network, case = energy_network(fixture), fixture.case
     steps, value = _drawn(network, fixture)
     view = network.view(value.shape[1])
     with torch.no_grad():
@@ -177,7 +137,9 @@ def _think(
     with torch.no_grad():
         contexts = {k: network.context(ids, k) for k in set(schedule)}
         alpha = float(network.step_size())
-        landscapes = TextLandscapes(network, contexts, size, alpha, draw)
+        rows = PackedRows(network, contexts, size)
+        noise = lambda step, at: draw(step).flatten(0, 2)  # noqa: E731
+        landscapes = TextLandscapes(network, rows, alpha, noise)
         listen = lambda step, value, energy: points.append((value, energy))  # noqa: E731
         best.offer(descend(landscapes, plan, starts.flatten(0, 2), listen), size)
     return points, best, size
@@ -186,7 +148,7 @@ def _think(
 def test_ebt_s1_thinking_beyond_training() -> None:
     """Two steps on each of two landscapes: every energy listed, and the final logits."""
     fixture = Case("ebt_text_think_s1")
-    network, case, given = fixture.ebt(), fixture.case, fixture.given
+    network, case, given = energy_network(fixture), fixture.case, fixture.given
     steps = given["num_landscapes"] * given["infer_steps_per_landscape"]
     thinking = Descent(steps=steps, extra_steps="every")
     points, _, size = _think(network, fixture, thinking, case["draw.0.randn"][:, :, None], None)
@@ -205,7 +167,7 @@ def test_ebt_s1_thinking_beyond_training() -> None:
 def test_ebt_s2_thinking_selects_by_energy() -> None:
     """Three noisy steps of four samples: the energies at the end, and the chosen logits."""
     fixture = Case("ebt_text_think")
-    network, case, given = fixture.ebt(), fixture.case, fixture.given
+    network, case, given = energy_network(fixture), fixture.case, fixture.given
     samples, steps = given["samples"], given["infer_steps_per_landscape"]
     batch, length = case["ids"].shape
     starts = case["draw.1.randn"].view(batch, samples, length, -1).transpose(1, 2)
