@@ -72,6 +72,7 @@ TRANSFORMER_PP_TEXT = AdapterRecord(
     prediction_flops=transformer_prediction_flops,
     source="arXiv 2507.02092, sections 1 and 4.1; Llama-2 (arXiv 2307.09288)",
     example=_EXAMPLE,
+    compiles=True,
 )
 
 EBT_TEXT = AdapterRecord(

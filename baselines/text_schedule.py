@@ -15,11 +15,10 @@ autograd, S2 takes 2(n - 1) + 5; and two tensors of size (B*S, V) are alive.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from baselines.ebt import Context, TextEnergy
 from baselines.energy_slope import (
@@ -30,6 +29,7 @@ from baselines.energy_slope import (
     flat_gradients,
     slope_gradients,
 )
+from baselines.step_graphs import Computed, StepGraphs, loss_with_gradients
 from baselines.text_descent import Rows
 from baselines.training_descent import Objective, Steps
 
@@ -42,43 +42,69 @@ def can_schedule(network: TextEnergy, alpha: Tensor) -> bool:
     return config.between_steps == "detach" or not alpha.requires_grad
 
 
-def scheduled_objective(network: TextEnergy, rows: Rows, steps: Steps) -> Objective:
-    """As `plain_objective`; `rows.start` is used up, and the logits are there for a replay only.
-
+def scheduled_objective(
+    network: TextEnergy, rows: Rows, steps: Steps, graphs: StepGraphs | None = None
+) -> Objective:
+    """As `plain_objective`; `rows.start` is used up, and its end is there for a replay only.
 
     The loss can be differentiated once, by the network's parameters: their gradients are known.
+    With `graphs` the step is recorded and replayed.
     """
     if not torch.is_grad_enabled():
         return _Schedule(network, rows, steps, None).run()
     parameters = [p for p in network.parameters() if p.requires_grad]
     found: list[Objective] = []
-    loss = _Scheduled.apply(found, network, rows, steps, *parameters)
+
+    def compute() -> Computed:
+        if graphs is not None:
+            objective, gradients = _replayed(network, rows, steps, graphs, parameters)
+        else:
+            known = Gradients(network, steps.alpha)
+            objective = _Schedule(network, rows, steps, known).run()
+            known.close_alpha()
+            gradients = [known.found.get(p) for p in parameters]
+        found.append(objective)
+        return objective.loss, gradients
+
+    loss = loss_with_gradients(compute, parameters)
     return replace(found[0], loss=loss)
 
 
-class _Scheduled(torch.autograd.Function):
-    """A loss whose gradients were computed with it; backward scales them."""
+def _replayed(
+    network: TextEnergy, rows: Rows, steps: Steps, graphs: StepGraphs, parameters: list[Tensor]
+) -> tuple[Objective, list[Tensor | None]]:
+    """The objective and gradients of a recorded step; draws and alpha's are made outside it."""
+    alpha, drawn = steps.alpha.detach(), []
+    if steps.noise is not None:
+        drawn = [steps.noise(step) for step in range(1, steps.count + 1)]
+    learned = steps.alpha.requires_grad
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        found: list[Objective],
-        network: TextEnergy,
-        rows: Rows,
-        steps: Steps,
-        *parameters: Tensor,
-    ) -> Tensor:
-        gradients = Gradients(network, steps.alpha)
-        found.append(_Schedule(network, rows, steps, gradients).run())
-        ctx.gradients = [gradients.found.get(p) for p in parameters]
-        return found[0].loss
+    def step(inputs: list[Tensor]) -> list[Tensor | None]:
+        tokens, mask, start, own_alpha, *noise = inputs
+        leaf = own_alpha.requires_grad_(learned)
+        known = Gradients(network, leaf)
+        look_up = None if steps.noise is None else lambda step, room=None: noise[step - 1]
+        own = replace(steps, alpha=leaf, noise=look_up)
+        found = _Schedule(network, Rows(tokens, mask, start), own, known).run()
+        summary = [found.loss, found.loss_last, found.energy_first, found.energy_last, found.value]
+        return [*summary, known.d_alpha, *(known.found.get(p) for p in parameters)]
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_loss: Tensor) -> tuple[Any, ...]:
-        scaled = [None if g is None else g.mul_(d_loss) for g in ctx.gradients]
-        ctx.gradients = None
-        return None, None, None, None, *scaled
+    key = (
+        steps.count,
+        rows.mask.shape,
+        steps.alpha.shape,
+        network.compute_dtype(),
+        len(drawn),
+    )
+    inputs = [rows.tokens, rows.mask, rows.start, alpha, *drawn]
+    loss, last, first_energy, last_energy, value, d_alpha, *gradients = graphs.run(
+        key, inputs, step
+    )
+    outside = Gradients(network, steps.alpha)
+    outside.d_alpha = d_alpha
+    outside.close_alpha()
+    merged = [outside.found.get(p, g) for p, g in zip(parameters, gradients, strict=True)]
+    return Objective(loss, last, first_energy, last_energy, value), merged
 
 
 class Gradients:
@@ -119,12 +145,15 @@ class Gradients:
         self.stream = None
 
     def close(self) -> None:
-        """Take what is left, of the vocabulary and alpha, to the parameters."""
+        """Take what the vocabulary got to its parameter."""
         rows = self.network.rows
         if self.vocabulary is not None:
             with torch.enable_grad():
                 rows = self.network.rows
             self._through([rows], [self.vocabulary.to(rows.dtype)])
+
+    def close_alpha(self) -> None:
+        """Take what alpha got to the parameter behind it."""
         if self.d_alpha is not None and self.alpha.requires_grad:
             d_alpha = self.d_alpha.sum_to_size(self.alpha.shape)
             self._through([self.alpha], [d_alpha.to(self.alpha.dtype)])
@@ -246,7 +275,8 @@ class _Schedule:
     def _autocast(self) -> torch.autocast:
         dtype = self.vocabulary.dtype
         half = dtype in (torch.bfloat16, torch.float16)
-        return torch.autocast(self.vocabulary.device.type, dtype if half else None, enabled=half)
+        device = self.vocabulary.device.type
+        return torch.autocast(device, dtype if half else None, enabled=half, cache_enabled=False)
 
     def _stepped(self, distribution: Tensor, slope: Tensor, *, keep: bool) -> Tensor:
         """p - alpha * W g (n, V); without `keep` in the place of p."""

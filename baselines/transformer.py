@@ -21,6 +21,12 @@ class CausalTransformer(nn.Module):
     config: TransformerPPConfig
     layers: nn.ModuleList
     norm: RMSNorm
+    #: How a block is run; `compile_body` replaces it.
+    observe = staticmethod(Block.observe)
+
+    def compile_body(self) -> None:
+        """Compile what a block does, once for all of them."""
+        self.observe = torch.compile(Block.observe, fullgraph=True, dynamic=False)
 
     def hidden(self, x: Tensor, past: Sequence[Past] | None = None) -> tuple[Tensor, list[Past]]:
         """The stream (B, T, D) after all blocks, and every layer's keys and values."""
@@ -31,7 +37,8 @@ class CausalTransformer(nn.Module):
         turns = rotary_turns(positions, head_dim, config.rope_theta, self.norm.weight.dtype)
         layers = []
         for index, block in enumerate(self.layers):
-            x, key, value = block.observe(x, turns, past=None if past is None else past[index])
+            before = None if past is None else past[index]
+            x, key, value = self.observe(block, x, turns, past=before)
             layers.append((key, value))
         return x, layers
 
