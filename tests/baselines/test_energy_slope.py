@@ -14,6 +14,8 @@ from baselines.stream_layers import compiled_passes
 from baselines.text_records import EBTTextConfig
 from tests.baselines.naive_ebt import Naive
 
+pytestmark = pytest.mark.usefixtures("small_blocks")
+
 VOCAB, LENGTH, BATCH, WIDTH = 23, 9, 3, 16
 SIZES: dict[str, Any] = {"depth": 3, "width": WIDTH, "heads": 2, "ffn_width": 24}
 
@@ -31,11 +33,6 @@ def network(dtype: torch.dtype = torch.float64, **changes: Any) -> TextEnergy:
 
 def tokens() -> Tensor:
     return torch.randint(VOCAB, (BATCH, LENGTH), generator=torch.Generator().manual_seed(4))
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("baselines.autoregressive.QUERY_BLOCK", 4)
 
 
 @pytest.mark.parametrize("recompute", [False, True])

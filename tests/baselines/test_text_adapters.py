@@ -2,78 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import product
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from baselines.adapters import descending
-from baselines.adapters.text import EBTText, TransformerPPText
 from baselines.descent_plan import landscape_schedule
-from baselines.text_records import EBTTextConfig, TransformerPPTextConfig
-from harness.noise import NoiseSource
-from harness.protocol import Adapter, Descent, Single, State, TextBatch, TextShape
-from tests.baselines.naive_ebt import Naive
-
-VOCAB, LENGTH, BATCH = 23, 9, 3
-SHAPE = TextShape(vocab_size=VOCAB, context=LENGTH)
-NOISE = NoiseSource(seed=5)
-SIZES: dict[str, Any] = {"depth": 2, "width": 16, "heads": 2, "ffn_width": 24}
-EXACT = 1e-9
-
-
-def ebt(dtype: torch.dtype = torch.float64, **changes: Any) -> EBTText:
-    """A small EBT whose step size keeps three steps well conditioned."""
-    torch.manual_seed(3)
-    return EBTText(EBTTextConfig(**(SIZES | {"step_size": 2.0} | changes)), SHAPE).to(dtype)
-
-
-def transformer(dtype: torch.dtype = torch.float64) -> TransformerPPText:
-    torch.manual_seed(3)
-    return TransformerPPText(TransformerPPTextConfig(**SIZES), SHAPE).to(dtype)
-
-
-def batch(rows: int = BATCH, length: int = LENGTH) -> TextBatch:
-    """Random tokens with some targets masked; row i is the same whatever the batch."""
-    generator = torch.Generator().manual_seed(11)
-    tokens = torch.randint(VOCAB, (BATCH, LENGTH + 1), generator=generator)[:rows, : length + 1]
-    mask = torch.rand(BATCH, LENGTH, generator=generator)[:rows, :length] > 0.25
-    return TextBatch(tokens, mask, torch.arange(rows) + 40)
-
-
-def naive(model: EBTText) -> Naive:
-    return Naive(dict(model.network.named_parameters()), model.config.heads)
-
-
-def states(model: Any, of: TextBatch, thinking: Any) -> tuple[list[State], Any]:
-    """Every state, and the prediction."""
-    seen: list[State] = []
-    prediction = model.predict(of, thinking, NOISE, seen.append)
-    return seen, prediction
-
-
-def by_step(seen: Sequence[State]) -> dict[int, tuple[Tensor, Tensor | None]]:
-    """step -> values and energies of all samples, chunks joined."""
-    joined = {}
-    for step in {state.step for state in seen}:
-        chunks = [state for state in seen if state.step == step]
-        assert [i for state in chunks for i in state.samples] == list(
-            range(sum(len(state.samples) for state in chunks))
-        )
-        energies = [state.energy for state in chunks if state.energy is not None]
-        value = torch.cat([state.value for state in chunks], dim=1)
-        joined[step] = value, torch.cat(energies, dim=1) if energies else None
-    return joined
-
-
-def close(ours: Tensor, theirs: Tensor, what: str = "") -> None:
-    torch.testing.assert_close(
-        ours, theirs, rtol=EXACT, atol=EXACT, msg=lambda text: f"{what}: {text}"
-    )
+from harness.protocol import Adapter, Descent, Single, TextBatch
+from tests.baselines.tiny_streams import NOISE, by_step, close, gradients_agree, states
+from tests.baselines.tiny_text import BATCH, LENGTH, VOCAB, batch, ebt, naive, transformer
 
 
 @pytest.fixture(params=["ebt", "transformer"])
@@ -82,12 +22,6 @@ def either(request: pytest.FixtureRequest) -> tuple[Any, Any]:
     if request.param == "ebt":
         return ebt(), Descent(steps=3, samples=2)
     return transformer(), Single()
-
-
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several causal blocks even at test lengths, the last one ragged."""
-    monkeypatch.setattr("baselines.autoregressive.QUERY_BLOCK", 4)
 
 
 # --- against the textbook --------------------------------------------------------------------
@@ -113,11 +47,7 @@ def test_training_matches_the_textbook(conditioning: str, steps: int, step_size:
     expected = naive(model).training_loss(of.tokens, of.mask, start, steps)
     close(out.loss_sum, expected, "loss")
     assert out.n == int(of.mask.sum())
-    named = dict(model.network.named_parameters())
-    ours = torch.autograd.grad(3.0 * out.loss_sum, list(named.values()))
-    theirs = torch.autograd.grad(3.0 * expected, list(named.values()))
-    for name, one, other in zip(named, ours, theirs, strict=True):
-        close(one / other.norm().clamp(min=1.0), other / other.norm().clamp(min=1.0), name)
+    gradients_agree(model.network, out.loss_sum, expected)
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -13,16 +13,13 @@ from baselines.adapters import descending
 from baselines.adapters.video import EBTVideo, TransformerPPVideo
 from baselines.descent_plan import landscape_schedule
 from baselines.video_records import EBTVideoConfig, TransformerPPVideoConfig
-from harness.noise import NoiseSource
-from harness.protocol import Descent, Single, State, VideoBatch, VideoShape
+from harness.protocol import Descent, Single, VideoBatch, VideoShape
 from tests.baselines.naive_frames import NaiveFrames
+from tests.baselines.tiny_streams import NOISE, SIZES, by_step, close, gradients_agree, states
 
 SHAPE = VideoShape(context=7, channels=2, height=3, width=4)
 FRAME = (2, 3, 4)
 BATCH, LENGTH = 3, SHAPE.context
-NOISE = NoiseSource(seed=5)
-SIZES: dict[str, Any] = {"depth": 2, "width": 16, "heads": 2, "ffn_width": 24}
-EXACT = 1e-9
 S2: dict[str, Any] = {"variant": "s2", "step_size": 0.7, "min_steps": 3, "replay_records": 0}
 
 
@@ -49,18 +46,6 @@ def start_of(of: VideoBatch, sample: int = 0) -> Tensor:
 
 def oracle(model: EBTVideo) -> NaiveFrames:
     return NaiveFrames(dict(model.network.named_parameters()), model.config.heads)
-
-
-def close(ours: Tensor, theirs: Tensor, what: str = "") -> None:
-    torch.testing.assert_close(
-        ours, theirs, rtol=EXACT, atol=EXACT, msg=lambda text: f"{what}: {text}"
-    )
-
-
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several causal blocks even at test lengths, the last one ragged."""
-    monkeypatch.setattr("baselines.autoregressive.QUERY_BLOCK", 3)
 
 
 TRAINING: dict[str, dict[str, Any]] = {
@@ -106,11 +91,7 @@ def test_training_matches_the_textbook(settings: dict[str, Any]) -> None:
     )
     close(out.loss_sum, expected, "loss")
     assert out.n == BATCH * LENGTH
-    named = {n: p for n, p in model.network.named_parameters() if p.requires_grad}
-    ours = torch.autograd.grad(3.0 * out.loss_sum, list(named.values()))
-    theirs = torch.autograd.grad(3.0 * expected, list(named.values()))
-    for name, one, other in zip(named, ours, theirs, strict=True):
-        close(one / other.norm().clamp(min=1.0), other / other.norm().clamp(min=1.0), name)
+    gradients_agree(model.network, out.loss_sum, expected)
 
 
 def test_the_number_of_steps_is_drawn() -> None:
@@ -146,16 +127,13 @@ def flat_states(
     model: EBTVideo, of: VideoBatch, thinking: Any
 ) -> tuple[dict[int, tuple[Tensor, Tensor]], Any]:
     """step -> frames (B, M, S, numbers) and energies (B, M, S) of all samples; the prediction."""
-    seen: list[State] = []
-    prediction = model.predict(of, thinking, NOISE, seen.append)
-    joined = {}
-    for step in {state.step for state in seen}:
-        chunks = [state for state in seen if state.step == step]
-        assert [i for c in chunks for i in c.samples] == list(range(thinking.samples))
-        assert all(c.value.shape[3:] == FRAME for c in chunks)
-        value = torch.cat([c.value for c in chunks], dim=1).flatten(3)
-        joined[step] = value, torch.cat([c.energy for c in chunks], dim=1)  # type: ignore[misc]
-    return joined, prediction
+    seen, prediction = states(model, of, thinking)
+    flat = {}
+    for step, (value, energy) in by_step(seen).items():
+        assert value.shape == (BATCH, thinking.samples, LENGTH, *FRAME)
+        assert energy is not None
+        flat[step] = value.flatten(3), energy
+    return flat, prediction
 
 
 @pytest.mark.parametrize(
