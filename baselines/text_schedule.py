@@ -29,7 +29,7 @@ from baselines.energy_slope import (
     flat_gradients,
     slope_gradients,
 )
-from baselines.step_graphs import Computed, StepGraphs, loss_with_gradients
+from baselines.known_gradients import Computed, loss_with_gradients
 from baselines.text_descent import Rows
 from baselines.training_descent import Objective, Steps
 
@@ -42,13 +42,10 @@ def can_schedule(network: TextEnergy, alpha: Tensor) -> bool:
     return config.between_steps == "detach" or not alpha.requires_grad
 
 
-def scheduled_objective(
-    network: TextEnergy, rows: Rows, steps: Steps, graphs: StepGraphs | None = None
-) -> Objective:
+def scheduled_objective(network: TextEnergy, rows: Rows, steps: Steps) -> Objective:
     """As `plain_objective`; `rows.start` is used up, and its end is there for a replay only.
 
     The loss can be differentiated once, by the network's parameters: their gradients are known.
-    With `graphs` the step is recorded and replayed.
     """
     if not torch.is_grad_enabled():
         return _Schedule(network, rows, steps, None).run()
@@ -56,55 +53,12 @@ def scheduled_objective(
     found: list[Objective] = []
 
     def compute() -> Computed:
-        if graphs is not None:
-            objective, gradients = _replayed(network, rows, steps, graphs, parameters)
-        else:
-            known = Gradients(network, steps.alpha)
-            objective = _Schedule(network, rows, steps, known).run()
-            known.close_alpha()
-            gradients = [known.found.get(p) for p in parameters]
-        found.append(objective)
-        return objective.loss, gradients
+        known = Gradients(network, steps.alpha)
+        found.append(_Schedule(network, rows, steps, known).run())
+        return found[0].loss, [known.found.get(p) for p in parameters]
 
     loss = loss_with_gradients(compute, parameters)
     return replace(found[0], loss=loss)
-
-
-def _replayed(
-    network: TextEnergy, rows: Rows, steps: Steps, graphs: StepGraphs, parameters: list[Tensor]
-) -> tuple[Objective, list[Tensor | None]]:
-    """The objective and gradients of a recorded step; draws and alpha's are made outside it."""
-    alpha, drawn = steps.alpha.detach(), []
-    if steps.noise is not None:
-        drawn = [steps.noise(step) for step in range(1, steps.count + 1)]
-    learned = steps.alpha.requires_grad
-
-    def step(inputs: list[Tensor]) -> list[Tensor | None]:
-        tokens, mask, start, own_alpha, *noise = inputs
-        leaf = own_alpha.requires_grad_(learned)
-        known = Gradients(network, leaf)
-        look_up = None if steps.noise is None else lambda step, room=None: noise[step - 1]
-        own = replace(steps, alpha=leaf, noise=look_up)
-        found = _Schedule(network, Rows(tokens, mask, start), own, known).run()
-        summary = [found.loss, found.loss_last, found.energy_first, found.energy_last, found.value]
-        return [*summary, known.d_alpha, *(known.found.get(p) for p in parameters)]
-
-    key = (
-        steps.count,
-        rows.mask.shape,
-        steps.alpha.shape,
-        network.compute_dtype(),
-        len(drawn),
-    )
-    inputs = [rows.tokens, rows.mask, rows.start, alpha, *drawn]
-    loss, last, first_energy, last_energy, value, d_alpha, *gradients = graphs.run(
-        key, inputs, step
-    )
-    outside = Gradients(network, steps.alpha)
-    outside.d_alpha = d_alpha
-    outside.close_alpha()
-    merged = [outside.found.get(p, g) for p, g in zip(parameters, gradients, strict=True)]
-    return Objective(loss, last, first_energy, last_energy, value), merged
 
 
 class Gradients:
@@ -145,15 +99,12 @@ class Gradients:
         self.stream = None
 
     def close(self) -> None:
-        """Take what the vocabulary got to its parameter."""
+        """Take what the vocabulary and alpha got to their parameters."""
         rows = self.network.rows
         if self.vocabulary is not None:
             with torch.enable_grad():
                 rows = self.network.rows
             self._through([rows], [self.vocabulary.to(rows.dtype)])
-
-    def close_alpha(self) -> None:
-        """Take what alpha got to the parameter behind it."""
         if self.d_alpha is not None and self.alpha.requires_grad:
             d_alpha = self.d_alpha.sum_to_size(self.alpha.shape)
             self._through([self.alpha], [d_alpha.to(self.alpha.dtype)])

@@ -65,6 +65,7 @@ TRANSFORMER_PP_VIDEO = AdapterRecord(
     prediction_flops=transformer_prediction_flops,
     source="arXiv 2507.02092, sections 1 and 4.2; Llama-2 (arXiv 2307.09288)",
     example=_EXAMPLE,
+    compiles=True,
 )
 
 EBT_VIDEO = AdapterRecord(

@@ -20,14 +20,6 @@ from baselines.autoregressive_costs import ebt_plan
 from baselines.descent_plan import DescentPlan
 from baselines.ebt import Context, TextEnergy
 from baselines.replay import Record
-from baselines.step_graphs import (
-    Computed,
-    StepGraphs,
-    graphs_on,
-    loss_with_gradients,
-    recordable,
-    uncached_autocast,
-)
 from baselines.text_descent import Rows, TextLandscapes, plain_objective
 from baselines.text_records import EBTTextConfig, TransformerPPTextConfig
 from baselines.text_schedule import can_schedule, scheduled_objective
@@ -52,39 +44,17 @@ class TransformerPPText(nn.Module):
     def __init__(self, config: TransformerPPTextConfig, shape: TextShape) -> None:
         super().__init__()
         self.network = Transformer(config, shape.vocab_size)
-        self.graphs: StepGraphs | None = None
 
     def training_loss(self, batch: TextBatch, noise: Noise) -> StepOutput:
         """Cross-entropy in nats, summed over valid targets."""
+        logits = self.network(batch.tokens[:, :-1])
         targets = batch.tokens[:, 1:].masked_fill(~batch.mask, -100)
-        inputs = [batch.tokens[:, :-1], targets]
-        n = int(batch.mask.sum())
-        if self.graphs is None or not recordable():
-            return StepOutput(self._loss(*inputs), n)
-        parameters = list(self.parameters())
-
-        def step(given: list[Tensor]) -> list[Tensor | None]:
-            with torch.enable_grad(), uncached_autocast(targets.device):
-                loss = self._loss(*given)
-                return [loss.detach(), *torch.autograd.grad(loss, parameters)]
-
-        def compute() -> Computed:
-            key = targets.shape, torch.is_autocast_enabled(targets.device.type)
-            assert self.graphs is not None
-            loss, *gradients = self.graphs.run(key, inputs, step)
-            assert loss is not None
-            return loss, gradients
-
-        return StepOutput(loss_with_gradients(compute, parameters), n)
-
-    def _loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        logits = self.network(tokens).float()
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="sum")
+        return StepOutput(loss, int(batch.mask.sum()))
 
     def compile_body(self) -> None:
-        """Compile the blocks; on a GPU record whole training steps."""
+        """Compile the blocks."""
         self.network.compile_body()
-        self.graphs = graphs_on(self.network.norm.weight.device)
 
     def predict(
         self,
@@ -135,7 +105,6 @@ class EBTText(AutoregressiveEBT):
         vocabulary = shape.vocab_size
         super().__init__(config, TextEnergy(config, vocabulary), (vocabulary,), vocabulary)
         self.scratch = Scratch()
-        self.graphs: StepGraphs | None = None
 
     # --- training ------------------------------------------------------------------------
 
@@ -145,8 +114,7 @@ class EBTText(AutoregressiveEBT):
         rows = self._rows(batch, record, noise)
         steps = self.drawn(Draws(noise, batch.rows, slots), rows.mask.shape[1])
         if can_schedule(self.network, steps.alpha):
-            graphs = self.graphs if recordable() else None
-            sums = scheduled_objective(self.network, rows, steps, graphs)
+            sums = scheduled_objective(self.network, rows, steps)
         else:
             sums = plain_objective(self.network, rows, steps)
         if self.remembers:
@@ -154,11 +122,6 @@ class EBTText(AutoregressiveEBT):
             fresh = sums.value[: len(batch.rows)]
             self.replay.store(Record(batch.tokens, batch.mask, fresh))
         return step_output(sums, int(rows.mask.sum()))
-
-    def compile_body(self) -> None:
-        """Compile the passes through a layer; on a GPU record whole training steps."""
-        super().compile_body()
-        self.graphs = graphs_on(self.network.alpha.device)
 
     def _rows(self, batch: TextBatch, record: Record | None, noise: Noise) -> Rows:
         """Fresh rows, then replayed ones, in memory kept for them where that pays."""

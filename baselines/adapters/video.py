@@ -45,6 +45,10 @@ class TransformerPPVideo(nn.Module):
         errors = frame_errors(self.network(batch.frames[:, :-1]), batch.frames[:, 1:])
         return StepOutput(errors.sum(), errors.numel())
 
+    def compile_body(self) -> None:
+        """Compile the blocks."""
+        self.network.compile_body()
+
     def predict(
         self,
         batch: VideoBatch,

@@ -167,20 +167,19 @@ def test_decoding_is_that_of_the_cpu(name: str) -> None:
 
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("name", ["transformer++", "s1", "s2", "adaln"])
-def test_compiled_and_recorded_steps_have_the_same_gradients(name: str, bf16: bool) -> None:
-    """Over three steps on other rows and weights, which replayed graphs must follow."""
-    plain, recorded = (built(name, "cuda", torch.float32) for _ in range(2))
-    recorded.compile_body()
-    assert recorded.graphs is not None
+def test_compiled_steps_have_the_same_gradients(name: str, bf16: bool) -> None:
+    """Over three steps on other rows and weights."""
+    plain, compiled = (built(name, "cuda", torch.float32) for _ in range(2))
+    compiled.compile_body()
     for step in range(3):
         batch, noise = text_batch("cuda"), FromCPU(NoiseSource(2).within(step))
         batch = TextBatch((batch.tokens + step) % VOCAB, batch.mask, batch.rows)
-        for model in (plain, recorded):
+        for model in (plain, compiled):
             model.zero_grad()
             with torch.autocast("cuda", dtype=torch.bfloat16, enabled=bf16):
                 loss = model.training_loss(batch, noise).loss_sum
             loss.backward()
-        for (key, one), other in zip(plain.named_parameters(), recorded.parameters(), strict=True):
+        for (key, one), other in zip(plain.named_parameters(), compiled.parameters(), strict=True):
             if one.requires_grad:
                 assert one.grad is not None
                 assert other.grad is not None
@@ -189,4 +188,3 @@ def test_compiled_and_recorded_steps_have_the_same_gradients(name: str, bf16: bo
                 with torch.no_grad():
                     one -= 1e-4 * one.grad
                     other.copy_(one)
-    assert recorded.graphs.captured
