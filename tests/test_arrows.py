@@ -137,7 +137,6 @@ WITH_TORCH = (
     "baselines.packing",
     "baselines.replay",
     "baselines.rotary",
-    "baselines.step_graphs",
     "baselines.stream_attention",
     "baselines.stream_layers",
     "baselines.text_descent",
