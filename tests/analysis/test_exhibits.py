@@ -166,6 +166,18 @@ def test_three_points_and_two_seeds_decide_nothing(text_suite, tmp_path):
     assert exhibit.rate.apparent.value == pytest.approx(slopes[0] / slopes[1] - 1, rel=1e-6)
 
 
+def test_the_papers_rate_stands_beside_the_papers_families_only(text_suite, tmp_path):
+    write_suite(text_suite, tmp_path, text_losses)
+    section, frame = text_suite.report[0], load_frame(text_suite, tmp_path)
+    assert "paper, Fig" in rate_table(scaling_exhibit(section, text_suite, frame), "r").markdown()
+    swapped = section.model_copy(
+        update={"baseline": section.candidate, "candidate": section.baseline}
+    )
+    other = rate_table(scaling_exhibit(swapped, text_suite, frame), "r").markdown()
+    assert "scaling rate" in other
+    assert "paper, Fig" not in other
+
+
 def test_gain_is_a_ratio_of_sums_paired_by_document(text_suite, tmp_path):
     write_suite(text_suite, tmp_path, text_losses)
     exhibit = thinking_exhibit(text_suite.report[1], load_frame(text_suite, tmp_path))

@@ -37,6 +37,7 @@ def test_runs_killed_at_random_steps_end_as_undisturbed_ones(room: Room) -> None
 
     process = room.start(suite, *options)
     while left:
+        assert process.poll() is None, "ended before every run was killed"
         found = {run_id: holder(process.pid, RunFolder(room.results, run_id)) for run_id in left}
         for run_id, worker in found.items():
             if worker is not None and has_checkpoint(RunFolder(room.results, run_id), left[run_id]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 
@@ -14,7 +14,7 @@ from harness.analysis.rates.points import Point
 from harness.analysis.rates.rate import ScalingRate, scaling_rate
 from harness.planning.budget import axis_value, run_cost, section_runs
 from harness.planning.document import ScalingSection
-from harness.planning.planned import Suite
+from harness.planning.planned import PlannedRun, Suite
 
 REFERENCES = ("unigram", "bigram", "trigram")
 
@@ -62,7 +62,7 @@ class ScalingExhibit:
     """`references` holds each n-gram's loss in nats and bits per byte on the same targets.
 
     `rate` is None, with the reason in `no_rate`, where a family has no finished run or two points
-    cannot be told apart.
+    cannot be told apart. `papers` says that the two families are those that the paper compares.
     """
 
     section: ScalingSection
@@ -73,6 +73,7 @@ class ScalingExhibit:
     device: tuple[str, ...]
     data: str
     runs: tuple[RunLoss, ...] = ()
+    papers: bool = False
 
     def beat(self, reference: str) -> list[ScalingRow]:
         """The rows whose interval's upper end, or value where there is none, is below it."""
@@ -105,7 +106,14 @@ def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) ->
         device=tuple(sorted(set(losses["training_device"]))) if len(losses) else (),
         data=_data(losses),
         runs=tuple(_runs(losses, xs)) if len(losses) else (),
+        papers=_families(section, runs) == ("transformer++", "ebt"),
     )
+
+
+def _families(section: ScalingSection, runs: Sequence[PlannedRun]) -> tuple[str, ...]:
+    """Families of the baseline and of the candidate."""
+    families = {run.adapter_label: run.record.family for run in runs}
+    return tuple(families.get(label, "") for label in (section.baseline, section.candidate))
 
 
 def _runs(losses: pd.DataFrame, xs: Mapping[str, float | None]) -> Iterator[RunLoss]:

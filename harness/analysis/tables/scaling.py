@@ -157,7 +157,7 @@ def rate_table(exhibit: ScalingExhibit, name: str) -> Table:
     header = ("quantity", "value", "95 % interval", "points", "seeds", "verdict or reason")
     if rate is None:
         return Table(name, title, header, [], [], [f"No rate: {exhibit.no_rate}."], text_columns=1)
-    paper = PAPER_RATES.get(section.x)
+    paper = PAPER_RATES.get(section.x) if exhibit.papers else None
     rows = [
         [*_estimate("apparent slope ratio", rate.apparent), Cell("biased by E and A; no verdict")],
         [*_estimate("scaling rate", rate.rho), Cell(rate.verdict.text)],
