@@ -2,13 +2,14 @@
 
 Peebles & Xie, "Scalable Diffusion Models with Transformers" (arXiv 2212.09748), with parameter
 names as in the authors' release. What differs: the feed-forward width is a setting (the EBT paper
-takes width, not 4 x width), and there are no class labels. The blocks are shared with the image
-EBT (`baselines.ebt_image`), which differentiates through them twice.
+takes width, not 4 x width), and there are no class labels. The blocks' parameters are shared with
+the image EBT (`baselines.ebt_image`), which differentiates through them twice.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_EPS = 1e-6
+#: Of every LayerNorm.
+EPS = 1e-6
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -44,10 +46,6 @@ class PatchEmbed(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return F.linear(self.patches(images), self.proj.weight.flatten(1), self.proj.bias)
 
-    def part(self, images: Tensor, channels: slice) -> Tensor:
-        """What `images`, as `channels` of the whole, add to the tokens; the bias stays out."""
-        return F.linear(self.patches(images), self.proj.weight[:, channels].flatten(1))
-
     def patches(self, images: Tensor) -> Tensor:
         """(B, c, H, W) -> (B, N, c * p * p)."""
         b, c, h, w = images.shape
@@ -55,12 +53,15 @@ class PatchEmbed(nn.Module):
         grid = images.reshape(b, c, h // p, p, w // p, p).permute(0, 2, 4, 1, 3, 5)
         return grid.reshape(b, -1, c * p * p)
 
+    def unpatch(self, patches: Tensor, size: Sequence[int]) -> Tensor:
+        """(B, N, c * p * p) -> (B, c, H, W), the inverse of `patches`."""
+        (h, w), p = size, self.patch_size
+        grid = patches.reshape(len(patches), h // p, w // p, -1, p, p)
+        return grid.permute(0, 3, 1, 4, 2, 5).reshape(len(patches), -1, h, w)
+
 
 class Attention(nn.Module):
-    """Bidirectional self-attention; fused only where no inner gradient passes.
-
-    CPU's fused kernel has no second derivative, so an energy network asks for the explicit form.
-    """
+    """Bidirectional self-attention."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -68,15 +69,11 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, *, fused: bool) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         b, n, d = x.shape
         qkv = self.qkv(x).reshape(b, n, 3, self.heads, d // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, D / heads)
-        if fused:
-            out = F.scaled_dot_product_attention(q, k, v)
-        else:
-            scores = (q * (d // self.heads) ** -0.5) @ k.transpose(-2, -1)  # (B, heads, N, N)
-            out = scores.softmax(dim=-1) @ v
+        out = F.scaled_dot_product_attention(q, k, v)
         return self.proj(out.transpose(1, 2).reshape(b, n, d))
 
 
@@ -97,15 +94,15 @@ class DiTBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, ffn_width: int) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=_EPS, elementwise_affine=False)
+        self.norm1 = nn.LayerNorm(width, eps=EPS, elementwise_affine=False)
         self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=_EPS, elementwise_affine=False)
+        self.norm2 = nn.LayerNorm(width, eps=EPS, elementwise_affine=False)
         self.mlp = Mlp(width, ffn_width)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
-    def forward(self, x: Tensor, condition: Tensor, *, fused: bool) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(condition).chunk(6, 1)
-        h = self.attn(modulate(self.norm1(x), shift1, scale1), fused=fused)
+        h = self.attn(modulate(self.norm1(x), shift1, scale1))
         x = x + gate1.unsqueeze(1) * h  # (B, N, D)
         h = self.mlp(modulate(self.norm2(x), shift2, scale2))
         return x + gate2.unsqueeze(1) * h
@@ -116,7 +113,7 @@ class FinalLayer(nn.Module):
 
     def __init__(self, width: int, out_width: int, *, bias: bool = True) -> None:
         super().__init__()
-        self.norm_final = nn.LayerNorm(width, eps=_EPS, elementwise_affine=False)
+        self.norm_final = nn.LayerNorm(width, eps=EPS, elementwise_affine=False)
         self.linear = nn.Linear(width, out_width, bias=bias)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 
@@ -186,7 +183,7 @@ class DiT(nn.Module):
         condition = self.t_embedder(t)  # (B, D)
         h = self.x_embedder(x) + self.pos_embed  # (B, N, D)
         for block in self.blocks:
-            h = block(h, condition, fused=True)
+            h = block(h, condition)
         return self.unpatchify(self.final_layer(h, condition))
 
     def unpatchify(self, patches: Tensor) -> Tensor:

@@ -2,32 +2,63 @@
 
 DiT blocks conditioned on one learned vector instead of a timestep; the final layer gives one number
 per patch and the energy is their mean. An energy that also observes the noisy image takes it as
-further channels of the patch embedding; what those add to the tokens is the same at every step of a
-descent, so it is computed once (`context`). All attention is explicit, because the gradient of the
-energy is differentiated again in training.
+further channels of the patch embedding.
+
+The numbers are DiT's, the form is that of the text EBT's prediction stream: with one condition for
+all images, modulations are computed and gates folded into weights once per descent; and what writes
+to the residual stream writes rows of mean zero only, so that LayerNorm is RMSNorm.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from baselines.dit import DiTBlock, FinalLayer, PatchEmbed, initialise, sincos_positions
+from baselines.dit import EPS, DiTBlock, FinalLayer, PatchEmbed, initialise, sincos_positions
+from baselines.energy_slope import Stream, differentiable_slope, energies, energy_and_slope
+from baselines.image_layers import EAGER, NOTHING, Grid, Layer, compiled_passes
 from baselines.image_settings import EBTImageConfig
+from baselines.rotary import at_least_float32
+from baselines.stream_layers import LayerPasses
 
 _MIN_STEP_SIZE = 1e-4
+
+
+class Context(NamedTuple):
+    """Everything but the images that are descended.
+
+    `embed` (D, C * p * p) maps their patches to tokens, `tokens` (1 or B, N, D) is what is added;
+    each energy is the sum of `head` (D,) along its tokens' norms, and `offset` ().
+    """
+
+    layers: list[Layer]
+    embed: Tensor
+    tokens: Tensor
+    head: Tensor
+    offset: Tensor
+    passes: LayerPasses
+
+    def at(self, rows: Tensor | None) -> Context:
+        """The context of some images of the batch; None means all."""
+        if rows is None or len(self.tokens) == 1:
+            return self
+        return self._replace(tokens=self.tokens[rows])
 
 
 class ImageEnergy(nn.Module):
     """Images (B, C, H, W) -> energies (B,); low energy = a likely clean image.
 
     Where config.start is `noise`, each is the energy of an image *given* the noisy one, whose
-    `context` (B, N, D) must be passed along.
+    `context` must be passed along.
     """
 
     def __init__(self, config: EBTImageConfig, image: tuple[int, int, int]) -> None:
         super().__init__()
-        self.channels, height, columns = image
+        channels, height, columns = image
         patch, width = config.patch_size, config.width
         alpha = torch.tensor(float(config.step_size))
         if config.step_size_learned:
@@ -35,7 +66,7 @@ class ImageEnergy(nn.Module):
         else:
             self.register_buffer("alpha", alpha)
         self.observes = config.start == "noise"
-        self.x_embedder = PatchEmbed(self.channels * (1 + self.observes), patch, width)
+        self.x_embedder = PatchEmbed(channels * (1 + self.observes), patch, width)
         positions = sincos_positions(height // patch, columns // patch, width)
         self.register_buffer("pos_embed", positions)
         self.condition = nn.Embedding(1, width)
@@ -44,25 +75,97 @@ class ImageEnergy(nn.Module):
         )
         self.final_layer = FinalLayer(width, 1, bias=False)
         initialise(self)
+        self.grid = Grid(positions.shape[1], config.heads, EPS)
+        self.patch_numbers = channels * patch**2
+        self._compiled: tuple[Callable[..., Layer], LayerPasses] | None = None
+
+    def compile_body(self) -> None:
+        """Compile the passes through a block, once for all blocks and steps of training."""
+        self._compiled = torch.compile(fold, fullgraph=True, dynamic=False), compiled_passes()
 
     def step_size(self) -> Tensor:
         """The learned or fixed step size, clamped to at least 1e-4."""
         return self.alpha.clamp(min=_MIN_STEP_SIZE)
 
-    def context(self, noisy: Tensor) -> Tensor | None:
-        """What the noisy images add to the tokens (B, N, D); None for an energy of one image."""
-        if not self.observes:
-            return None
-        return self.x_embedder.part(noisy, slice(self.channels, None))
+    def context(self, noisy: Tensor | None = None) -> Context:
+        """What all steps of a descent share; `noisy` (B, C, H, W) where the energy observes it.
 
-    def forward(self, images: Tensor, context: Tensor | None = None) -> Tensor:
-        if context is None:
-            h = self.x_embedder(images) + self.pos_embed  # (B, N, D)
+        The descent is a compiled one if asked for and gradients are recorded here: predictions come
+        in batches of many sizes.
+        """
+        recorded = self._compiled if torch.is_grad_enabled() else None
+        folded, passes = recorded or (fold, EAGER)
+        weight = _centred(self.x_embedder.proj.weight.flatten(1), 0)
+        embed, seen = weight[:, : self.patch_numbers], weight[:, self.patch_numbers :]
+        tokens = _centred(self.pos_embed + self.x_embedder.proj.bias, -1)
+        if self.observes:
+            assert noisy is not None, "an energy given the noisy image"
+            tokens = tokens + F.linear(self.x_embedder.patches(noisy), seen)
+        dtype = self._compute_dtype()
+        with torch.autocast(weight.device.type, enabled=False):
+            condition = F.silu(self.condition.weight[0])  # (D,)
+            layers = [folded(block, condition, dtype) for block in self.blocks]
+            shift, scale = self.final_layer.adaLN_modulation[1](condition).chunk(2)
+            energy = at_least_float32(self.final_layer.linear.weight[0])
+            head = (1 + scale) * energy / self.grid.tokens
+            return Context(layers, embed, tokens, head, shift @ energy, passes)
+
+    def forward(self, images: Tensor, context: Context | None = None) -> Tensor:
+        context = self.context() if context is None else context
+        tokens = self._tokens(images, context)
+        with torch.autocast(images.device.type, enabled=False):
+            return energies(self._stream(context), tokens).sum(1) + context.offset
+
+    def slope(self, images: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """dE/d`images` (B, C, H, W) and E (B,), detached; the slope is differentiable once.
+
+        Without a graph where none is recorded.
+        """
+        tokens, stream = self._tokens(images, context), self._stream(context)
+        if torch.is_grad_enabled():
+            energy, slope = differentiable_slope(stream, tokens)
         else:
-            h = self.x_embedder.part(images, slice(self.channels)) + self.x_embedder.proj.bias
-            h = h + self.pos_embed + context
-        condition = self.condition.weight.expand(len(images), -1)  # (B, D)
-        for block in self.blocks:
-            h = block(h, condition, fused=False)
-        energy = self.final_layer(h, condition).to(images.dtype)  # (B, N, 1)
-        return energy.mean(dim=(1, 2))  # (B,)
+            with torch.autocast(images.device.type, enabled=False):
+                energy, slope, _ = energy_and_slope(stream, tokens, keep=False)
+        patches = F.linear(slope, context.embed.t()).to(images.dtype)
+        slope = self.x_embedder.unpatch(patches, images.shape[-2:])
+        return slope, energy.sum(1) + context.offset.detach()
+
+    def _tokens(self, images: Tensor, context: Context) -> Tensor:
+        return F.linear(self.x_embedder.patches(images), context.embed) + context.tokens
+
+    def _stream(self, context: Context) -> Stream:
+        observed = [NOTHING] * len(context.layers)
+        return Stream(context.layers, observed, context.head, self.grid, context.passes)
+
+    def _compute_dtype(self) -> torch.dtype:
+        device = self.alpha.device.type
+        if torch.is_autocast_enabled(device):
+            return torch.get_autocast_dtype(device)
+        return self.alpha.dtype
+
+
+def fold(block: DiTBlock, condition: Tensor, dtype: torch.dtype) -> Layer:
+    """A block's weights under one activated condition (D,), as the image stream wants them."""
+    shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = block.adaLN_modulation[1](condition).chunk(
+        6
+    )
+    qkv, proj, fc1, fc2 = block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2
+    return Layer(
+        1 + scale,
+        shift,
+        qkv.weight.to(dtype),
+        qkv.bias.to(dtype),
+        _centred(proj.weight * gate[:, None], 0).to(dtype),
+        _centred(proj.bias * gate, 0).to(dtype),
+        1 + ffn_scale,
+        ffn_shift,
+        fc1.weight.to(dtype),
+        fc1.bias.to(dtype),
+        _centred(fc2.weight * ffn_gate[:, None], 0).to(dtype),
+        _centred(fc2.bias * ffn_gate, 0).to(dtype),
+    )
+
+
+def _centred(x: Tensor, dim: int) -> Tensor:
+    return x - x.mean(dim, keepdim=True)

@@ -14,23 +14,8 @@ from torch import Tensor
 
 from baselines.training_descent import Move, Point
 
-#: Images (n, C, H, W) -> energies (n,).
-Energy = Callable[[Tensor], Tensor]
 #: Images (n, C, H, W) -> the energy's gradient at them (n, C, H, W), and energies (n,).
 Gradient = Callable[[Tensor], tuple[Tensor, Tensor]]
-
-
-def gradient_and_energy(energy: Energy, images: Tensor) -> tuple[Tensor, Tensor]:
-    """dE/d`images` (n, C, H, W) and E (n,); differentiable once more where gradients are recorded.
-
-    Parameters are constants of the inner gradient, so without an outer one they keep no graph.
-    """
-
-    def total(y: Tensor) -> tuple[Tensor, Tensor]:
-        each = energy(y)
-        return each.sum(), each
-
-    return torch.func.grad(total, has_aux=True)(images)
 
 
 def image_move(gradient: Gradient, step_size: Tensor) -> Move:

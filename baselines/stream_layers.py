@@ -200,7 +200,7 @@ def outer_layer(
     gate_up = weight_gradient(
         gate_up_adj, kept.ffn_norm.unit, inner.gate_up_bar, tangent.ffn_unit_dot
     )
-    middle_adj = x_adj + _norm_outer(
+    middle_adj = x_adj + norm_outer(
         back(gate_up_adj, layer.gate_up),
         inner.ffn_unit_bar,
         tangent.middle_dot,
@@ -214,7 +214,7 @@ def outer_layer(
         kept.heads, inner.mixed_bar, inner.scores_bar, observed, view, tangent.heads, mixed_adj
     )
     qkv = weight_gradient(qkv_adj, kept.norm.unit, inner.qkv_bar, tangent.unit_dot)
-    x_in_adj = middle_adj + _norm_outer(
+    x_in_adj = middle_adj + norm_outer(
         back(qkv_adj, layer.qkv), inner.unit_bar, tangent.x_dot, tangent.along, kept.norm
     )
     own = Layer(
@@ -259,9 +259,10 @@ def curvature(unit_bar: Tensor, x_dot: Tensor, along: Tensor, norm: Norm) -> Ten
     return found * -norm.inverse.square()
 
 
-def _norm_outer(
+def norm_outer(
     unit_adj: Tensor, unit_bar: Tensor, x_dot: Tensor, along: Tensor, norm: Norm
 ) -> Tensor:
+    """Outer adjoint of x, from that of x / rms(x) and from the slope's dependence on x."""
     return unit_dot(unit_adj, norm)[0] + curvature(unit_bar, x_dot, along, norm)
 
 
@@ -283,7 +284,7 @@ def back(bar: Tensor, weight: Tensor) -> Tensor:
 def weight_gradient(adjoint: Tensor, x: Tensor, bar: Tensor, x_dot: Tensor) -> Tensor:
     """Gradient of W in y = x W^T from both of its appearances: y, and the tangent of y."""
     dtype = bar.dtype
-    return torch.addmm(adjoint.to(dtype).t() @ x.to(dtype), bar.t(), x_dot.to(dtype))
+    return (adjoint.to(dtype).t() @ x.to(dtype)).addmm_(bar.t(), x_dot.to(dtype))
 
 
 EAGER = LayerPasses(forward_layer, inner_layer, tangent_layer, outer_layer)

@@ -133,6 +133,7 @@ WITH_TORCH = (
     "baselines.ebt_video",
     "baselines.energy_slope",
     "baselines.image_descent",
+    "baselines.image_layers",
     "baselines.known_gradients",
     "baselines.packing",
     "baselines.replay",

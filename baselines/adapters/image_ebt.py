@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +12,8 @@ from baselines.adapters import descending
 from baselines.adapters.descending import Best, as_states, drawn_steps, stretched
 from baselines.adapters.image import ImageAdapter
 from baselines.descent import Entry, descend
-from baselines.ebt_image import ImageEnergy
-from baselines.image_descent import gradient_and_energy, image_move
+from baselines.ebt_image import Context, ImageEnergy
+from baselines.image_descent import image_move
 from baselines.image_settings import EBTImageConfig, check, descent_plan
 from baselines.training_descent import Steps, training_steps
 from harness.protocol import (
@@ -29,9 +28,6 @@ from harness.protocol import (
     StepOutput,
 )
 
-#: (images, context) -> the energy's gradient and the energies; what `compile_body` compiles.
-_Body = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
-
 
 class EBTImage(ImageAdapter):
     """Image EBT trained at the highest noise level, from the noisy image or from random noise."""
@@ -42,15 +38,10 @@ class EBTImage(ImageAdapter):
         self.config = config
         self.loss = {"smooth_l1": F.smooth_l1_loss, "mse": F.mse_loss}[config.loss]
         self.network = ImageEnergy(config, (shape.channels, shape.height, shape.width))
-        self._train: _Body = self.body
-
-    def body(self, images: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The energy's gradient (B, C, H, W) and the energies (B,): one pass there and back."""
-        return gradient_and_energy(lambda y: self.network(y, context), images)
 
     def compile_body(self) -> None:
-        """Compile the energy and its gradient for training; predictions stay eager."""
-        self._train = torch.compile(self.body, fullgraph=True, dynamic=False)
+        """Compile the network's passes for training; predictions stay eager."""
+        self.network.compile_body()
 
     def param_groups(self) -> list[ParamGroup]:
         """Weights, decayed; alpha apart, with its own learning rate and no decay."""
@@ -69,7 +60,6 @@ class EBTImage(ImageAdapter):
         t = torch.full((n,), self.shape.train_timesteps - 1, device=images.device)
         noised, _ = self.noised(batch, t, noise)
         context = self.network.context(noised)
-        body = self._train if torch.is_grad_enabled() else self.body
         langevin = _Langevin(noised, rows, noise, sample=0, std=self.config.langevin_noise)
         steps = Steps(
             self.work(batch, noise),
@@ -77,7 +67,7 @@ class EBTImage(ImageAdapter):
             langevin if langevin.std > 0 else None,
         )
         start = self._start(noised, rows, noise, sample=0)
-        move = image_move(lambda y: body(y, context), steps.alpha)
+        move = image_move(lambda y: self.network.slope(y, context), steps.alpha)
         losses, energies = [], []
         for y, energy in training_steps(self.config, start, steps, move):
             losses.append(self.loss(y, images, reduction="none").flatten(1).mean(1).sum())
@@ -141,7 +131,7 @@ class EBTImage(ImageAdapter):
             noisy, rows = _ordinary(batch.noisy), _ordinary(batch.rows)
             context = self.network.context(noisy)
             start = self._start(noisy, rows, noise, sample=0)
-            slope, before = self.body(start, context)
+            slope, before = self.network.slope(start, context)
             return before, self.network(start - step_size * slope, context)
 
 
@@ -167,25 +157,22 @@ class _Landscapes:
     """The one landscape over a batch of images (see `descent.Landscapes`)."""
 
     adapter: EBTImage
-    context: Tensor | None
+    context: Context
     step_size: Tensor | float
     noise: _Langevin
 
     def energy(self, value: Tensor, at: Tensor | None, landscape: int) -> Tensor:
-        return self.adapter.network(value, self._seen(at))
+        return self.adapter.network(value, self.context.at(at))
 
     def enter(
         self, value: Tensor, noise: Tensor | None, at: Tensor | None, landscape: int
     ) -> tuple[Entry, Tensor]:
         base = value if noise is None else value + noise
-        slope, energy = self.adapter.body(base, self._seen(at))
+        slope, energy = self.adapter.network.slope(base, self.context.at(at))
         return Entry(base, slope), energy
 
     def step(self, entry: Entry, at: Tensor | None) -> Tensor:
         return entry.base - self.step_size * entry.slope
-
-    def _seen(self, at: Tensor | None) -> Tensor | None:
-        return self.context if self.context is None or at is None else self.context[at]
 
 
 def _ordinary(x: Tensor) -> Tensor:

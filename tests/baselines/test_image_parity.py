@@ -56,7 +56,7 @@ def test_ebt_one_training_step_and_its_gradients() -> None:
     adapter, fixture = _ebt()
     case = fixture.case
     network = adapter.network
-    slope, energy = adapter.body(case["noised"], None)
+    slope, energy = network.slope(case["noised"], network.context())
     y = case["noised"] - network.step_size() * slope
     loss = F.smooth_l1_loss(y, case["image"])
     loss.backward()

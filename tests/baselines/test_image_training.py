@@ -164,8 +164,10 @@ def test_from_noise_the_energy_is_given_the_noisy_image() -> None:
     assert not torch.allclose(*energies)
     # Both images enter as the channels of one: prediction first.
     whole = network.x_embedder(torch.cat([other, noisy], dim=1))
-    split = network.x_embedder.part(other, slice(2)) + network.x_embedder.proj.bias
-    torch.testing.assert_close(whole, split + network.context(noisy))
+    whole = whole + network.pos_embed
+    context = network.context(noisy)
+    tokens = network.x_embedder.patches(other) @ context.embed.t() + context.tokens
+    torch.testing.assert_close(tokens, whole - whole.mean(-1, keepdim=True))
     predictions = [
         adapter.predict(NoisyBatch(x, 99, ROWS[:2]), Descent(steps=1), NOISE).value
         for x in (noisy, other)

@@ -1,0 +1,377 @@
+"""One DiT block of the image energy: forward, and the passes that differentiate its slope.
+
+The passes, and the suffixes `_bar`, `_dot` and `_adj`, are those of `baselines.stream_layers`, over
+rows that are an image's tokens: all of them attend to each other, and nothing else is observed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from baselines.stream_layers import (
+    LayerGradients,
+    LayerPasses,
+    Norm,
+    back,
+    linear,
+    norm_outer,
+    normalise,
+    unit_dot,
+    weight_gradient,
+)
+
+#: What a layer of the image stream observes beside its rows.
+NOTHING: tuple[()] = ()
+
+
+class Grid(NamedTuple):
+    """Tokens of an image, heads, and the norm's eps: what the rows (B * N, D) do not tell."""
+
+    tokens: int
+    heads: int
+    eps: float
+
+
+class Layer(NamedTuple):
+    """One block's weights and biases as the image stream uses them.
+
+    Normalised rows are multiplied by `scale` (D,), and `shift` (D,) is added, before `qkv` (3D, D);
+    likewise before `up` (F, D). Gates are folded into `out` (D, D) and `down` (D, F), which write
+    rows of mean zero only, so that LayerNorm is a division by the root mean square.
+    """
+
+    scale: Tensor
+    shift: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor
+    out: Tensor
+    out_bias: Tensor
+    ffn_scale: Tensor
+    ffn_shift: Tensor
+    up: Tensor
+    up_bias: Tensor
+    down: Tensor
+    down_bias: Tensor
+
+
+class Saved(NamedTuple):
+    """What one layer keeps of the forward pass; heads are (B * H, N, D / H), queries scaled."""
+
+    norm: Norm
+    rows: Tensor  # what `qkv` maps
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    weights: Tensor
+    mixed: Tensor  # (B * N, D)
+    ffn_norm: Norm
+    ffn_rows: Tensor
+    hidden: Tensor  # before GELU
+    share: Tensor  # of it that GELU passes on
+    active: Tensor  # after GELU
+
+
+class Inner(NamedTuple):
+    """What one layer keeps of the inner reverse pass: adjoints of its own tensors."""
+
+    x_bar: Tensor
+    active_bar: Tensor
+    hidden_bar: Tensor
+    ffn_rows_bar: Tensor
+    middle_bar: Tensor
+    mixed_bar: Tensor  # (B * H, N, D / H)
+    scores_bar: Tensor
+    qkv_bar: Tensor
+    rows_bar: Tensor
+
+
+class Tangent(NamedTuple):
+    """What one layer keeps of the tangent pass; `along` are means of unit * x_dot."""
+
+    x_dot: Tensor
+    along: Tensor
+    unit_dot: Tensor
+    rows_dot: Tensor
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    centred: Tensor  # score tangents less their weighted mean
+    mixed: Tensor  # (B * N, D)
+    middle_dot: Tensor
+    ffn_along: Tensor
+    ffn_unit_dot: Tensor
+    ffn_rows_dot: Tensor
+    hidden_dot: Tensor
+    active_dot: Tensor
+
+
+class Adjoints(NamedTuple):
+    """Outer adjoints of what a layer's linears give, and their sums over rows: of the biases."""
+
+    qkv: Tensor
+    qkv_bias: Tensor
+    middle: Tensor
+    middle_bias: Tensor
+    hidden: Tensor
+    hidden_bias: Tensor
+    x: Tensor
+    x_bias: Tensor
+    scale: Tensor
+    shift: Tensor
+    ffn_scale: Tensor
+    ffn_shift: Tensor
+
+
+def forward_layer(layer: Layer, _: tuple[()], grid: Grid, x: Tensor) -> tuple[Saved, Tensor]:
+    """From a layer's input rows (B * N, D) to its output."""
+    x = _images(x, grid)
+    norm = normalise(x, grid.eps)
+    rows = torch.addcmul(layer.shift, norm.unit, layer.scale)
+    query, key, value = _heads(linear(rows, layer.qkv) + layer.qkv_bias, grid)
+    weights = (query @ key.transpose(1, 2)).softmax(-1)
+    mixed = _merge(weights @ value, grid)
+    x = x + layer.out_bias + linear(mixed, layer.out)
+    ffn_norm = normalise(x, grid.eps)
+    ffn_rows = torch.addcmul(layer.ffn_shift, ffn_norm.unit, layer.ffn_scale)
+    hidden = linear(ffn_rows, layer.up) + layer.up_bias
+    share = gelu_share(hidden)
+    active = hidden * share
+    kept = Saved(
+        norm, rows, query, key, value, weights, mixed, ffn_norm, ffn_rows, hidden, share, active
+    )
+    x = x + layer.down_bias + linear(active, layer.down)
+    return kept, x.flatten(0, 1)
+
+
+def inner_layer(
+    layer: Layer, _: tuple[()], grid: Grid, kept: Saved, x_bar: Tensor
+) -> tuple[Inner, Tensor]:
+    """From the inner adjoint of a layer's output to that of its input."""
+    x_bar = _images(x_bar, grid)
+    active_bar = back(x_bar, layer.down)
+    hidden_bar = active_bar * gelu_slope(kept.hidden, kept.share)
+    ffn_rows_bar = back(hidden_bar, layer.up)
+    middle_bar = x_bar + unit_dot(ffn_rows_bar * layer.ffn_scale, kept.ffn_norm)[0]
+    mixed_bar = back(middle_bar, layer.out)
+    total = (mixed_bar * kept.mixed).unflatten(-1, (grid.heads, -1)).sum(-1)  # (B, N, H)
+    total = total.transpose(1, 2).reshape(-1, grid.tokens, 1)
+    mixed_bar = _split(mixed_bar, grid)
+    scores_bar = kept.weights * (mixed_bar @ kept.value.transpose(1, 2) - total)
+    qkv_bar = _join(
+        scores_bar @ kept.key,
+        scores_bar.transpose(1, 2) @ kept.query,
+        kept.weights.transpose(1, 2) @ mixed_bar,
+        grid,
+    )
+    rows_bar = back(qkv_bar, layer.qkv)
+    own = Inner(
+        x_bar,
+        active_bar,
+        hidden_bar,
+        ffn_rows_bar,
+        middle_bar,
+        mixed_bar,
+        scores_bar,
+        qkv_bar,
+        rows_bar,
+    )
+    return own, (middle_bar + unit_dot(rows_bar * layer.scale, kept.norm)[0]).flatten(0, 1)
+
+
+def tangent_layer(
+    layer: Layer, _: tuple[()], grid: Grid, kept: Saved, x_dot: Tensor
+) -> tuple[Tangent, Tensor]:
+    """From the tangent of a layer's input to that of its output."""
+    x_dot = _images(x_dot, grid)
+    unit, along = unit_dot(x_dot, kept.norm)
+    rows = unit * layer.scale
+    query, key, value = _heads(linear(rows, layer.qkv), grid)
+    scores = query @ kept.key.transpose(1, 2) + kept.query @ key.transpose(1, 2)
+    centred = scores - (kept.weights * scores).sum(-1, keepdim=True)
+    mixed = _merge((kept.weights * centred) @ kept.value + kept.weights @ value, grid)
+    middle_dot = x_dot + linear(mixed, layer.out)
+    ffn_unit, ffn_along = unit_dot(middle_dot, kept.ffn_norm)
+    ffn_rows = ffn_unit * layer.ffn_scale
+    hidden_dot = linear(ffn_rows, layer.up)
+    active_dot = gelu_slope(kept.hidden, kept.share) * hidden_dot
+    own = Tangent(
+        x_dot,
+        along,
+        unit,
+        rows,
+        query,
+        key,
+        value,
+        centred,
+        mixed,
+        middle_dot,
+        ffn_along,
+        ffn_unit,
+        ffn_rows,
+        hidden_dot,
+        active_dot,
+    )
+    return own, (middle_dot + linear(active_dot, layer.down)).flatten(0, 1)
+
+
+def adjoint_layer(
+    layer: Layer, grid: Grid, kept: Saved, inner: Inner, tangent: Tangent, x_adj: Tensor
+) -> tuple[Adjoints, Tensor]:
+    """From the outer adjoint of a layer's output to that of its input."""
+    x_adj = _images(x_adj, grid)
+    hidden_adj = back(x_adj, layer.down) * gelu_slope(kept.hidden, kept.share)
+    bend = gelu_bend(kept.hidden, kept.share) * inner.active_bar
+    hidden_adj = torch.addcmul(hidden_adj, bend, tangent.hidden_dot)
+    ffn_rows_adj = back(hidden_adj, layer.up)
+    middle_adj = x_adj + norm_outer(
+        ffn_rows_adj * layer.ffn_scale,
+        inner.ffn_rows_bar * layer.ffn_scale,
+        tangent.middle_dot,
+        tangent.ffn_along,
+        kept.ffn_norm,
+    )
+    mixed_adj = _split(back(middle_adj, layer.out), grid)
+    qkv_adj = _join(*_attention_outer(kept, inner, tangent, mixed_adj), grid)
+    rows_adj = back(qkv_adj, layer.qkv)
+    x_in_adj = middle_adj + norm_outer(
+        rows_adj * layer.scale,
+        inner.rows_bar * layer.scale,
+        tangent.x_dot,
+        tangent.along,
+        kept.norm,
+    )
+    scale = kept.norm.unit * rows_adj + tangent.unit_dot * inner.rows_bar
+    ffn_scale = kept.ffn_norm.unit * ffn_rows_adj + tangent.ffn_unit_dot * inner.ffn_rows_bar
+    own = Adjoints(
+        qkv_adj,
+        qkv_adj.sum((0, 1)),
+        middle_adj,
+        middle_adj.sum((0, 1)),
+        hidden_adj,
+        hidden_adj.sum((0, 1)),
+        x_adj,
+        x_adj.sum((0, 1)),
+        scale.sum((0, 1)),
+        rows_adj.sum((0, 1)),
+        ffn_scale.sum((0, 1)),
+        ffn_rows_adj.sum((0, 1)),
+    )
+    return own, x_in_adj.flatten(0, 1)
+
+
+def gradients(adj: Adjoints, kept: Saved, inner: Inner, tangent: Tangent) -> Layer:
+    """Gradients of a layer's weights, biases, scales and shifts."""
+
+    def weight(adjoint: Tensor, x: Tensor, bar: Tensor, x_dot: Tensor) -> Tensor:
+        return weight_gradient(*(t.flatten(0, 1) for t in (adjoint, x, bar, x_dot)))
+
+    return Layer(
+        adj.scale,
+        adj.shift,
+        weight(adj.qkv, kept.rows, inner.qkv_bar, tangent.rows_dot),
+        adj.qkv_bias,
+        weight(adj.middle, kept.mixed, inner.middle_bar, tangent.mixed),
+        adj.middle_bias,
+        adj.ffn_scale,
+        adj.ffn_shift,
+        weight(adj.hidden, kept.ffn_rows, inner.hidden_bar, tangent.ffn_rows_dot),
+        adj.hidden_bias,
+        weight(adj.x, kept.active, inner.x_bar, tangent.active_dot),
+        adj.x_bias,
+    )
+
+
+def _attention_outer(
+    kept: Saved, inner: Inner, tangent: Tangent, mixed_adj: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Outer adjoints of queries, keys and values, each (B * H, N, D / H)."""
+    weights, scores_bar, mixed_bar = kept.weights, inner.scores_bar, inner.mixed_bar
+    seen = mixed_adj @ kept.value.transpose(1, 2) + mixed_bar @ tangent.value.transpose(1, 2)
+    scores = torch.addcmul(weights * seen, scores_bar, tangent.centred)
+    scores = scores - weights * scores.sum(-1, keepdim=True)
+    weights_dot = weights * tangent.centred
+    return (
+        scores @ kept.key + scores_bar @ tangent.key,
+        scores.transpose(1, 2) @ kept.query + scores_bar.transpose(1, 2) @ tangent.query,
+        weights.transpose(1, 2) @ mixed_adj + weights_dot.transpose(1, 2) @ mixed_bar,
+    )
+
+
+def _images(x: Tensor, grid: Grid) -> Tensor:
+    """(B * N, D) to (B, N, D), whose products `torch.compile` leaves apart from what is added."""
+    return x.unflatten(0, (-1, grid.tokens))
+
+
+def _split(x: Tensor, grid: Grid) -> Tensor:
+    """(B, N, D) to (B * H, N, D / H)."""
+    return x.unflatten(-1, (grid.heads, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def _heads(qkv: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, scaled, keys and values (B * H, N, D / H) of (B, N, 3D)."""
+    query, key, value = (_split(x, grid) for x in qkv.chunk(3, dim=-1))
+    return query * query.shape[-1] ** -0.5, key, value
+
+
+def _merge(x: Tensor, grid: Grid) -> Tensor:
+    """(B * H, N, D / H) to (B, N, D)."""
+    return x.unflatten(0, (-1, grid.heads)).transpose(1, 2).flatten(2)
+
+
+def _join(query: Tensor, key: Tensor, value: Tensor, grid: Grid) -> Tensor:
+    """Adjoints (B, N, 3D) of what `_heads` splits."""
+    query = query * query.shape[-1] ** -0.5
+    return torch.cat([_merge(x, grid) for x in (query, key, value)], dim=-1)
+
+
+_TWICE, _CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715
+
+
+def gelu_share(hidden: Tensor) -> Tensor:
+    """Tanh-approximated GELU at `hidden` over `hidden`."""
+    return torch.sigmoid(hidden * (_TWICE + _TWICE * _CUBIC * hidden.square()))
+
+
+def gelu_slope(hidden: Tensor, share: Tensor) -> Tensor:
+    """Derivative of tanh-approximated GELU."""
+    inside = _TWICE + 3 * _TWICE * _CUBIC * hidden.square()  # slope of what is under the sigmoid
+    return torch.addcmul(share, hidden * inside, share * (1 - share))
+
+
+def gelu_bend(hidden: Tensor, share: Tensor) -> Tensor:
+    """Second derivative of tanh-approximated GELU."""
+    square = hidden.square()
+    inside = _TWICE + 3 * _TWICE * _CUBIC * square
+    rest = 6 * _TWICE * _CUBIC * square + hidden * (1 - 2 * share) * inside.square()
+    return share * (1 - share) * (2 * inside + rest)
+
+
+def _passes(wrap: Callable[..., Any]) -> LayerPasses:
+    adjoints = wrap(adjoint_layer)
+
+    def outer_layer(
+        layer: Layer,
+        _: tuple[()],
+        grid: Grid,
+        kept: Saved,
+        inner: Inner,
+        tangent: Tangent,
+        x_adj: Tensor,
+    ) -> tuple[LayerGradients, Tensor]:
+        found, x_in_adj = adjoints(layer, grid, kept, inner, tangent, x_adj)
+        return LayerGradients(gradients(found, kept, inner, tangent), NOTHING), x_in_adj
+
+    return LayerPasses(wrap(forward_layer), wrap(inner_layer), wrap(tangent_layer), outer_layer)
+
+
+EAGER = _passes(lambda f: f)
+
+
+def compiled_passes() -> LayerPasses:
+    """The same passes through `torch.compile`: each is compiled once for layers of equal shape."""
+    return _passes(lambda f: torch.compile(f, fullgraph=True, dynamic=False))
