@@ -10,12 +10,15 @@ from typing import Any
 import torch
 
 from harness.conformance.outcome import Outcome, failed, passed
-from harness.conformance.subject import NOISE, ROWS, Subject
+from harness.conformance.subject import NOISE, Subject
 from harness.cost import FlopCounter
 from harness.protocol import FlopCount, Replays, TextShape, VariesWork
 
 #: Largest relative error of a FLOP formula.
 TOLERANCE = 0.01
+#: Rows that are counted at once: formulas are per row, and what is done once per batch (such as
+#: modulations of a step embedding) may be left out of them.
+ROWS = 16
 #: Draws over which the cost of an adapter that varies its work is averaged, and the number of
 #: different costs that are measured for it.
 DRAWS, MEASURED = 8000, 40
@@ -48,7 +51,7 @@ def parameters(subject: Subject) -> Outcome:
 
 def prediction_flops(subject: Subject) -> Outcome:
     """The formula of a prediction's FLOPs is within 1 % of the counted ones."""
-    model, batch = subject.build().eval(), subject.given()
+    model, batch = subject.build().eval(), subject.given(rows=ROWS)
     formula = subject.record.prediction_flops(subject.config, subject.shape, subject.thinking)
     with torch.no_grad(), FlopCounter(vocab_size=_vocabulary(subject)) as counter:
         subject.predict(model, batch)
@@ -65,10 +68,10 @@ def training_flops(subject: Subject) -> Outcome:
     formula = subject.record.training_flops(subject.config, subject.shape)
     if isinstance(model, Replays):
         for index in range(FILLING):
-            subject.loss(model, subject.batch(index * ROWS), noise=NOISE.within("filling", index))
+            subject.loss(model, subject.batch(index * ROWS, ROWS), noise=NOISE.within("filling", index))
     if not isinstance(model, VariesWork):
         return _compare(formula, _step(subject, model, 0), TOLERANCE, "")
-    batch = subject.batch()
+    batch = subject.batch(rows=ROWS)
     costs: dict[Hashable, _Cost] = {}
     drawn: list[_Cost] = []
     for draw in range(DRAWS):
@@ -105,7 +108,7 @@ def _per_row(counter: FlopCounter) -> _Cost:
 
 def _step(subject: Subject, model: Any, draw: int) -> _Cost:
     with FlopCounter(vocab_size=_vocabulary(subject)) as counter:
-        loss = subject.loss(model, noise=NOISE.within("cost", draw))
+        loss = subject.loss(model, subject.batch(rows=ROWS), noise=NOISE.within("cost", draw))
         loss.backward()  # type: ignore[no-untyped-call]
     return _per_row(counter)
 
