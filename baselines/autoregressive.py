@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -67,14 +68,13 @@ class AutoregressiveDescent(TransformerPPConfig, DescentTraining):
     def _resolve_landscapes(cls, given: object) -> object:
         if not isinstance(given, dict):
             return given
-        values: dict[str, Any] = cls.VARIANTS.get(str(given.get("variant")), {}) | given
-        if values.get("landscapes") is None:
-            default = cls.model_fields["step_conditioning"].default
-            plain = values.get("step_conditioning", default) == "none"
-            values["landscapes"] = (
-                1 if plain else values.get("steps", cls.model_fields["steps"].default)
-            )
-        return values
+        known: dict[str, Any] = cls.VARIANTS.get(str(given.get("variant")), {}) | given
+        if known.get("landscapes") is not None:
+            return given
+        defaults = {name: cls.model_fields[name].default for name in ("step_conditioning", "steps")}
+        known = defaults | known
+        plain = known["step_conditioning"] == "none"
+        return given | {"landscapes": 1 if plain else known["steps"]}
 
     @model_validator(mode="after")
     def _check_landscapes(self) -> AutoregressiveDescent:
@@ -83,6 +83,11 @@ class AutoregressiveDescent(TransformerPPConfig, DescentTraining):
             raise ValueError(
                 f"landscapes = {self.landscapes} needs a step_conditioning that tells them apart; "
                 "step_conditioning none has one"
+            )
+        if self.landscapes > self.steps:
+            raise ValueError(
+                f"landscapes = {self.landscapes} exceeds steps = {self.steps}: the others would "
+                "never be trained"
             )
         return self
 
@@ -96,7 +101,12 @@ class AutoregressiveDescent(TransformerPPConfig, DescentTraining):
         assert self.landscapes is not None, "resolved above"
         return min(step, self.landscapes) - 1
 
+    def recorded(self, landscape: int, of: int) -> bool:
+        """Whether any of a training step's `of` steps on `landscape` is differentiated."""
+        steps = (step for step in range(1, of + 1) if self.landscape(step) == landscape)
+        return any(self.differentiated(step, of) for step in steps)
+
 
 def replay_rows(config: AutoregressiveDescent, rows: int) -> int:
-    """Replayed rows appended to `rows` fresh ones, once the buffer has as many."""
-    return min(int(rows * config.replay_share), config.replay_records)
+    """Replayed rows appended to `rows` fresh ones, rounded up, once the buffer has as many."""
+    return min(ceil(rows * config.replay_share), config.replay_records)

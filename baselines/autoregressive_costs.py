@@ -89,12 +89,11 @@ def _training_steps(config: AutoregressiveDescent, one: Products, count: int) ->
     dear = 10 * one.predicted + 20 * one.blocked if config.recompute else None
     differentiated = dear or 6 * one.predicted + 12 * one.blocked
     plain = 2 * one.predicted + 4 * one.blocked
-    total, contexts = 0.0, set()
+    total = 0.0
     for step in range(1, count + 1):
-        graph = config.differentiated(step, count)
-        total += (differentiated if graph else plain) + one.head
-        contexts.add((config.landscape(step), graph))
-    for _, graph in contexts:
+        total += (differentiated if config.differentiated(step, count) else plain) + one.head
+    for landscape in {config.landscape(step) for step in range(1, count + 1)}:
+        graph = config.recorded(landscape, count)
         total += (3 * one.observed + 7 * one.fused) if graph else (one.observed + 2 * one.fused)
     return total
 

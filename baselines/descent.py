@@ -155,15 +155,18 @@ class _Descent:
 
     def _still_going(
         self, step: int, before: _Point, point: _Point, at: Tensor | None, steps: Tensor
-    ) -> tuple[Tensor, _Point]:
+    ) -> tuple[Tensor | None, _Point]:
         """The predictions whose energy still changes; the others' step counts are written."""
+        plan = self.plan
         assert before.leaving is not None
         assert point.energy is not None
-        going = (point.energy - before.leaving).abs() >= self.plan.thinking.tolerance
+        going = (point.energy - before.leaving).abs() >= plan.thinking.tolerance
+        if plan.thinking.accept == "lower" and (plan.noisy(step) or plan.noisy(step + 1)):
+            going |= point.energy == before.leaving  # undone: the next one is another try
         every = torch.arange(self.count, device=going.device) if at is None else at
         steps[every[~going]] = step
-        if at is None and bool(going.all()):
-            return every, point
+        if bool(going.all()):
+            return at, point
         return every[going], _taken(point, going)
 
     def _report(self, step: int, value: Tensor, energy: Tensor | None) -> None:

@@ -9,7 +9,8 @@ gradient is taken with respect to the D-wide projected prediction alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,14 +21,13 @@ from torch.nn.functional import pad
 from baselines import autoregressive
 from baselines.autoregressive import AutoregressiveDescent, query_blocks
 from baselines.blocks import Block, Modulation, RMSNorm, init_weights
+from baselines.compiling import compiled
 from baselines.energy_slope import Stream, differentiable_slope, energies, energy_and_slope
 from baselines.rotary import at_least_float32, rotary_turns
+from baselines.sizes import MIN_STEP_SIZE
 from baselines.stream_attention import Observed, Rows, View
 from baselines.stream_layers import EAGER, Layer, compiled_passes
 from baselines.text_records import EBTTextConfig
-
-#: The learned step size never falls below this (authors' code).
-MIN_STEP_SIZE = 1e-4
 
 
 class Context(NamedTuple):
@@ -65,6 +65,7 @@ class EnergyTransformer(nn.Module):
         self.alpha = nn.Parameter(alpha, requires_grad=config.step_size_learned)
         self.passes = EAGER
         self.observe = Block.observe
+        self._compiled = EAGER, Block.observe
 
     def initialise(self) -> None:
         """Embeddings N(0, 1), linears Xavier-normal; adaln_zero starts at zero modulation, head."""
@@ -97,8 +98,17 @@ class EnergyTransformer(nn.Module):
 
     def compile_body(self) -> None:
         """Compile the passes through a layer of either stream, once for all layers and steps."""
-        self.passes = compiled_passes()
-        self.observe = torch.compile(Block.observe, fullgraph=True, dynamic=False)
+        self._compiled = compiled_passes(), compiled(Block.observe)
+
+    @contextmanager
+    def training_step(self) -> Iterator[None]:
+        """Inside, what is compiled does the work: training has few shapes, predictions many."""
+        before = self.passes, self.observe
+        self.passes, self.observe = self._compiled
+        try:
+            yield
+        finally:
+            self.passes, self.observe = before
 
     # --- the observed stream -----------------------------------------------------------------
 
@@ -140,7 +150,8 @@ class EnergyTransformer(nn.Module):
         head, offset = at_least_float32(self.norm.weight) * energy, None
         if final is not None:
             shift, scale = final
-            head, offset = head * (1 + scale), shift @ energy
+            with torch.autocast(energy.device.type, enabled=False):
+                head, offset = head * (1 + scale), shift @ energy
         return Context(layers, observed, head, offset)
 
     def _modulations(

@@ -18,14 +18,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from baselines.compiling import compiled
 from baselines.dit import EPS, DiTBlock, FinalLayer, PatchEmbed, initialise, sincos_positions
-from baselines.energy_slope import Stream, differentiable_slope, energies, energy_and_slope
-from baselines.image_layers import EAGER, NOTHING, Grid, Layer, compiled_passes
+from baselines.energy_slope import (
+    EAGER,
+    Halves,
+    Stream,
+    compiled_halves,
+    differentiable_slope,
+    energies,
+)
+from baselines.image_layers import NOTHING, PASSES, Grid, Layer
 from baselines.image_settings import EBTImageConfig
 from baselines.rotary import at_least_float32
-from baselines.stream_layers import LayerPasses
-
-_MIN_STEP_SIZE = 1e-4
+from baselines.sizes import MIN_STEP_SIZE
 
 
 class Context(NamedTuple):
@@ -40,7 +46,7 @@ class Context(NamedTuple):
     tokens: Tensor
     head: Tensor
     offset: Tensor
-    passes: LayerPasses
+    halves: Halves
 
     def at(self, rows: Tensor | None) -> Context:
         """The context of some images of the batch; None means all."""
@@ -77,15 +83,15 @@ class ImageEnergy(nn.Module):
         initialise(self)
         self.grid = Grid(positions.shape[1], config.heads, EPS)
         self.patch_numbers = channels * patch**2
-        self._compiled: tuple[Callable[..., Layer], LayerPasses] | None = None
+        self._compiled: tuple[Callable[..., Layer], Halves] | None = None
 
     def compile_body(self) -> None:
-        """Compile the passes through a block, once for all blocks and steps of training."""
-        self._compiled = torch.compile(fold, fullgraph=True, dynamic=False), compiled_passes()
+        """Compile what each step of training does, once for all steps."""
+        self._compiled = compiled(fold), compiled_halves()
 
     def step_size(self) -> Tensor:
         """The learned or fixed step size, clamped to at least 1e-4."""
-        return self.alpha.clamp(min=_MIN_STEP_SIZE)
+        return self.alpha.clamp(min=MIN_STEP_SIZE)
 
     def context(self, noisy: Tensor | None = None) -> Context:
         """What all steps of a descent share; `noisy` (B, C, H, W) where the energy observes it.
@@ -94,7 +100,7 @@ class ImageEnergy(nn.Module):
         in batches of many sizes.
         """
         recorded = self._compiled if torch.is_grad_enabled() else None
-        folded, passes = recorded or (fold, EAGER)
+        folded, halves = recorded or (fold, EAGER)
         weight = _centred(self.x_embedder.proj.weight.flatten(1), 0)
         embed, seen = weight[:, : self.patch_numbers], weight[:, self.patch_numbers :]
         tokens = _centred(self.pos_embed + self.x_embedder.proj.bias, -1)
@@ -108,7 +114,7 @@ class ImageEnergy(nn.Module):
             shift, scale = self.final_layer.adaLN_modulation[1](condition).chunk(2)
             energy = at_least_float32(self.final_layer.linear.weight[0])
             head = (1 + scale) * energy / self.grid.tokens
-            return Context(layers, embed, tokens, head, shift @ energy, passes)
+            return Context(layers, embed, tokens, head, shift @ energy, halves)
 
     def forward(self, images: Tensor, context: Context | None = None) -> Tensor:
         context = self.context() if context is None else context
@@ -123,10 +129,10 @@ class ImageEnergy(nn.Module):
         """
         tokens, stream = self._tokens(images, context), self._stream(context)
         if torch.is_grad_enabled():
-            energy, slope = differentiable_slope(stream, tokens)
+            energy, slope = differentiable_slope(stream, tokens, context.halves)
         else:
             with torch.autocast(images.device.type, enabled=False):
-                energy, slope, _ = energy_and_slope(stream, tokens, keep=False)
+                energy, slope, _ = context.halves.slope(stream, tokens, keep=False)
         patches = F.linear(slope, context.embed.t()).to(images.dtype)
         slope = self.x_embedder.unpatch(patches, images.shape[-2:])
         return slope, energy.sum(1) + context.offset.detach()
@@ -136,7 +142,7 @@ class ImageEnergy(nn.Module):
 
     def _stream(self, context: Context) -> Stream:
         observed = [NOTHING] * len(context.layers)
-        return Stream(context.layers, observed, context.head, self.grid, context.passes)
+        return Stream(context.layers, observed, context.head, self.grid, PASSES)
 
     def _compute_dtype(self) -> torch.dtype:
         device = self.alpha.device.type

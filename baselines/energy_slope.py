@@ -9,13 +9,14 @@ small operators in between. `tests/baselines/test_energy_slope.py` holds all of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from baselines.compiling import compiled
 from baselines.stream_attention import Observed, View
 from baselines.stream_layers import (
     Inner,
@@ -157,18 +158,37 @@ def flat_gradients(head: Tensor, layers: Sequence[LayerGradients]) -> list[Tenso
     return found
 
 
-def differentiable_slope(stream: Stream, projected: Tensor) -> tuple[Tensor, Tensor]:
+class Halves(NamedTuple):
+    """The two halves of a training step's work on a stream, eager or compiled whole."""
+
+    slope: Callable[..., tuple[Tensor, Tensor, Tape | None]]
+    gradients: Callable[..., tuple[Tensor, Tensor, list[LayerGradients]]]
+
+
+EAGER = Halves(energy_and_slope, slope_gradients)
+
+
+def compiled_halves() -> Halves:
+    """Both through `torch.compile`, all layers at once; the stream's own passes stay eager."""
+    return Halves(*map(compiled, EAGER))
+
+
+def differentiable_slope(
+    stream: Stream, projected: Tensor, halves: Halves = EAGER
+) -> tuple[Tensor, Tensor]:
     """Energies (B, R), detached, and their slope (B, R, D), differentiable once."""
-    energy, slope = _Slope.apply(projected, stream, *flat(stream))
+    energy, slope = _Slope.apply(projected, stream, halves, *flat(stream))
     return energy, slope
 
 
 class _Slope(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, projected: Tensor, stream: Stream, *_: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, projected: Tensor, stream: Stream, halves: Halves, *_: Tensor
+    ) -> tuple[Tensor, Tensor]:
         with torch.autocast(projected.device.type, enabled=False):
-            energy, slope, ctx.tape = energy_and_slope(stream, projected, keep=True)
-        ctx.stream = stream
+            energy, slope, ctx.tape = halves.slope(stream, projected, keep=True)
+        ctx.stream, ctx.gradients = stream, halves.gradients
         ctx.mark_non_differentiable(energy)
         return energy, slope
 
@@ -176,6 +196,6 @@ class _Slope(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, _: Tensor, v: Tensor) -> tuple[Any, ...]:
         with torch.autocast(v.device.type, enabled=False):
-            projected, head, layers = slope_gradients(ctx.stream, ctx.tape, v)
+            projected, head, layers = ctx.gradients(ctx.stream, ctx.tape, v)
         ctx.tape = None
-        return projected, None, *flat_gradients(head, layers)
+        return projected, None, None, *flat_gradients(head, layers)

@@ -7,8 +7,7 @@ rows that are an image's tokens: all of them attend to each other, and nothing e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -110,23 +109,6 @@ class Tangent(NamedTuple):
     active_dot: Tensor
 
 
-class Adjoints(NamedTuple):
-    """Outer adjoints of what a layer's linears give, and their sums over rows: of the biases."""
-
-    qkv: Tensor
-    qkv_bias: Tensor
-    middle: Tensor
-    middle_bias: Tensor
-    hidden: Tensor
-    hidden_bias: Tensor
-    x: Tensor
-    x_bias: Tensor
-    scale: Tensor
-    shift: Tensor
-    ffn_scale: Tensor
-    ffn_shift: Tensor
-
-
 def forward_layer(layer: Layer, _: tuple[()], grid: Grid, x: Tensor) -> tuple[Saved, Tensor]:
     """From a layer's input rows (B * N, D) to its output."""
     x = _images(x, grid)
@@ -219,10 +201,16 @@ def tangent_layer(
     return own, (middle_dot + linear(active_dot, layer.down)).flatten(0, 1)
 
 
-def adjoint_layer(
-    layer: Layer, grid: Grid, kept: Saved, inner: Inner, tangent: Tangent, x_adj: Tensor
-) -> tuple[Adjoints, Tensor]:
-    """From the outer adjoint of a layer's output to that of its input."""
+def outer_layer(
+    layer: Layer,
+    _: tuple[()],
+    grid: Grid,
+    kept: Saved,
+    inner: Inner,
+    tangent: Tangent,
+    x_adj: Tensor,
+) -> tuple[LayerGradients, Tensor]:
+    """From the outer adjoint of a layer's output to that of its input, and its gradients."""
     x_adj = _images(x_adj, grid)
     hidden_adj = back(x_adj, layer.down) * gelu_slope(kept.hidden, kept.share)
     bend = gelu_bend(kept.hidden, kept.share) * inner.active_bar
@@ -247,43 +235,25 @@ def adjoint_layer(
     )
     scale = kept.norm.unit * rows_adj + tangent.unit_dot * inner.rows_bar
     ffn_scale = kept.ffn_norm.unit * ffn_rows_adj + tangent.ffn_unit_dot * inner.ffn_rows_bar
-    own = Adjoints(
-        qkv_adj,
-        qkv_adj.sum((0, 1)),
-        middle_adj,
-        middle_adj.sum((0, 1)),
-        hidden_adj,
-        hidden_adj.sum((0, 1)),
-        x_adj,
-        x_adj.sum((0, 1)),
+    own = Layer(
         scale.sum((0, 1)),
         rows_adj.sum((0, 1)),
+        _weight_gradient(qkv_adj, kept.rows, inner.qkv_bar, tangent.rows_dot),
+        qkv_adj.sum((0, 1)),
+        _weight_gradient(middle_adj, kept.mixed, inner.middle_bar, tangent.mixed),
+        middle_adj.sum((0, 1)),
         ffn_scale.sum((0, 1)),
         ffn_rows_adj.sum((0, 1)),
+        _weight_gradient(hidden_adj, kept.ffn_rows, inner.hidden_bar, tangent.ffn_rows_dot),
+        hidden_adj.sum((0, 1)),
+        _weight_gradient(x_adj, kept.active, inner.x_bar, tangent.active_dot),
+        x_adj.sum((0, 1)),
     )
-    return own, x_in_adj.flatten(0, 1)
+    return LayerGradients(own, NOTHING), x_in_adj.flatten(0, 1)
 
 
-def gradients(adj: Adjoints, kept: Saved, inner: Inner, tangent: Tangent) -> Layer:
-    """Gradients of a layer's weights, biases, scales and shifts."""
-
-    def weight(adjoint: Tensor, x: Tensor, bar: Tensor, x_dot: Tensor) -> Tensor:
-        return weight_gradient(*(t.flatten(0, 1) for t in (adjoint, x, bar, x_dot)))
-
-    return Layer(
-        adj.scale,
-        adj.shift,
-        weight(adj.qkv, kept.rows, inner.qkv_bar, tangent.rows_dot),
-        adj.qkv_bias,
-        weight(adj.middle, kept.mixed, inner.middle_bar, tangent.mixed),
-        adj.middle_bias,
-        adj.ffn_scale,
-        adj.ffn_shift,
-        weight(adj.hidden, kept.ffn_rows, inner.hidden_bar, tangent.ffn_rows_dot),
-        adj.hidden_bias,
-        weight(adj.x, kept.active, inner.x_bar, tangent.active_dot),
-        adj.x_bias,
-    )
+def _weight_gradient(*given: Tensor) -> Tensor:
+    return weight_gradient(*(t.flatten(0, 1) for t in given))
 
 
 def _attention_outer(
@@ -351,27 +321,4 @@ def gelu_bend(hidden: Tensor, share: Tensor) -> Tensor:
     return share * (1 - share) * (2 * inside + rest)
 
 
-def _passes(wrap: Callable[..., Any]) -> LayerPasses:
-    adjoints = wrap(adjoint_layer)
-
-    def outer_layer(
-        layer: Layer,
-        _: tuple[()],
-        grid: Grid,
-        kept: Saved,
-        inner: Inner,
-        tangent: Tangent,
-        x_adj: Tensor,
-    ) -> tuple[LayerGradients, Tensor]:
-        found, x_in_adj = adjoints(layer, grid, kept, inner, tangent, x_adj)
-        return LayerGradients(gradients(found, kept, inner, tangent), NOTHING), x_in_adj
-
-    return LayerPasses(wrap(forward_layer), wrap(inner_layer), wrap(tangent_layer), outer_layer)
-
-
-EAGER = _passes(lambda f: f)
-
-
-def compiled_passes() -> LayerPasses:
-    """The same passes through `torch.compile`: each is compiled once for layers of equal shape."""
-    return _passes(lambda f: torch.compile(f, fullgraph=True, dynamic=False))
+PASSES = LayerPasses(forward_layer, inner_layer, tangent_layer, outer_layer)

@@ -48,6 +48,6 @@ EBT_IMAGE = AdapterRecord(
     training_flops=ebt_training_flops,
     prediction_flops=ebt_prediction_flops,
     source=_SOURCE,
-    example=_EXAMPLE | {"patch_size": 2},
+    example=_EXAMPLE,
     compiles=True,
 )

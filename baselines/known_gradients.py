@@ -29,5 +29,7 @@ class _Known(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Any, ...]:
         gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None:
+            raise RuntimeError("the loss has been differentiated, and its gradients are gone")
         torch._foreach_mul_([g for g in gradients if g is not None], d_loss)
         return None, *gradients

@@ -33,8 +33,8 @@ class Replay:
     def __len__(self) -> int:
         return min(self.written, self.capacity)
 
-    def draw(self, count: int, first: Tensor, noise: Noise) -> tuple[Tensor, Record] | None:
-        """`count` distinct records, or as many as there are, and their slots; None for none.
+    def draw(self, count: int, first: Tensor, noise: Noise) -> Record | None:
+        """`count` distinct records, or as many as there are; None for none.
 
         The choice is keyed by the batch's `first` row (1,), so that micro-batches differ.
         """
@@ -43,7 +43,7 @@ class Replay:
             return None
         order = noise.uniform(first, (len(self),), purpose="replay")[0]
         slots = order.argsort()[:count]
-        return slots, Record(*(part[slots] for part in self.held))
+        return Record(*(part[slots] for part in self.held))
 
     @torch.no_grad()
     def store(self, record: Record) -> None:

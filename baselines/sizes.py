@@ -67,18 +67,26 @@ class Sized(Frozen):
         return self
 
 
+#: The learned step size never falls below this (authors' code).
+MIN_STEP_SIZE = 1e-4
+
+
 class StepSize(Frozen):
     """The step size of an energy descent; the multiplier is resolved, so that ids agree."""
 
     step_size: float = Field(gt=0, description="alpha at the start of training")
     step_size_lr_multiplier: float | None = Field(
-        default=None, gt=0, description="alpha's learning rate over the base one; 3 * step_size"
+        default=None,
+        gt=0,
+        description="learning rate of a learned alpha over the base one; 3 * step_size",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _resolve_multiplier(cls, given: object) -> object:
         if not isinstance(given, dict) or given.get("step_size_lr_multiplier") is not None:
+            return given
+        if given.get("step_size_learned") is False:  # then it means nothing
             return given
         step_size = given.get("step_size", cls.model_fields["step_size"].default)
         try:
@@ -122,8 +130,10 @@ class DescentTraining(StepSize):
         if not isinstance(given, dict):
             return given
         values = cls.VARIANTS.get(str(given.get("variant")), {}) | given
-        if values.get("min_steps") is None:
-            values["min_steps"] = values.get("steps", cls.model_fields["steps"].default)
+        steps = values.get("steps", cls.model_fields["steps"].default)
+        if given.get("min_steps") is None:  # a variant's gives way to fewer steps
+            implied = values.get("min_steps")
+            values["min_steps"] = steps if implied is None else min(implied, steps)
         return values
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from baselines.compiling import compiled
 from baselines.stream_attention import (
     Heads,
     HeadsDot,
@@ -292,4 +293,4 @@ EAGER = LayerPasses(forward_layer, inner_layer, tangent_layer, outer_layer)
 
 def compiled_passes() -> LayerPasses:
     """The same passes through `torch.compile`: each is compiled once for layers of equal shape."""
-    return LayerPasses(*(torch.compile(f, fullgraph=True, dynamic=False) for f in EAGER))
+    return LayerPasses(*map(compiled, EAGER))

@@ -53,7 +53,7 @@ def plain_objective(network: TextEnergy, rows: Rows, steps: Steps) -> Objective:
     """
     inputs, targets = rows.tokens[:, :-1], rows.tokens[:, 1:]
     view = network.view(inputs.shape[1])
-    contexts = TrainingContexts(network.config, lambda k: network.context(inputs, k))
+    contexts = TrainingContexts(network.config, steps.count, lambda k: network.context(inputs, k))
 
     def move(point: Point) -> tuple[Tensor, Tensor]:
         base, distribution = enter(network, point.value, point.noise)

@@ -81,7 +81,10 @@ class Gradients:
 
     def add_vocabulary(self, distribution: Tensor, through: Tensor) -> None:
         """Add distribution^T through, from (n, V) and (n, D)."""
-        if self.vocabulary is None:
+        if through.dtype in (torch.bfloat16, torch.float16):  # products are, their sum is not
+            product = (distribution.t() @ through).float()
+            self.vocabulary = product if self.vocabulary is None else self.vocabulary.add_(product)
+        elif self.vocabulary is None:
             self.vocabulary = distribution.t() @ through
         else:
             self.vocabulary.addmm_(distribution.t(), through)
@@ -121,7 +124,7 @@ class Gradients:
 class _Opened(NamedTuple):
     """A landscape's context, with its graph where it is differentiated, and its bare stream."""
 
-    key: tuple[int, bool]
+    landscape: int
     context: Context
     stream: Stream
 
@@ -202,7 +205,7 @@ class _Schedule:
         graph = self.gradients is not None and self.network.config.differentiated(
             step, self.steps.count
         )
-        opened = self._open(self.network.config.landscape(step), graph)
+        opened = self._open(self.network.config.landscape(step))
         batch, length = self.rows.mask.shape
         energy, slope, tape = energy_and_slope(
             opened.stream, projected.view(batch, length, -1), keep=graph
@@ -211,16 +214,16 @@ class _Schedule:
             energy = energy + opened.context.offset.detach()
         return energy, slope.flatten(0, 1), tape
 
-    def _open(self, landscape: int, graph: bool) -> _Opened:
-        key = (landscape, graph)
-        if self.opened is None or self.opened.key != key:
+    def _open(self, landscape: int) -> _Opened:
+        if self.opened is None or self.opened.landscape != landscape:
             self._close_landscape()
-            inputs = self.rows.tokens[:, :-1]
+            inputs, config = self.rows.tokens[:, :-1], self.network.config
+            graph = self.gradients is not None and config.recorded(landscape, self.steps.count)
             with torch.set_grad_enabled(graph), self._autocast():
                 context = self.network.context(inputs, landscape)
-            view = self.network.view(inputs.shape[1])
+                view = self.network.view(inputs.shape[1])
             bare = _detached(self.network.stream(context, view))
-            self.opened = _Opened(key, context, bare)
+            self.opened = _Opened(landscape, context, bare)
         return self.opened
 
     def _autocast(self) -> torch.autocast:

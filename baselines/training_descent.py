@@ -68,22 +68,26 @@ def training_steps(
 
 
 class TrainingContexts:
-    """Contexts of one batch, made when first asked for; those of recorded steps keep a graph.
+    """One context per landscape, made when first asked for; with a graph if a step needs it.
 
-    `observe(landscape)` makes one.
+    `observe(landscape)` makes one for a training step of `count` optimization steps.
     """
 
-    def __init__(self, config: AutoregressiveDescent, observe: Callable[[int], Context]) -> None:
-        self.config, self.observe = config, observe
-        self.held: dict[tuple[int, bool], Context] = {}
+    def __init__(
+        self, config: AutoregressiveDescent, count: int, observe: Callable[[int], Context]
+    ) -> None:
+        self.config, self.count, self.observe = config, count, observe
+        self.held: dict[int, Context] = {}
+        self.training = torch.is_grad_enabled()  # steps may ask from within no_grad
 
     def of(self, point: Point) -> Context:
         """The context of the landscape that the step from `point` descends on."""
-        key = self.config.landscape(point.step), point.recorded
-        if key not in self.held:
-            with torch.set_grad_enabled(point.recorded):
-                self.held[key] = self.observe(key[0])
-        return self.held[key]
+        landscape = self.config.landscape(point.step)
+        if landscape not in self.held:
+            graph = self.training and self.config.recorded(landscape, self.count)
+            with torch.set_grad_enabled(graph):
+                self.held[landscape] = self.observe(landscape)
+        return self.held[landscape]
 
 
 @dataclass(frozen=True)

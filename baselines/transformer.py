@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from baselines.autoregressive import TransformerPPConfig
 from baselines.blocks import Block, RMSNorm, init_weights
+from baselines.compiling import compiled
 from baselines.rotary import rotary_turns
 
 #: Keys and values (B, H, T, D/H) of one layer.
@@ -21,12 +22,12 @@ class CausalTransformer(nn.Module):
     config: TransformerPPConfig
     layers: nn.ModuleList
     norm: RMSNorm
-    #: How a block is run; `compile_body` replaces it.
+    #: How a block is run in training; `compile_body` replaces it.
     observe = staticmethod(Block.observe)
 
     def compile_body(self) -> None:
-        """Compile what a block does, once for all of them."""
-        self.observe = torch.compile(Block.observe, fullgraph=True, dynamic=False)
+        """Compile what a block does in training, once for all of them."""
+        self.observe = compiled(Block.observe)
 
     def hidden(self, x: Tensor, past: Sequence[Past] | None = None) -> tuple[Tensor, list[Past]]:
         """The stream (B, T, D) after all blocks, and every layer's keys and values."""
@@ -38,7 +39,8 @@ class CausalTransformer(nn.Module):
         layers = []
         for index, block in enumerate(self.layers):
             before = None if past is None else past[index]
-            x, key, value = self.observe(block, x, turns, past=before)
+            observe = self.observe if torch.is_grad_enabled() else Block.observe
+            x, key, value = observe(block, x, turns, past=before)
             layers.append((key, value))
         return x, layers
 

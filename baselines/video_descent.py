@@ -49,7 +49,9 @@ def video_objective(network: VideoEnergy, rows: FrameRows, steps: Steps) -> Obje
     observed = network.project(rows.frames[:, :-1])  # (B, S, D)
     targets = rows.frames[:, 1:]
     view = network.view(observed.shape[1])
-    contexts = TrainingContexts(network.config, lambda k: network.run_context(observed, k))
+    contexts = TrainingContexts(
+        network.config, steps.count, lambda k: network.run_context(observed, k)
+    )
 
     def move(point: Point) -> tuple[Tensor, Tensor]:
         with torch.set_grad_enabled(point.recorded):

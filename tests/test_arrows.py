@@ -126,6 +126,7 @@ WITH_TORCH = (
     "harness.training",
     "baselines.adapters",
     "baselines.blocks",
+    "baselines.compiling",
     "baselines.descent",
     "baselines.dit",
     "baselines.ebt",

@@ -132,12 +132,11 @@ class AutoregressiveEBT(nn.Module):
         """Whether this call is a training step that replays."""
         return self.training and torch.is_grad_enabled() and self.config.replay_records > 0
 
-    def replayed(self, rows: Tensor, noise: Noise) -> tuple[Tensor, Record | None]:
-        """Slots and records to append to the fresh `rows` (B,); no slots where there are none."""
-        drawn = None
-        if self.remembers:
-            drawn = self.replay.draw(replay_rows(self.config, len(rows)), rows[:1], noise)
-        return (rows[:0], None) if drawn is None else drawn
+    def replayed(self, rows: Tensor, noise: Noise) -> Record | None:
+        """Records to append to the fresh `rows` (B,)."""
+        if not self.remembers:
+            return None
+        return self.replay.draw(replay_rows(self.config, len(rows)), rows[:1], noise)
 
     def drawn(self, draws: Draws, length: int) -> Steps:
         """A training step's descent; Langevin noise is (B, S, noisy)."""

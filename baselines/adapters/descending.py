@@ -61,17 +61,27 @@ def as_states(on_state: OnState, size: tuple[int, ...], chunk: range) -> OnPoint
 
 @dataclass(frozen=True)
 class Draws:
-    """Keyed draws of a training step for its fresh rows, then for its replayed ones by slot."""
+    """Keyed draws of a training step for its fresh rows, then for `replayed` ones after them.
+
+    A replayed row draws under the id of the fresh row that it accompanies: micro-batches and ranks
+    have different ones, whichever records they share.
+    """
 
     noise: Noise
     rows: Tensor
-    slots: Tensor
+    replayed: int = 0
+
+    @property
+    def accompanied(self) -> Tensor:
+        """The fresh rows (n,) that replayed ones accompany."""
+        return self.rows[: self.replayed]
 
     def factor(self, shape: Sequence[int], widest: float) -> Tensor:
         """Uniform in [1 / widest, widest], (B, *shape)."""
         parts = [self.noise.uniform(self.rows, shape, purpose="step size")]
-        if len(self.slots):
-            parts.append(self.noise.uniform(self.slots, shape, purpose="replayed step size"))
+        if self.replayed:
+            key = self.accompanied
+            parts.append(self.noise.uniform(key, shape, purpose="replayed step size"))
         return stretched(torch.cat(parts), widest)
 
     def langevin(self, shape: Sequence[int], *, step: int, room: Tensor | None = None) -> Tensor:
@@ -84,10 +94,10 @@ class Draws:
             step=step,
             out=None if room is None else room[:count],
         )
-        if not len(self.slots):
+        if not self.replayed:
             return fresh
         replayed = self.noise.normal(
-            self.slots,
+            self.accompanied,
             shape,
             purpose="replayed langevin",
             step=step,
@@ -115,7 +125,8 @@ class Scratch:
         if like.device.type != "cpu" or like.dtype != torch.float32 or 4 * size < self.WORTH:
             return None
         if not self.held or len(self.held[0]) < size:
-            self.held = [torch.empty(size) for _ in range(2)]
+            with torch.inference_mode(False):  # whoever comes first, training comes too
+                self.held = [torch.empty(size) for _ in range(2)]
         return [held[:size].view(*shape) for held in self.held]
 
 

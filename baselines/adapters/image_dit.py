@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from baselines.adapters.image import ImageAdapter
+from baselines.compiling import compiled
 from baselines.dit import DiT, noise_mse, variational_bound
 from baselines.image_settings import DiTImageConfig, check, check_diffusion
 from harness.protocol import (
@@ -58,7 +59,7 @@ class DiTImage(ImageAdapter):
     def compile_body(self) -> None:
         """Compile the network for training; sampling stays eager."""
         # The method, not the module: a compiled module would be a second child of this one.
-        self._train = torch.compile(self.network.forward, fullgraph=True, dynamic=False)
+        self._train = compiled(self.network.forward)
 
     def param_groups(self) -> list[ParamGroup]:
         """One group: everything alike (the paper's weight decay for DiT is 0)."""

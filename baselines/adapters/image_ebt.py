@@ -85,7 +85,7 @@ class EBTImage(ImageAdapter):
         alpha, widest = self.network.step_size(), self.config.random_step_size
         if widest == 1:
             return alpha
-        drawn = noise.uniform(rows, (1, 1, 1), purpose="step_size").to(alpha)
+        drawn = noise.uniform(rows, (1, 1, 1), purpose="step size").to(alpha)
         return alpha * stretched(drawn, widest)
 
     def _start(self, noisy: Tensor, rows: Tensor, noise: Noise, *, sample: int) -> Tensor:

@@ -110,13 +110,13 @@ class EBTText(AutoregressiveEBT):
 
     def training_loss(self, batch: TextBatch, noise: Noise) -> StepOutput:
         """Cross-entropy in nats, summed over valid targets, those of replayed rows included."""
-        slots, record = self.replayed(batch.rows, noise)
+        record = self.replayed(batch.rows, noise)
         rows = self._rows(batch, record, noise)
-        steps = self.drawn(Draws(noise, batch.rows, slots), rows.mask.shape[1])
-        if can_schedule(self.network, steps.alpha):
-            sums = scheduled_objective(self.network, rows, steps)
-        else:
-            sums = plain_objective(self.network, rows, steps)
+        draws = Draws(noise, batch.rows, len(rows.mask) - len(batch.rows))
+        steps = self.drawn(draws, rows.mask.shape[1])
+        schedule = can_schedule(self.network, steps.alpha)
+        with self.network.training_step():
+            sums = (scheduled_objective if schedule else plain_objective)(self.network, rows, steps)
         if self.remembers:
             assert sums.value is not None
             fresh = sums.value[: len(batch.rows)]

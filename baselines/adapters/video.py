@@ -89,12 +89,13 @@ class EBTVideo(AutoregressiveEBT):
         frames = batch.frames.to(self.network.dtype)
         fresh, length = len(frames), frames.shape[1] - 1
         start = self.start(RowNoise(noise, batch.rows), length)
-        slots, record = self.replayed(batch.rows, noise)
+        record = self.replayed(batch.rows, noise)
         if record is not None:
             frames = torch.cat([frames, record.inputs.type_as(frames)])
             start = torch.cat([start, record.value.type_as(start)])
-        steps = self.drawn(Draws(noise, batch.rows, slots), length)
-        sums = video_objective(self.network, FrameRows(frames, start), steps)
+        steps = self.drawn(Draws(noise, batch.rows, len(frames) - fresh), length)
+        with self.network.training_step():
+            sums = video_objective(self.network, FrameRows(frames, start), steps)
         if self.remembers:
             assert sums.value is not None
             every = torch.ones(fresh, length, dtype=torch.bool, device=frames.device)

@@ -21,6 +21,7 @@ from harness.protocol import (
     StepOutput,
     TextBatch,
     TextShape,
+    VideoBatch,
     VideoShape,
 )
 
@@ -49,11 +50,9 @@ def _wrong_loss(subject: Subject, model: Any) -> str | None:
     loss = output.loss_sum
     if not _is_number(loss) or not loss.requires_grad:
         return "loss_sum is not a finite scalar tensor with a gradient"
-    counted = int(batch.mask.sum()) if isinstance(batch, TextBatch) else ROWS
-    if not isinstance(output.n, int) or output.n < 1 or output.n % counted:
-        return f"n is {output.n!r}; the batch has {counted} {_counted(batch)}"
-    if isinstance(batch, TextBatch) and output.n != counted:
-        return f"n is {output.n}; the batch has {counted} valid targets"
+    counted = _counted(batch)
+    if not isinstance(output.n, int) or output.n != counted:
+        return f"n is {output.n!r}; the batch has {counted} valid targets"
     for name, pair in output.metrics.items():
         total, count = pair
         if not _is_number(total) or not isinstance(count, int):
@@ -61,8 +60,13 @@ def _wrong_loss(subject: Subject, model: Any) -> str | None:
     return None
 
 
-def _counted(batch: Any) -> str:
-    return "valid targets" if isinstance(batch, TextBatch) else "rows"
+def _counted(batch: Any) -> int:
+    """Valid tokens, predicted frames, or images."""
+    if isinstance(batch, TextBatch):
+        return int(batch.mask.sum())
+    if isinstance(batch, VideoBatch):
+        return len(batch.frames) * (batch.frames.shape[1] - 1)
+    return ROWS
 
 
 def _is_number(value: Any) -> bool:

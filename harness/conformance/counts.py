@@ -68,7 +68,9 @@ def training_flops(subject: Subject) -> Outcome:
     formula = subject.record.training_flops(subject.config, subject.shape)
     if isinstance(model, Replays):
         for index in range(FILLING):
-            subject.loss(model, subject.batch(index * ROWS, ROWS), noise=NOISE.within("filling", index))
+            subject.loss(
+                model, subject.batch(index * ROWS, ROWS), noise=NOISE.within("filling", index)
+            )
     if not isinstance(model, VariesWork):
         return _compare(formula, _step(subject, model, 0), TOLERANCE, "")
     batch = subject.batch(rows=ROWS)

@@ -187,9 +187,9 @@ def _generators() -> dict[str, bytes]:
 
 
 def callers(subject: Subject) -> Outcome:
-    """predict works, and gives the same, under no_grad and inference_mode callers."""
+    """predict and training_loss work, and give the same, under no_grad and inference_mode."""
     model = subject.stirred()
-    expected = subject.predict(model).value
+    expected, loss = subject.predict(model).value, float(subject.fresh_loss(model).detach())
     modes: dict[str, Callable[[], AbstractContextManager[Any]]] = {
         "no context": nullcontext,
         "torch.no_grad": torch.no_grad,
@@ -201,6 +201,13 @@ def callers(subject: Subject) -> Outcome:
                 prediction: Prediction = subject.predict(model, subject.given())
         except Exception as error:
             return failed(f"under {name}: {type(error).__name__}: {error}")
+        try:
+            with mode():
+                quiet = subject.fresh_loss(model)
+        except Exception as error:
+            return failed(f"training_loss under {name}: {type(error).__name__}: {error}")
+        if not abs(float(quiet.detach()) - loss) <= ROUNDING[torch.float32] / 100 * abs(loss):
+            return failed(f"training_loss under {name} is {float(quiet):g}, not {loss:g}")
         if prediction.value.requires_grad:
             return failed(f"under {name} the prediction requires a gradient")
         if not difference(prediction.value, expected) <= ROUNDING[torch.float32] / 100:

@@ -25,6 +25,7 @@ from harness.protocol import (
     NoisyBatch,
     OnState,
     Prediction,
+    Replays,
     Shape,
     TextBatch,
     TextShape,
@@ -120,6 +121,12 @@ class Subject:
         batch = self.batch(dtype=_dtype(model)) if batch is None else batch
         loss: Tensor = model.training_loss(batch, noise).loss_sum
         return loss
+
+    def fresh_loss(self, model: Any) -> Tensor:
+        """The same as from an adapter that has not been trained: nothing to replay."""
+        if isinstance(model, Replays):
+            model.load_replay_state({})
+        return self.loss(model, self.batch(dtype=_dtype(model)))
 
     # --- batches -----------------------------------------------------------------------------
 

@@ -204,6 +204,7 @@ def _train(
     write_json(folder.provenance, known)
     if spec.compile:
         assert isinstance(context.adapter, Compiles), "planning asks the record"
+        torch._dynamo.reset()  # of what earlier runs of this worker compiled
         context.adapter.compile_body()
     replay_bytes = record.replay_bytes
     operation = Operation(

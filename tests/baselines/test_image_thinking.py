@@ -58,11 +58,16 @@ def _one_sample(
         (slope,) = torch.autograd.grad(_energy(adapter, at, noisy), at)
         after = at.detach() - (thinking.step_size or STEP_SIZE) * slope
         energy = float(_energy(adapter, after, noisy).detach())
-        if thinking.accept == "lower" and not energy < energies[-1]:
+        undone = thinking.accept == "lower" and not energy < energies[-1]
+        if undone:
             after, energy = y, energies[-1]
         y = after
         energies.append(energy)
-        if thinking.tolerance is not None and abs(energy - energies[-2]) < thinking.tolerance:
+        # An undone step settles nothing where noise makes the next one another try.
+        again = undone and (thinking.noise == "every" or (thinking.noise, step) == ("first", 1))
+        if thinking.tolerance is None or again:
+            continue
+        if abs(energy - energies[-2]) < thinking.tolerance:
             break
     return y, energies, len(energies) - 1
 

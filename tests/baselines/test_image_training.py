@@ -41,7 +41,7 @@ def _plain_loss(adapter: EBTImage, batch: ImageBatch) -> Tensor:
         context = adapter.network.context(noisy)
         y = NOISE.normal(rows, noisy.shape[1:], purpose="start").double()
     f = config.random_step_size
-    u = NOISE.uniform(rows, (1, 1, 1), purpose="step_size").double()
+    u = NOISE.uniform(rows, (1, 1, 1), purpose="step size").double()
     alpha = adapter.network.alpha * (1 / f + u * (f - 1 / f))
     losses = []
     for k in range(1, config.steps + 1):

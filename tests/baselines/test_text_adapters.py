@@ -8,9 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from baselines.adapters import descending
+from baselines.adapters.descending import Draws
+from baselines.blocks import Block
 from baselines.descent_plan import landscape_schedule
+from baselines.ebt import TextEnergy
+from baselines.stream_layers import EAGER
 from harness.protocol import Adapter, Descent, Single, TextBatch
 from tests.baselines.tiny_streams import NOISE, by_step, close, gradients_agree, states
 from tests.baselines.tiny_text import BATCH, LENGTH, VOCAB, batch, ebt, naive, transformer
@@ -292,3 +297,93 @@ def test_autocast_keeps_energies_and_logits_in_float32() -> None:
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+
+
+# --- what a training step may depend on ------------------------------------------------------
+
+
+def test_replayed_rows_draw_under_the_rows_they_accompany() -> None:
+    """Two micro-batches of one step that replay the same records get different noise."""
+    model = ebt(variant="s2", step_size=0.5, replay_records=1, replay_share=0.25)
+    of = batch()
+    model.training_loss(of, NOISE)
+
+    def replayed(rows: Tensor) -> Tensor:
+        draws = Draws(NOISE, rows, replayed=1)
+        return draws.langevin((LENGTH, VOCAB), step=1)[-1]
+
+    assert not torch.equal(replayed(of.rows), replayed(of.rows + 10))
+    assert torch.equal(replayed(of.rows), replayed(of.rows))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_replay_share_is_rounded_up(rows: int) -> None:
+    model = ebt(variant="s2", step_size=0.5, replay_records=8)
+    of = batch(rows)
+    fresh = model.training_loss(of, NOISE).n
+    assert fresh == int(of.mask.sum())
+    assert len(model.replay) == rows
+    for _ in range(8 // rows):
+        model.training_loss(of, NOISE)
+    assert model.work(of, NOISE)[1] == (rows + 1) // 2
+    more = model.training_loss(of, NOISE)
+    assert more.n > fresh
+
+
+def test_room_made_under_inference_mode_serves_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(descending.Scratch, "WORTH", 0)
+    kept, plain = ebt(torch.float32), ebt(torch.float32)
+    with torch.inference_mode():
+        kept.training_loss(batch(), NOISE)
+    assert kept.scratch.held
+    kept.training_loss(batch(), NOISE).loss_sum.backward()
+    monkeypatch.setattr(descending.Scratch, "WORTH", 2**60)
+    plain.training_loss(batch(), NOISE).loss_sum.backward()
+    for one, other in zip(kept.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)
+
+
+def test_contexts_are_run_once_per_landscape(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[int] = []
+    real = TextEnergy.run_context
+
+    def counted(self: TextEnergy, x: Tensor, landscape: int, **options: Any) -> Any:
+        runs.append(landscape)
+        return real(self, x, landscape, **options)
+
+    monkeypatch.setattr(TextEnergy, "run_context", counted)
+    s2: dict[str, Any] = {"variant": "s2", "min_steps": 3, "replay_records": 0}
+    for settings, expected in (({}, [0, 1]), (s2, [0]), (s2 | {"update_space": "logits"}, [0])):
+        runs.clear()
+        ebt(**settings).training_loss(batch(), NOISE)
+        assert runs == expected
+
+
+def test_the_offset_of_modulated_energies_is_float32_under_autocast() -> None:
+    model = ebt(torch.float32, step_conditioning="adaln")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        context = model.network.context(batch().tokens[:, :-1], 0)
+    assert context.offset is not None
+    assert context.offset.dtype == torch.float32
+    assert context.head.dtype == torch.float32
+
+
+def test_compiled_bodies_are_for_training_alone() -> None:
+    model, of = ebt(), batch()
+    used: list[str] = []
+
+    def passes(name: str) -> Any:
+        def observe(*given: Any, **named: Any) -> Any:
+            used.append(name)
+            return Block.observe(*given, **named)
+
+        return EAGER, observe
+
+    model.network._compiled = passes("compiled")
+    model.training_loss(of, NOISE).loss_sum.backward()
+    assert used
+    used.clear()
+    model.predict(of, Descent(steps=2), NOISE)
+    model.decoder(of.rows, Descent(steps=2), NOISE).feed(of.tokens)
+    model.descent_energies(of, NOISE, 1e-3)
+    assert not used

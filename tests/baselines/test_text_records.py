@@ -193,7 +193,9 @@ def test_variants_are_sets_of_settings() -> None:
     written = s2.model_dump()
     assert "variant" not in written
     assert EBTTextConfig(**written).model_dump() == written
-    assert (s2.step_size, s2.step_size_lr_multiplier, s2.landscapes) == (5.0, 15.0, 1)
+    assert (s2.step_size, s2.step_size_lr_multiplier, s2.landscapes) == (5.0, None, 1)
+    single = EBTTextConfig(size="xxs", variant="s2", steps=1)
+    assert single.step_counts == range(1, 2), "what a variant implies gives way"
     dropped = EBTTextConfig(size="xxs", variant="s2", langevin_noise=0)
     assert dropped.model_dump() == written | {"langevin_noise": 0.0}
 
@@ -203,6 +205,7 @@ def test_variants_are_sets_of_settings() -> None:
     [
         ({"min_steps": 3}, "min_steps = 3 exceeds steps = 2"),
         ({"step_conditioning": "none", "landscapes": 2}, "landscapes = 2 needs"),
+        ({"landscapes": 8}, "landscapes = 8 exceeds steps = 2"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(wrong: dict, message: str) -> None:

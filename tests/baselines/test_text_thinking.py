@@ -70,9 +70,16 @@ def path_of(model: EBTText, tokens: Tensor, thinking: Descent, sample: int, draw
         total = oracle.energies(tokens, distribution, landscape).sum()
         (slope,) = torch.autograd.grad(total, moved)
         after, before = (moved - alpha * slope).detach(), energy(value)
+        change = (energy(after) - before).abs()
         if thinking.accept == "lower":
-            after = torch.where((energy(after) < before)[..., None], after, value)
-        path.changes.append((energy(after) - before).abs())
+            lower = energy(after) < before
+            after = torch.where(lower[..., None], after, value)
+            # An undone step settles nothing where noise makes the next one another try.
+            tries = std > 0 and (
+                thinking.noise == "every" or (thinking.noise, step) == ("first", 1)
+            )
+            change = torch.where(lower, change, torch.inf if tries else 0.0)
+        path.changes.append(change)
         path.values.append(after)
         path.energies.append(energy(after))
         value = after

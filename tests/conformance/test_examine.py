@@ -18,14 +18,16 @@ from harness.registry import adapter, adapter_names
 from tests.conformance import broken, working
 from tests.conformance.working import DESCENDER, REPLAYER, SLIDER, subject
 
-#: Configs for records that declare no example.
 SIZE = {"depth": 2, "width": 32, "heads": 2}
-FALLBACK: dict[str, dict[str, Any]] = {
-    "transformer_pp_text": SIZE,
-    "ebt_text": SIZE | {"step_size": 1.0},
-    "dit_image": SIZE | {"patch_size": 4},
-    "ebt_image": SIZE | {"patch_size": 4},
-}
+#: Settings beside an adapter's example, under which it is checked too.
+OTHERWISE: list[tuple[str, dict[str, Any]]] = [
+    ("ebt_text", {"variant": "s2", "step_size": 0.5}),
+    ("ebt_text", {"step_conditioning": "adaln_zero", "projection": "embedding"}),
+    ("ebt_text", {"update_space": "logits", "recompute": True}),
+    ("ebt_text", {"between_steps": "unroll", "step_size": 2.0}),
+    ("ebt_video", {"variant": "s2", "step_size": 30.0}),
+    ("ebt_image", {"steps": 2, "between_steps": "unroll", "start": "noise"}),
+]
 
 
 def verdicts(of: Subject, **options: Any) -> dict[str, str]:
@@ -40,10 +42,13 @@ def failures(of: Subject) -> dict[str, str]:
     return {name: said for name, said in found.items() if said.startswith("failed")}
 
 
-@pytest.mark.parametrize("name", adapter_names())
-def test_registered_adapters_keep_the_contract(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "settings"), [*((name, {}) for name in adapter_names()), *OTHERWISE]
+)
+def test_registered_adapters_keep_the_contract(name: str, settings: dict[str, Any]) -> None:
     record = adapter(name)
-    config = record.config.model_validate(record.example or FALLBACK.get(name, {}))
+    example = {k: v for k, v in record.example.items() if k not in settings}
+    config = record.config.model_validate(example | settings)
     found = verdicts(subject_of(record, config))
     assert not [f"{check} {said}" for check, said in found.items() if said.startswith("failed")]
     assert found["compiled"].startswith("skipped")
@@ -67,7 +72,7 @@ def test_what_is_not_offered_is_not_called_passed() -> None:
     image = adapter("dit_image")
     found = perform(
         independence.leakage,
-        subject_of(image, image.config.model_validate(FALLBACK["dit_image"])),
+        subject_of(image, image.config.model_validate(image.example)),
     )
     assert (found.verdict, found.reason) == ("not offered", "an image has no later")
 
@@ -225,7 +230,7 @@ def test_float64_is_used_where_offered_and_not_asked_for() -> None:
 
 def test_rows_are_the_same_in_every_batch() -> None:
     for record in (DESCENDER, SLIDER, adapter("dit_image")):
-        config = record.config.model_validate(FALLBACK.get(record.name, {}))
+        config = record.config.model_validate(record.example)
         of = subject_of(record, config)
         for make in (of.batch, of.given):
             whole, part = vars(make(0, 4)), vars(make(2, 2))
