@@ -62,17 +62,14 @@ class Saved(NamedTuple):
     """What one layer keeps of the forward pass; heads are (B * H, N, D / H), queries scaled."""
 
     norm: Norm
-    rows: Tensor  # what `qkv` maps
     query: Tensor
     key: Tensor
     value: Tensor
     weights: Tensor
     mixed: Tensor  # (B * N, D)
     ffn_norm: Norm
-    ffn_rows: Tensor
     hidden: Tensor  # before GELU
     share: Tensor  # of it that GELU passes on
-    active: Tensor  # after GELU
 
 
 class Inner(NamedTuple):
@@ -80,7 +77,6 @@ class Inner(NamedTuple):
 
     x_bar: Tensor
     active_bar: Tensor
-    hidden_bar: Tensor
     ffn_rows_bar: Tensor
     middle_bar: Tensor
     mixed_bar: Tensor  # (B * H, N, D / H)
@@ -95,7 +91,6 @@ class Tangent(NamedTuple):
     x_dot: Tensor
     along: Tensor
     unit_dot: Tensor
-    rows_dot: Tensor
     query: Tensor
     key: Tensor
     value: Tensor
@@ -104,29 +99,24 @@ class Tangent(NamedTuple):
     middle_dot: Tensor
     ffn_along: Tensor
     ffn_unit_dot: Tensor
-    ffn_rows_dot: Tensor
     hidden_dot: Tensor
-    active_dot: Tensor
 
 
 def forward_layer(layer: Layer, _: tuple[()], grid: Grid, x: Tensor) -> tuple[Saved, Tensor]:
     """From a layer's input rows (B * N, D) to its output."""
     x = _images(x, grid)
     norm = normalise(x, grid.eps)
-    rows = torch.addcmul(layer.shift, norm.unit, layer.scale)
+    rows = modulated(norm.unit, layer.scale, layer.shift)
     query, key, value = _heads(linear(rows, layer.qkv) + layer.qkv_bias, grid)
     weights = (query @ key.transpose(1, 2)).softmax(-1)
     mixed = _merge(weights @ value, grid)
     x = x + layer.out_bias + linear(mixed, layer.out)
     ffn_norm = normalise(x, grid.eps)
-    ffn_rows = torch.addcmul(layer.ffn_shift, ffn_norm.unit, layer.ffn_scale)
+    ffn_rows = modulated(ffn_norm.unit, layer.ffn_scale, layer.ffn_shift)
     hidden = linear(ffn_rows, layer.up) + layer.up_bias
     share = gelu_share(hidden)
-    active = hidden * share
-    kept = Saved(
-        norm, rows, query, key, value, weights, mixed, ffn_norm, ffn_rows, hidden, share, active
-    )
-    x = x + layer.down_bias + linear(active, layer.down)
+    x = x + layer.down_bias + linear(hidden * share, layer.down)
+    kept = Saved(norm, query, key, value, weights, mixed, ffn_norm, hidden, share)
     return kept, x.flatten(0, 1)
 
 
@@ -154,7 +144,6 @@ def inner_layer(
     own = Inner(
         x_bar,
         active_bar,
-        hidden_bar,
         ffn_rows_bar,
         middle_bar,
         mixed_bar,
@@ -185,7 +174,6 @@ def tangent_layer(
         x_dot,
         along,
         unit,
-        rows,
         query,
         key,
         value,
@@ -194,9 +182,7 @@ def tangent_layer(
         middle_dot,
         ffn_along,
         ffn_unit,
-        ffn_rows,
         hidden_dot,
-        active_dot,
     )
     return own, (middle_dot + linear(active_dot, layer.down)).flatten(0, 1)
 
@@ -212,7 +198,8 @@ def outer_layer(
 ) -> tuple[LayerGradients, Tensor]:
     """From the outer adjoint of a layer's output to that of its input, and its gradients."""
     x_adj = _images(x_adj, grid)
-    hidden_adj = back(x_adj, layer.down) * gelu_slope(kept.hidden, kept.share)
+    slope = gelu_slope(kept.hidden, kept.share)
+    hidden_adj = back(x_adj, layer.down) * slope
     bend = gelu_bend(kept.hidden, kept.share) * inner.active_bar
     hidden_adj = torch.addcmul(hidden_adj, bend, tangent.hidden_dot)
     ffn_rows_adj = back(hidden_adj, layer.up)
@@ -233,20 +220,24 @@ def outer_layer(
         tangent.along,
         kept.norm,
     )
+    # Cheaper made again than read back from memory that has left the caches.
+    rows = modulated(kept.norm.unit, layer.scale, layer.shift)
+    ffn_rows = modulated(kept.ffn_norm.unit, layer.ffn_scale, layer.ffn_shift)
+    active, hidden_bar = kept.hidden * kept.share, inner.active_bar * slope
     scale = kept.norm.unit * rows_adj + tangent.unit_dot * inner.rows_bar
     ffn_scale = kept.ffn_norm.unit * ffn_rows_adj + tangent.ffn_unit_dot * inner.ffn_rows_bar
     own = Layer(
         scale.sum((0, 1)),
         rows_adj.sum((0, 1)),
-        _weight_gradient(qkv_adj, kept.rows, inner.qkv_bar, tangent.rows_dot),
+        _weight_gradient(qkv_adj, rows, inner.qkv_bar, tangent.unit_dot * layer.scale),
         qkv_adj.sum((0, 1)),
         _weight_gradient(middle_adj, kept.mixed, inner.middle_bar, tangent.mixed),
         middle_adj.sum((0, 1)),
         ffn_scale.sum((0, 1)),
         ffn_rows_adj.sum((0, 1)),
-        _weight_gradient(hidden_adj, kept.ffn_rows, inner.hidden_bar, tangent.ffn_rows_dot),
+        _weight_gradient(hidden_adj, ffn_rows, hidden_bar, tangent.ffn_unit_dot * layer.ffn_scale),
         hidden_adj.sum((0, 1)),
-        _weight_gradient(x_adj, kept.active, inner.x_bar, tangent.active_dot),
+        _weight_gradient(x_adj, active, inner.x_bar, tangent.hidden_dot * slope),
         x_adj.sum((0, 1)),
     )
     return LayerGradients(own, NOTHING), x_in_adj.flatten(0, 1)
@@ -270,6 +261,11 @@ def _attention_outer(
         scores.transpose(1, 2) @ kept.query + scores_bar.transpose(1, 2) @ tangent.query,
         weights.transpose(1, 2) @ mixed_adj + weights_dot.transpose(1, 2) @ mixed_bar,
     )
+
+
+def modulated(unit: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """What a linear maps, from normalised rows."""
+    return torch.addcmul(shift, unit, scale)
 
 
 def _images(x: Tensor, grid: Grid) -> Tensor:
