@@ -220,7 +220,7 @@ def outer_layer(
         tangent.along,
         kept.norm,
     )
-    # Cheaper made again than read back from memory that has left the caches.
+    # Made again rather than kept: as fast, since memory that left the caches is slow to read.
     rows = modulated(kept.norm.unit, layer.scale, layer.shift)
     ffn_rows = modulated(kept.ffn_norm.unit, layer.ffn_scale, layer.ffn_shift)
     active, hidden_bar = kept.hidden * kept.share, inner.active_bar * slope
