@@ -31,7 +31,8 @@ NOTES = """
 *exact minimum*: linear and vocabulary FLOPs of an exact gradient (or prediction) that computes
 nothing twice; attention is left out. *of peak*: our FLOPs a second over those of one large matrix
 product at the same threads and precision. *peak*: of the first step above what stood before it.
-*largest error*: of a parameter's gradient, or of the output, against the reference on the same
+*largest error*: of a parameter's gradient in float32 (text: at a hundredth of the step size, as
+rounding grows tenfold a step with all of it), or of the output, against the reference on the same
 numbers.
 """
 

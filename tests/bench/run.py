@@ -43,11 +43,9 @@ def _measure(case: Case, result: Result, setting: Setting, effort: Effort, peak:
         _time(case, result, pair, setting, effort, peak)
     assert result.value is not None
     result.status = "passed" if result.value >= case.target else "missed"
-    # bf16 keeps 8 bits of a product.
-    tolerance = case.tolerance * (20 if setting.precision == "bf16" else 1)
-    if result.gap is not None and not result.gap <= tolerance:
+    if result.gap is not None and not result.gap <= case.tolerance:
         result.status = "failed"
-        result.reason = f"numbers differ by {result.gap:.1e}, allowed {tolerance:g}"
+        result.reason = f"numbers differ by {result.gap:.1e}, allowed {case.tolerance:g}"
 
 
 def _time(
