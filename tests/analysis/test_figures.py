@@ -413,6 +413,12 @@ def test_a_family_has_one_colour_everywhere(tmp_path):
     two = marks([("mine", "ebt"), ("theirs", "ebt")])
     assert two["mine"].color == two["theirs"].color == FAMILY_COLORS["ebt"]
     assert (two["mine"].line, two["mine"].filled) != (two["theirs"].line, two["theirs"].filled)
+    # Where a family is alone, three or more of it are told apart by colour.
+    alone = marks([(name, "ebt") for name in "abcde"])
+    assert len({mark.color for mark in alone.values()}) == 5
+    assert alone["a"].color == FAMILY_COLORS["ebt"]
+    beside = marks([*((name, "ebt") for name in "abcde"), ("other", "dit")])
+    assert len({beside[name].color for name in "abcde"}) == 1
     assert family_color("another") == family_color("another")
     assert family_color("another") not in FAMILY_COLORS.values()
     exhibit, _ = scaling_exhibit_of(3, adapter="my-ebt")

@@ -24,6 +24,8 @@ TEXT = "#222222"
 FAMILY_COLORS = {"ebt": "#d55e00", "transformer++": "#0173b2", "dit": "#029e73"}
 FAMILY_MARKERS = {"ebt": "o", "transformer++": "s", "dit": "D"}
 _SPARE = (("#cc78bc", "^"), ("#56b4e9", "v"), ("#ca9161", "P"), ("#ece133", "X"), ("#7a4fb5", "<"))
+#: Beside a family's own colour, for its further adapters where they are alone.
+_WITHIN = ("#7a4fb5", "#2b7bba", "#4d4d4d", "#029e73")
 LINES: tuple[Line, ...] = ("-", "--", ":", "-.")
 
 _SETTINGS: dict[str, Any] = {
@@ -116,14 +118,23 @@ def _spare(family: str) -> tuple[str, str]:
 
 
 def marks(adapters: Iterable[tuple[str, str]]) -> dict[str, Mark]:
-    """(adapter, family) -> its mark; adapters of one family differ in line and filling."""
+    """(adapter, family) -> its mark; adapters of one family differ in line and filling.
+
+    Three or more with no other family beside them differ in colour too.
+    """
+    distinct = list(dict.fromkeys(adapters))
+    alone = len({family for _, family in distinct}) == 1 and len(distinct) > 2
     found: dict[str, Mark] = {}
     seen: dict[str, int] = {}
-    for adapter, family in dict.fromkeys(adapters):
+    for adapter, family in distinct:
         index = seen.get(family, 0)
         seen[family] = index + 1
+        own = (family_color(family), *_WITHIN)
         found[adapter] = Mark(
-            family_color(family), family_marker(family), LINES[index % len(LINES)], index == 0
+            own[index % len(own)] if alone else own[0],
+            family_marker(family),
+            LINES[index % len(LINES)],
+            index == 0,
         )
     return found
 
