@@ -41,6 +41,7 @@ class PackedRows:
     ) -> None:
         self.network, self.contexts = network, contexts
         self.size, self.positions = size, positions
+        self._whole: View | None = None
 
     def energies(self, projected: Tensor, at: Tensor | None, landscape: int) -> Tensor:
         """Energies (n,) of projected predictions (n, D)."""
@@ -59,11 +60,12 @@ class PackedRows:
         batch, length, samples = self.size
         if at is not None:
             return self._some(projected, at)
-        rows = projected.view(batch, length * samples, -1)
-        if self.positions is None:
-            return Packed(rows, self.network.view(length, samples), None)
-        where = self.positions.repeat_interleave(samples).expand(batch, -1)
-        return Packed(rows, self.network.view_at(where), None)
+        if self._whole is None and self.positions is None:
+            self._whole = self.network.view(length, samples)
+        elif self._whole is None:
+            where = self.positions.repeat_interleave(samples).expand(batch, -1)
+            self._whole = self.network.view_at(where)
+        return Packed(projected.view(batch, length * samples, -1), self._whole, None)
 
     def _some(self, projected: Tensor, at: Tensor) -> Packed:
         """Each batch entry's rows in order, padded at the end to the longest."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.records import RunFolder, read_json
 from harness.training import checkpoint as ckpt
 from tests.launch.room import Room, has_checkpoint, holder, until, workers
-from tests.training.tiny import CONFIGS, IMAGE, assert_same_training, trained
+from tests.training.tiny import CONFIGS, IMAGE, VIDEO, assert_same_training, trained
 
 SLOW = {"adapter": "toy", "config": {"delay": 0.02}, "budget": {"steps": 80}}
 
@@ -25,8 +25,9 @@ def test_runs_killed_at_random_steps_end_as_undisturbed_ones(room: Room) -> None
     """Every worker is killed with SIGKILL within its run; at the last run, the parent is."""
     adapters = {name: {"adapter": name, "config": config} for name, config in CONFIGS.items()}
     for name in adapters:
-        if "image" in name:
-            adapters[name]["task"] = IMAGE
+        for modality, task in (("image", IMAGE), ("video", VIDEO)):
+            if name.endswith(modality):
+                adapters[name]["task"] = task
     adapters["transformer_pp_text"]["accumulate"] = 2
     suite = room.suite(adapters, evaluations={}, base={
         "batch_size": 4, "budget": {"steps": 80}, "optimizer": {"lr": 1e-3, "warmup_steps": 4},

@@ -18,8 +18,8 @@ from harness.analysis.figures.style import (
     LINES,
     REFERENCE,
     Line,
-    family_color,
     family_marker,
+    marks,
     signed,
     theme,
     tint,
@@ -136,12 +136,13 @@ def _model(row: ThinkingRow) -> str:
 def _series(rows: Sequence[ThinkingRow]) -> list[_Series]:
     """Darker and another marker for more samples; another line for another model of a family."""
     models = list(dict.fromkeys((r.adapter, _model(r), r.family) for r in rows))
+    by = marks((model, family) for _, model, family in models)
     found = []
     for adapter, model, family in models:
         own = [r for r in rows if _model(r) == model]
         counts = sorted({r.samples for r in own if r.samples is not None})
         rank = [m for _, m, f in models if f == family].index(model)
-        color = family_color(family)
+        color = by[model].color
         flat = _Series(adapter, None, color, family_marker(family), _FLAT)
         if not counts and flat not in found:
             found.append(flat)
