@@ -181,13 +181,26 @@ def differentiable_slope(
     return energy, slope
 
 
+def detached(stream: Stream) -> Stream:
+    """The same numbers without a graph, which compilers warn of."""
+    return stream._replace(
+        layers=[
+            type(layer)(*(None if t is None else t.detach() for t in layer))
+            for layer in stream.layers
+        ],
+        observed=[type(o)(*(t.detach() for t in o)) for o in stream.observed],
+        head=stream.head.detach(),
+    )
+
+
 class _Slope(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, projected: Tensor, stream: Stream, halves: Halves, *_: Tensor
     ) -> tuple[Tensor, Tensor]:
+        stream = detached(stream)
         with torch.autocast(projected.device.type, enabled=False):
-            energy, slope, ctx.tape = halves.slope(stream, projected, keep=True)
+            energy, slope, ctx.tape = halves.slope(stream, projected.detach(), keep=True)
         ctx.stream, ctx.gradients = stream, halves.gradients
         ctx.mark_non_differentiable(energy)
         return energy, slope

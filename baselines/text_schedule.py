@@ -24,6 +24,7 @@ from baselines.ebt import Context, TextEnergy
 from baselines.energy_slope import (
     Stream,
     Tape,
+    detached,
     energy_and_slope,
     flat,
     flat_gradients,
@@ -222,7 +223,7 @@ class _Schedule:
             with torch.set_grad_enabled(graph), self._autocast():
                 context = self.network.context(inputs, landscape)
                 view = self.network.view(inputs.shape[1])
-            bare = _detached(self.network.stream(context, view))
+            bare = detached(self.network.stream(context, view))
             self.opened = _Opened(landscape, context, bare)
         return self.opened
 
@@ -293,17 +294,6 @@ class _Schedule:
         self._close_landscape()
         if self.gradients is not None:
             self.gradients.close()
-
-
-def _detached(stream: Stream) -> Stream:
-    return stream._replace(
-        layers=[
-            type(layer)(*(None if t is None else t.detach() for t in layer))
-            for layer in stream.layers
-        ],
-        observed=[type(o)(*(t.detach() for t in o)) for o in stream.observed],
-        head=stream.head.detach(),
-    )
 
 
 def _attached(stream: Stream, context: Context) -> Stream:
