@@ -73,7 +73,7 @@ def energy_and_slope(
     x = projected.flatten(0, 1)
     inputs, saved = [], []
     for layer, observed in zip(stream.layers, stream.observed, strict=True):
-        if stream.recompute:
+        if keep and stream.recompute:
             inputs.append(x)
         kept, x = stream.passes.forward(layer, observed, stream.view, x)
         saved.append(kept)
@@ -84,7 +84,8 @@ def energy_and_slope(
     x_bars, inner = [], []
     for index in reversed(range(len(saved))):
         layer, observed = stream.layers[index], stream.observed[index]
-        x_bars.append(x_bar)
+        if keep and stream.recompute:
+            x_bars.append(x_bar)
         kept = saved[index] if keep_all else saved.pop()
         own, x_bar = stream.passes.inner(layer, observed, stream.view, kept, x_bar)
         if keep_all:
@@ -208,6 +209,8 @@ class _Slope(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, _: Tensor, v: Tensor) -> tuple[Any, ...]:
+        if ctx.tape is None:
+            raise RuntimeError("the slope has been differentiated, and its tape is used up")
         with torch.autocast(v.device.type, enabled=False):
             projected, head, layers = ctx.gradients(ctx.stream, ctx.tape, v)
         ctx.tape = None

@@ -17,12 +17,14 @@ ARROWS: dict[str, set[str]] = {
     "harness.errors": set(),
     "harness.quantities": set(),
     "harness.protocol": set(),
+    "harness.capabilities": {"harness.protocol"},
     "harness.registry": {"harness.errors", "harness.protocol"},
     "harness.records": {"harness.errors"},
     "harness.provenance": {"harness.data", "harness.errors", "harness.protocol", "harness.records"},
     "harness.noise": {"harness.protocol"},
     "harness.cost": {"harness.protocol"},
     "harness.conformance": {
+        "harness.capabilities",
         "harness.cost",
         "harness.data",
         "harness.errors",
@@ -38,6 +40,7 @@ ARROWS: dict[str, set[str]] = {
         "harness.registry",
     },
     "harness.training": {
+        "harness.capabilities",
         "harness.cost",
         "harness.data",
         "harness.errors",
@@ -71,6 +74,7 @@ ARROWS: dict[str, set[str]] = {
         "harness.records",
     },
     "harness.launch.worker": {
+        "harness.capabilities",
         "harness.launch.preconditions",
         "harness.cost",
         "harness.data",

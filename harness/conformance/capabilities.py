@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from harness.capabilities import Compiles, Generates, Replays
 from harness.conformance.independence import kept
 from harness.conformance.outcome import Outcome, failed, not_offered, passed, within
 from harness.conformance.subject import NOISE, ROWS, Recorded, Subject, difference
-from harness.protocol import Compiles, Generates, Prediction, Replays, State, TextBatch
+from harness.protocol import Prediction, State, TextBatch
 
 #: Relative differences that bfloat16 may make: to the loss, and to predictions some steps deep.
 BF16_LOSS, BF16_PREDICTION = 0.1, 0.3

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from harness.capabilities import Replays, VariesWork
 from harness.conformance.outcome import Outcome, failed, passed
 from harness.conformance.subject import NOISE, Subject
 from harness.cost import FlopCounter
-from harness.protocol import FlopCount, Replays, TextShape, VariesWork
+from harness.protocol import FlopCount, TextShape
 
 #: Largest relative error of a FLOP formula.
 TOLERANCE = 0.01

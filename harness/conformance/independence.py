@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.capabilities import Replays, VariesWork
 from harness.conformance.outcome import Outcome, failed, not_offered, passed, within
 from harness.conformance.subject import (
     NOISE,
@@ -23,7 +24,7 @@ from harness.conformance.subject import (
     difference,
     rows_of,
 )
-from harness.protocol import Prediction, Replays, TextBatch, TextShape, VariesWork, VideoBatch
+from harness.protocol import Prediction, TextBatch, TextShape, VideoBatch
 
 
 def leakage(subject: Subject) -> Outcome:

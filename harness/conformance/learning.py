@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.capabilities import EnergyLandscape
 from harness.conformance.independence import kept, put_back
 from harness.conformance.outcome import Outcome, failed, not_offered, passed
 from harness.conformance.subject import NOISE, ROWS, Subject, difference
-from harness.protocol import Descent, EnergyLandscape, State
+from harness.protocol import Descent, State
 
 UPDATES = 5
 #: One batch is repeated at most this often at each learning rate, the likeliest rate first.

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.capabilities import Replays
 from harness.noise import NoiseSource
 from harness.protocol import (
     AdapterRecord,
@@ -25,7 +26,6 @@ from harness.protocol import (
     NoisyBatch,
     OnState,
     Prediction,
-    Replays,
     Shape,
     TextBatch,
     TextShape,

@@ -25,6 +25,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
+from harness.capabilities import Compiles
 from harness.cost import device_name
 from harness.data.builtin import dataset_digest, load_clips, load_images
 from harness.data.images import ImageRows
@@ -49,7 +50,7 @@ from harness.planning.spec import (
     ThinkingEval,
     TrainSpec,
 )
-from harness.protocol import Adapter, Compiles, TextShape
+from harness.protocol import Adapter, TextShape
 from harness.provenance import provenance
 from harness.records import EvalFolder, Measurement, RunFolder, read_json, write_json
 from harness.registry import adapter as find_adapter

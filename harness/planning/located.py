@@ -213,6 +213,23 @@ REPLACED = frozenset({("budget",)})
 _SIZE_KEYS = frozenset({"depth", "width", "heads"})
 
 
+def read_override(text: str, *, example: str) -> tuple[tuple[str, ...], Located]:
+    """The path and the layer of one `--set`; HarnessError with an example where it is none."""
+    path, equals, value = (part.strip() for part in text.partition("="))
+    parts = tuple(path.split("."))
+    if not equals or not all(parts):
+        raise HarnessError(
+            "an override is written path=value",
+            where="--set",
+            given=text,
+            hint=f"for example --set {example}",
+        )
+    parsed = parse_value(value, "--set")
+    places: dict[Key, Place] = {(): Place("--set")}
+    places |= {(path, *k): Place("--set", (*parts, *k)) for k in parsed.places}
+    return parts, undotted(Located({path: parsed.tree}, places))
+
+
 def merge(below: Located, above: Located) -> Located:
     """Lay `above` over `below`: mappings merge, everything else is replaced."""
     tree, places = _merge(below.tree, above.tree, below.places, above.places, ())

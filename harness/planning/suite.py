@@ -17,12 +17,11 @@ from harness.planning.document import (
 )
 from harness.planning.evaluations import check_only, expand_evaluations
 from harness.planning.located import (
-    Key,
     Located,
     Place,
     dotted,
     merge,
-    parse_value,
+    read_override,
     read_yaml,
     undotted,
 )
@@ -68,19 +67,7 @@ def _override(document: Located, overrides: Sequence[str]) -> tuple[Located, Loc
     """Apply `--set`: paths that start with a suite key change the file, others change every run."""
     run_level = Located({}, {(): Place("--set")})
     for text in overrides:
-        path, equals, value = (part.strip() for part in text.partition("="))
-        parts = tuple(path.split("."))
-        if not equals or not all(parts):
-            raise HarnessError(
-                "an override is written path=value",
-                where="--set",
-                given=text,
-                hint="for example --set budget.steps=100",
-            )
-        parsed = parse_value(value, "--set")
-        places: dict[Key, Place] = {(): Place("--set")}
-        places |= {(path, *k): Place("--set", (*parts, *k)) for k in parsed.places}
-        layer = undotted(Located({path: parsed.tree}, places))
+        parts, layer = read_override(text, example="budget.steps=100")
         if parts[0] in SuiteDocument.model_fields:
             _check_path(document, parts)
             document = merge(document, layer)

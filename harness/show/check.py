@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.errors import HarnessError
-from harness.planning.located import Key, Located, Place, merge, parse_value, undotted
+from harness.planning.located import Located, Place, merge, read_override
 from harness.planning.validate import validate, where_mentioned
 from harness.protocol import AdapterRecord, Frozen
 from harness.registry import adapter
@@ -57,18 +57,7 @@ def _given(record: AdapterRecord, overrides: Sequence[str]) -> Located:
     example = dict(record.example)
     settings = Located({"config": example}, {("config",): Place(f"{record.name}'s example")})
     for text in overrides:
-        path, equals, value = (part.strip() for part in text.partition("="))
-        parts = tuple(path.split("."))
-        if not equals or not all(parts):
-            raise HarnessError(
-                "an override is written key=value",
-                where="--set",
-                given=text,
-                hint="for example --set depth=2",
-            )
-        parsed = parse_value(value, "--set")
-        places: dict[Key, Place] = {(path, *k): Place("--set", (*parts, *k)) for k in parsed.places}
-        layer = undotted(Located({path: parsed.tree}, {(): Place("--set"), **places}))
+        _, layer = read_override(text, example="depth=2")
         moved = {("config", *k): place for k, place in layer.places.items()}
         settings = merge(settings, Located({"config": layer.tree}, moved))
     return settings.at("config")

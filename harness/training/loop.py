@@ -19,10 +19,11 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from harness.capabilities import Replays, VariesWork
 from harness.cost import FlopCounter, device_name, peak_memory_bytes, reset_peak_memory
 from harness.noise import NoiseSource
 from harness.planning.spec import TrainSpec
-from harness.protocol import Adapter, Batch, Noise, Replays, StepOutput, VariesWork
+from harness.protocol import Adapter, Batch, Noise, StepOutput
 from harness.records import (
     RunFolder,
     append_jsonl,

@@ -45,16 +45,16 @@ class Case:
         }
 
 
-def close(ours: Tensor, theirs: Tensor, tolerance: float, what: str) -> None:
+def assert_close(ours: Tensor, theirs: Tensor, tolerance: float, what: str) -> None:
     """Relative error in the norm of the whole tensor."""
     gap = float((ours.detach() - theirs).norm())
     assert gap <= tolerance * float(theirs.norm()), f"{what}: off by {gap:.2e}"
 
 
-def gradients_match(network: torch.nn.Module, case: Case) -> None:
+def assert_gradients_match(network: torch.nn.Module, case: Case) -> None:
     """Every trainable parameter's gradient, and no parameter without one."""
     trainable = {name: p for name, p in network.named_parameters() if p.requires_grad}
     assert set(trainable) == set(case.grads)
     for name, parameter in trainable.items():
         assert parameter.grad is not None, name
-        close(parameter.grad, case.grads[name], GRADIENT, name)
+        assert_close(parameter.grad, case.grads[name], GRADIENT, name)

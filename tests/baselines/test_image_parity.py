@@ -12,7 +12,13 @@ from baselines.dit import add_noise, linear_schedule, noise_mse, variational_bou
 from baselines.image_settings import DiTImageConfig, EBTImageConfig
 from harness.noise import NoiseSource
 from harness.protocol import Descent, Diffusion, ImageShape, NoisyBatch, State
-from tests.baselines.parity import FORWARD, Case, close, gradients_match, needs_fixtures
+from tests.baselines.parity import (
+    FORWARD,
+    Case,
+    assert_close,
+    assert_gradients_match,
+    needs_fixtures,
+)
 
 pytestmark = needs_fixtures
 
@@ -49,7 +55,7 @@ def _dit() -> tuple[DiTImage, Case]:
 def test_fixed_positions(name: str, adapter: type, settings: type) -> None:
     fixture = Case(name)
     fresh = adapter(settings(**_sizes(fixture)), _shape(fixture.given)).network.pos_embed
-    close(fresh, fixture.weights["pos_embed"], 1e-6, "positions")
+    assert_close(fresh, fixture.weights["pos_embed"], 1e-6, "positions")
 
 
 def test_ebt_one_training_step_and_its_gradients() -> None:
@@ -60,10 +66,10 @@ def test_ebt_one_training_step_and_its_gradients() -> None:
     y = case["noised"] - network.step_size() * slope
     loss = F.smooth_l1_loss(y, case["image"])
     loss.backward()
-    close(energy, case["energy.0"], FORWARD, "energy.0")
-    close(y, case["denoised.0"], FORWARD, "denoised.0")
-    close(loss, case["loss"], FORWARD, "loss")
-    gradients_match(network, fixture)
+    assert_close(energy, case["energy.0"], FORWARD, "energy.0")
+    assert_close(y, case["denoised.0"], FORWARD, "denoised.0")
+    assert_close(loss, case["loss"], FORWARD, "loss")
+    assert_gradients_match(network, fixture)
 
 
 def test_ebt_thinking_for_three_steps() -> None:
@@ -74,10 +80,12 @@ def test_ebt_thinking_for_three_steps() -> None:
     prediction = adapter.predict(batch, Descent(steps=3), NOISE, states.append)
     assert [s.step for s in states] == [0, 1, 2, 3]
     for k in range(3):  # the fixture lists the energy before each step
-        close(
+        assert_close(
             states[k + 1].value[:, 0], case[f"think.denoised.{k}"], FORWARD, f"think.denoised.{k}"
         )
-        close(states[k].energy[:, 0], case[f"think.energy.{k}"], FORWARD, f"think.energy.{k}")
+        assert_close(
+            states[k].energy[:, 0], case[f"think.energy.{k}"], FORWARD, f"think.energy.{k}"
+        )
     assert torch.equal(states[-1].energy[:, 0], adapter.network(prediction.value).detach())
     assert torch.equal(prediction.value, states[-1].value[:, 0])
 
@@ -87,16 +95,16 @@ def test_dit_training_loss_and_its_gradients() -> None:
     case = fixture.case
     schedule = linear_schedule(1000, 1e-4, 2e-2, torch.device("cpu"), torch.float32)
     noised = add_noise(case["image"], case["noise"], case["t"], schedule)
-    close(noised, case["noised"], FORWARD, "noised")
+    assert_close(noised, case["noised"], FORWARD, "noised")
     output = adapter.network(noised, case["t"])
-    close(output, case["model_output"], FORWARD, "model_output")
+    assert_close(output, case["model_output"], FORWARD, "model_output")
     mse = noise_mse(output, case["noise"]).mean()
     bound = variational_bound(output, case["image"], noised, case["t"], schedule).mean()
-    close(mse, case["loss.noise_mse"], FORWARD, "loss.noise_mse")
-    close(bound, case["loss.variational_bound"], FORWARD, "loss.variational_bound")
-    close(mse + bound, case["loss"], FORWARD, "loss")
+    assert_close(mse, case["loss.noise_mse"], FORWARD, "loss.noise_mse")
+    assert_close(bound, case["loss.variational_bound"], FORWARD, "loss.variational_bound")
+    assert_close(mse + bound, case["loss"], FORWARD, "loss")
     (mse + bound).backward()
-    gradients_match(adapter.network, fixture)
+    assert_gradients_match(adapter.network, fixture)
 
 
 @pytest.mark.parametrize("start", ["trained", "matched"])
@@ -105,4 +113,4 @@ def test_ddim_over_every_timestep_is_the_authors_sampler(start: str) -> None:
     case = fixture.case
     batch = NoisyBatch(case["noised_t99"], 99, torch.arange(3))
     prediction = adapter.predict(batch, Diffusion(steps=100, start=start), NOISE)
-    close(prediction.value, case["ddim_denoised"], 5e-6, "ddim_denoised")
+    assert_close(prediction.value, case["ddim_denoised"], 5e-6, "ddim_denoised")

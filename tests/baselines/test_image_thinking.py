@@ -10,8 +10,9 @@ from torch import Tensor
 
 from baselines.adapters.image_ebt import EBTImage
 from baselines.image_records import EBT_IMAGE
+from harness.capabilities import EnergyLandscape
 from harness.cost import FlopCounter
-from harness.protocol import Descent, EnergyLandscape, NoisyBatch, Passes, State
+from harness.protocol import Descent, NoisyBatch, Passes, State
 from tests.baselines.tiny_images import NOISE, SHAPE, small_ebt, some_images
 
 ROWS = torch.tensor([8, 1, 6, 3])

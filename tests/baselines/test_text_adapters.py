@@ -17,7 +17,13 @@ from baselines.descent_plan import landscape_schedule
 from baselines.ebt import TextEnergy
 from baselines.stream_layers import EAGER
 from harness.protocol import Adapter, Descent, Single, TextBatch
-from tests.baselines.tiny_streams import NOISE, by_step, close, gradients_agree, states
+from tests.baselines.tiny_streams import (
+    NOISE,
+    assert_close,
+    assert_gradients_agree,
+    by_step,
+    states,
+)
 from tests.baselines.tiny_text import BATCH, LENGTH, VOCAB, batch, ebt, naive, transformer
 
 
@@ -50,9 +56,9 @@ def test_training_matches_the_textbook(conditioning: str, steps: int, step_size:
     start = NOISE.normal(of.rows, (LENGTH, VOCAB), purpose="start", sample=0).double()
     out = model.training_loss(of, NOISE)
     expected = naive(model).training_loss(of.tokens, of.mask, start, steps)
-    close(out.loss_sum, expected, "loss")
+    assert_close(out.loss_sum, expected, "loss")
     assert out.n == int(of.mask.sum())
-    gradients_agree(model.network, out.loss_sum, expected)
+    assert_gradients_agree(model.network, out.loss_sum, expected)
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -75,7 +81,7 @@ def test_training_metrics_are_sums_over_valid_targets() -> None:
     }
     assert set(metrics) == set(expected)
     for name, (total, count) in metrics.items():
-        close(total, expected[name].detach(), name)
+        assert_close(total, expected[name].detach(), name)
         assert count == int(of.mask.sum())
 
 
@@ -105,19 +111,19 @@ def test_thinking_matches_the_textbook(
         for step in range(1, steps + 1):
             logits, energy = naive(model).think(inputs, start, schedule[:step], alpha)
             values, energies = by_step(seen)[step]
-            close(values[:, sample], logits, f"logits {step}, {sample}")
+            assert_close(values[:, sample], logits, f"logits {step}, {sample}")
             if samples > 1:
                 assert energies is not None
-                close(energies[:, sample], energy, f"energy {step}, {sample}")
-        close(by_step(seen)[0][0][:, sample], start, "start")
+                assert_close(energies[:, sample], energy, f"energy {step}, {sample}")
+        assert_close(by_step(seen)[0][0][:, sample], start, "start")
         found.append((logits, energy))
     stacked = torch.stack([energy for _, energy in found])
     best = stacked.argmin(0)
     for row, position in product(range(BATCH), range(LENGTH)):
         expected = found[int(best[row, position])][0][row, position]
-        close(prediction.value[row, position], expected, "chosen")
+        assert_close(prediction.value[row, position], expected, "chosen")
     if samples > 1:
-        close(prediction.energy, stacked.min(0).values, "chosen energy")
+        assert_close(prediction.energy, stacked.min(0).values, "chosen energy")
     else:
         assert prediction.energy is None
 
@@ -148,10 +154,10 @@ def test_predictions_do_not_depend_on_the_batch(either: tuple[Any, Any]) -> None
     model, thinking = either
     whole = model.predict(batch(), thinking, NOISE).value
     for rows in range(1, BATCH):
-        close(model.predict(batch(rows), thinking, NOISE).value, whole[:rows])
+        assert_close(model.predict(batch(rows), thinking, NOISE).value, whole[:rows])
     single = batch()
     last = TextBatch(single.tokens[2:], single.mask[2:], single.rows[2:])
-    close(model.predict(last, thinking, NOISE).value, whole[2:])
+    assert_close(model.predict(last, thinking, NOISE).value, whole[2:])
 
 
 def test_losses_add_over_micro_batches(either: tuple[Any, Any]) -> None:
@@ -161,7 +167,7 @@ def test_losses_add_over_micro_batches(either: tuple[Any, Any]) -> None:
         for r in (slice(0, 1), slice(1, 3))
     ]
     out = model.training_loss(whole, NOISE)
-    close(parts[0].loss_sum + parts[1].loss_sum, out.loss_sum)
+    assert_close(parts[0].loss_sum + parts[1].loss_sum, out.loss_sum)
     assert parts[0].n + parts[1].n == out.n
 
 
@@ -192,10 +198,10 @@ def test_one_pass_holds_every_shorter_run(
         assert energy is not None
         lowest, index = energy[:, :samples].min(dim=1)
         picked = value.gather(1, index[:, None, :, None].expand(-1, 1, -1, VOCAB))[:, 0]
-        close(run.value, picked)
-        close(run.energy, lowest)
+        assert_close(run.value, picked)
+        assert_close(run.energy, lowest)
     for steps in range(1, 5):
-        close(model.predict(of, Descent(steps=steps), NOISE).value, seen[steps][0][:, 0])
+        assert_close(model.predict(of, Descent(steps=steps), NOISE).value, seen[steps][0][:, 0])
 
 
 @pytest.mark.parametrize("conditioning", ["time_embed", "none", "adaln"])
@@ -240,11 +246,11 @@ def test_step_size_is_clamped() -> None:
         model.network.alpha.fill_(-3.0)
     clamped = model.predict(of, Descent(steps=2), NOISE).value
     explicit = model.predict(of, Descent(steps=2, step_size=1e-4), NOISE).value
-    close(clamped, explicit)
+    assert_close(clamped, explicit)
     loss = model.training_loss(of, NOISE).loss_sum
     with torch.no_grad():
         model.network.alpha.fill_(1e-4)
-    close(model.training_loss(of, NOISE).loss_sum, loss)
+    assert_close(model.training_loss(of, NOISE).loss_sum, loss)
 
 
 def test_step_size_has_its_own_group() -> None:

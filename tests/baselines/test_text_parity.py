@@ -19,7 +19,13 @@ from baselines.text_schedule import scheduled_objective
 from baselines.training_descent import Objective, Steps
 from baselines.transformer import Transformer
 from harness.protocol import Descent
-from tests.baselines.parity import FORWARD, Case, close, gradients_match, needs_fixtures
+from tests.baselines.parity import (
+    FORWARD,
+    Case,
+    assert_close,
+    assert_gradients_match,
+    needs_fixtures,
+)
 
 pytestmark = needs_fixtures
 
@@ -56,14 +62,14 @@ def test_transformer_pp() -> None:
     network.load_state_dict(fixture.weights)
     ids = fixture.case["ids"]
     logits = network(ids[:, :-1]).log_softmax(dim=-1)
-    close(logits, fixture.case["logits"], FORWARD, "logits")
+    assert_close(logits, fixture.case["logits"], FORWARD, "logits")
     targets = ids[:, 1:]
     loss = torch.nn.functional.nll_loss(
         logits.flatten(0, 1), targets.flatten(), ignore_index=fixture.given["pad_id"]
     )
-    close(loss, fixture.case["loss"], FORWARD, "loss")
+    assert_close(loss, fixture.case["loss"], FORWARD, "loss")
     loss.backward()
-    gradients_match(network, fixture)
+    assert_gradients_match(network, fixture)
 
 
 TRAINING = [
@@ -84,11 +90,13 @@ def test_ebt_training(name: str, objective: Any) -> None:
     steps, start = _drawn(network, fixture)
     sums: Objective = objective(network, Rows(ids, mask, start.clone()), steps)
     (sums.loss / mask.sum()).backward()
-    close(sums.loss / mask.sum(), case["loss"], FORWARD, "loss")
-    close(sums.loss_last / mask.sum(), case["final_step_loss"], FORWARD, "final step loss")
-    close(sums.energy_first, (case["energy.0"] * mask).sum(), FORWARD, "energy 0")
-    close(sums.energy_last, (case[f"energy.{count - 1}"] * mask).sum(), FORWARD, "last energy")
-    gradients_match(network, fixture)
+    assert_close(sums.loss / mask.sum(), case["loss"], FORWARD, "loss")
+    assert_close(sums.loss_last / mask.sum(), case["final_step_loss"], FORWARD, "final step loss")
+    assert_close(sums.energy_first, (case["energy.0"] * mask).sum(), FORWARD, "energy 0")
+    assert_close(
+        sums.energy_last, (case[f"energy.{count - 1}"] * mask).sum(), FORWARD, "last energy"
+    )
+    assert_gradients_match(network, fixture)
 
 
 def _drawn(network: TextEnergy, fixture: Case) -> tuple[Steps, Tensor]:
@@ -120,8 +128,8 @@ def test_ebt_trajectories(name: str) -> None:
             distribution = noisy.softmax(-1)
             energy, slope = network.slope(network.project(distribution), context, view)
             value = distribution - steps.alpha * network.to_vocabulary(slope)
-            close(energy, case[f"energy.{step - 1}"], FORWARD, f"energy {step}")
-            close(value, case[f"logits.{step - 1}"], FORWARD, f"logits {step}")
+            assert_close(energy, case[f"energy.{step - 1}"], FORWARD, f"energy {step}")
+            assert_close(value, case[f"logits.{step - 1}"], FORWARD, f"logits {step}")
 
 
 def _think(
@@ -155,11 +163,11 @@ def test_ebt_s1_thinking_beyond_training() -> None:
     # A point's energy is that under its last step's landscape; the fixture lists the next one's.
     for step in (0, 1, 3, 4):
         energy = points[step][1].view(size)[..., 0]
-        close(energy, case[f"energy.{step}"][:, 0], FORWARD, f"energy {step}")
+        assert_close(energy, case[f"energy.{step}"][:, 0], FORWARD, f"energy {step}")
     # Rounding grows about tenfold a step: float64 itself is 4.8e-4 from these float32 logits, all
     # of it at two of 36 positions. The median position keeps the tolerance.
     logits, chosen = points[-1][0].view(*size, -1)[:, :, 0], case["chosen_logits"]
-    close(logits, chosen, 1e-3, "chosen logits")
+    assert_close(logits, chosen, 1e-3, "chosen logits")
     errors = (logits - chosen).norm(dim=-1) / chosen.norm(dim=-1)
     assert errors.median() <= FORWARD
 
@@ -178,8 +186,8 @@ def test_ebt_s2_thinking_selects_by_energy() -> None:
     thinking = Descent(steps=steps, samples=samples)
     points, best, size = _think(network, fixture, thinking, starts, lambda step: noise[step - 1])
     energy = points[-1][1].view(size).transpose(1, 2)
-    close(energy, case[f"energy.{steps}"], FORWARD, "final energy")
+    assert_close(energy, case[f"energy.{steps}"], FORWARD, "final energy")
     lowest = case[f"energy.{steps}"].topk(2, dim=1, largest=False).values
     clear = (lowest[:, 1] - lowest[:, 0]) > 1e-3
     assert clear.float().mean() > 0.5
-    close(best.value[clear], case["chosen_logits"][clear], FORWARD, "chosen logits")
+    assert_close(best.value[clear], case["chosen_logits"][clear], FORWARD, "chosen logits")

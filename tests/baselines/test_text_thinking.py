@@ -15,7 +15,7 @@ from baselines.adapters import descending
 from baselines.adapters.text import EBTText
 from harness.cost import FlopCounter
 from harness.protocol import Descent, Single, TextBatch
-from tests.baselines.tiny_streams import NOISE, by_step, close, states
+from tests.baselines.tiny_streams import NOISE, assert_close, by_step, states
 from tests.baselines.tiny_text import BATCH, LENGTH, VOCAB, batch, ebt, naive, transformer
 
 #: (purpose, optimization step, sample) -> the draw of every position (B, S, V).
@@ -179,13 +179,17 @@ def test_a_batch_thinks_as_the_textbook_does_by_hand(
             steps = path.steps(thinking.tolerance, row, position)
             for k, (values, energies) in points.items():
                 point = min(k, steps)  # one that stopped stays
-                close(values[row, sample, position], path.values[point][row, position], here)
+                assert_close(values[row, sample, position], path.values[point][row, position], here)
                 assert energies is not None
-                close(energies[row, sample, position], path.energies[point][row, position], here)
+                assert_close(
+                    energies[row, sample, position], path.energies[point][row, position], here
+                )
         path, steps = chosen(paths, thinking, row, position)
-        close(prediction.value[row, position], path.values[steps][row, position], here)
+        assert_close(prediction.value[row, position], path.values[steps][row, position], here)
         if prediction.energy is not None:
-            close(prediction.energy[row, position], path.energies[steps][row, position], here)
+            assert_close(
+                prediction.energy[row, position], path.energies[steps][row, position], here
+            )
         if prediction.steps is not None:
             assert int(prediction.steps[row, position]) == steps, here
     assert (prediction.energy is not None) == decides(thinking)
@@ -243,7 +247,7 @@ def test_predictions_that_stop_are_those_of_shorter_runs_and_cost_less() -> None
     for steps in counts:
         shorter = model.predict(of, Descent(steps=steps), NOISE).value
         there = stopped.steps == steps
-        close(stopped.value[there], shorter[there], f"stopped after {steps}")
+        assert_close(stopped.value[there], shorter[there], f"stopped after {steps}")
     assert adaptive.total < whole.total
     assert adaptive.vocabulary < whole.vocabulary
     assert stopped.passes.nfe == pytest.approx(float(stopped.steps.double().mean()))
@@ -255,11 +259,11 @@ def test_tolerance_from_one_step_to_all() -> None:
     everything = model.predict(of, Descent(steps=5, tolerance=1e9), NOISE)
     assert everything.steps is not None
     assert (everything.steps == 1).all()
-    close(everything.value, model.predict(of, Descent(steps=1), NOISE).value)
+    assert_close(everything.value, model.predict(of, Descent(steps=1), NOISE).value)
     nothing = model.predict(of, Descent(steps=5, tolerance=1e-300), NOISE)
     assert nothing.steps is not None
     assert (nothing.steps == 5).all()
-    close(nothing.value, model.predict(of, Descent(steps=5), NOISE).value)
+    assert_close(nothing.value, model.predict(of, Descent(steps=5), NOISE).value)
 
 
 # --- one token after another -----------------------------------------------------------------
@@ -292,9 +296,9 @@ def test_decoding_is_the_textbook_without_a_cache(
         for row in range(BATCH):
             path, steps = chosen(paths, thinking, row, length - 1)
             here = f"row {row} after {length} tokens"
-            close(found.value[row], path.values[steps][row, -1], here)
+            assert_close(found.value[row], path.values[steps][row, -1], here)
             if found.energy is not None:
-                close(found.energy[row], path.energies[steps][row, -1], here)
+                assert_close(found.energy[row], path.energies[steps][row, -1], here)
             if found.steps is not None:
                 assert int(found.steps[row]) == steps, here
     assert (found.energy is not None) == decides(thinking)
@@ -310,9 +314,9 @@ def test_decoding_does_not_depend_on_how_tokens_are_fed(
         decoder = model.decoder(of.rows, thinking, NOISE)
         found = [decoder.feed(part) for part in of.tokens[:, :LENGTH].split(parts, dim=1)][-1]
         once = model.decoder(of.rows, thinking, NOISE).feed(of.tokens[:, :LENGTH])
-        close(found.value, once.value, str(parts))
+        assert_close(found.value, once.value, str(parts))
         assert (found.steps is None) == (once.steps is None)
         if found.steps is not None:
             assert torch.equal(found.steps, once.steps)
     if settings is None:
-        close(once.value, model.predict(of, thinking, NOISE).value[:, -1])
+        assert_close(once.value, model.predict(of, thinking, NOISE).value[:, -1])

@@ -15,7 +15,14 @@ from baselines.descent_plan import landscape_schedule
 from baselines.video_records import EBTVideoConfig, TransformerPPVideoConfig
 from harness.protocol import Descent, Single, VideoBatch, VideoShape
 from tests.baselines.naive_frames import NaiveFrames
-from tests.baselines.tiny_streams import NOISE, SIZES, by_step, close, gradients_agree, states
+from tests.baselines.tiny_streams import (
+    NOISE,
+    SIZES,
+    assert_close,
+    assert_gradients_agree,
+    by_step,
+    states,
+)
 
 SHAPE = VideoShape(context=7, channels=2, height=3, width=4)
 FRAME = (2, 3, 4)
@@ -89,9 +96,9 @@ def test_training_matches_the_textbook(settings: dict[str, Any]) -> None:
     expected, _ = oracle(model).training_loss(
         config, of.frames.flatten(3).flatten(2), start, alpha, noises
     )
-    close(out.loss_sum, expected, "loss")
+    assert_close(out.loss_sum, expected, "loss")
     assert out.n == BATCH * LENGTH
-    gradients_agree(model.network, out.loss_sum, expected)
+    assert_gradients_agree(model.network, out.loss_sum, expected)
 
 
 def test_the_number_of_steps_is_drawn() -> None:
@@ -113,11 +120,11 @@ def test_replayed_rows_go_on_from_their_last_predictions() -> None:
     fresh, _ = naive.training_loss(model.config, flat(second), start_of(second), alpha, [None])
     again, _ = naive.training_loss(model.config, flat(first), reached, alpha, [None])
     out = model.training_loss(second, NOISE)
-    close(out.loss_sum, fresh + again)
+    assert_close(out.loss_sum, fresh + again)
     assert out.n == 4 * LENGTH
     assert model.replay.written == 4, "replayed rows are not stored again"
     model.eval()
-    close(model.training_loss(second, NOISE).loss_sum, fresh)
+    assert_close(model.training_loss(second, NOISE).loss_sum, fresh)
 
 
 # --- thinking --------------------------------------------------------------------------------
@@ -174,8 +181,8 @@ def test_thinking_matches_the_textbook(
     best = scores.argmin(0)
     for row, position in product(range(BATCH), range(LENGTH)):
         value, energy, _ = ends[int(best[row, position])]
-        close(prediction.value[row, position].flatten(), value[row, position], "chosen")
-        close(prediction.energy[row, position], energy[row, position], "chosen energy")
+        assert_close(prediction.value[row, position].flatten(), value[row, position], "chosen")
+        assert_close(prediction.energy[row, position], energy[row, position], "chosen energy")
 
 
 def _descent(
@@ -197,7 +204,7 @@ def _descent(
         return naive.energies(observed, naive.project(value), landscape).detach()
 
     first = energy_of(value, schedule[0])
-    close(seen[0][0][:, sample], value, "start")
+    assert_close(seen[0][0][:, sample], value, "start")
     for step, landscape in enumerate(schedule, start=1):
         noise = None
         if std and (thinking.noise == "every" or (thinking.noise == "first" and step == 1)):
@@ -209,8 +216,8 @@ def _descent(
             lower = energy_of(moved, landscape) < energy_of(value, landscape)
             moved = torch.where(lower[..., None], moved, value)
         value = moved
-        close(seen[step][0][:, sample], value, f"frames {step}")
-        close(seen[step][1][:, sample], energy_of(value, landscape), f"energy {step}")
+        assert_close(seen[step][0][:, sample], value, f"frames {step}")
+        assert_close(seen[step][1][:, sample], energy_of(value, landscape), f"energy {step}")
     energy = energy_of(value, schedule[-1])
     return value, energy, energy - first if thinking.select == "largest_drop" else energy
 
@@ -230,7 +237,7 @@ def test_predictions_that_stop_are_those_of_fewer_steps() -> None:
         steps = int(below[0]) + 1 if len(below) else 6
         assert int(prediction.steps[row, position]) == steps
         expected = seen[steps][0][row, 0, position]
-        close(prediction.value[row, position].flatten(), expected, f"stopped after {steps}")
+        assert_close(prediction.value[row, position].flatten(), expected, f"stopped after {steps}")
     assert prediction.passes.nfe == pytest.approx(float(prediction.steps.double().mean()))
 
 
@@ -244,11 +251,11 @@ def test_transformer_is_causal_and_its_loss_the_mean_error_of_frames() -> None:
     predicted = model.predict(of, Single(), NOISE).value
     for cut in range(1, LENGTH):
         short = VideoBatch(of.frames[:, : cut + 1], of.rows)
-        close(predicted[:, :cut], model.predict(short, Single(), NOISE).value)
+        assert_close(predicted[:, :cut], model.predict(short, Single(), NOISE).value)
     gap = (predicted - of.frames[:, 1:]).abs()
     errors = torch.where(gap < 1, gap.square() / 2, gap - 0.5)
     out = model.training_loss(of, NOISE)
-    close(out.loss_sum, errors.mean((2, 3, 4)).sum())
+    assert_close(out.loss_sum, errors.mean((2, 3, 4)).sum())
     assert out.n == BATCH * LENGTH
 
 

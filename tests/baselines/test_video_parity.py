@@ -11,7 +11,13 @@ from baselines.transformer_video import VideoTransformer
 from baselines.video_descent import FrameRows, frame_errors, video_objective
 from baselines.video_records import EBTVideoConfig, TransformerPPVideoConfig
 from harness.protocol import VideoShape
-from tests.baselines.parity import FORWARD, Case, close, gradients_match, needs_fixtures
+from tests.baselines.parity import (
+    FORWARD,
+    Case,
+    assert_close,
+    assert_gradients_match,
+    needs_fixtures,
+)
 
 #: 3136 numbers a frame: the latents of 224 x 224 pixels.
 SHAPE = VideoShape(context=5, channels=4, height=28, width=28)
@@ -35,11 +41,11 @@ def test_transformer_pp_video() -> None:
     network.load_state_dict(fixture.weights)
     frames = frames_of(fixture)
     predicted = network(frames[:, :-1])
-    close(predicted, framed(fixture.case["prediction"]), FORWARD, "prediction")
+    assert_close(predicted, framed(fixture.case["prediction"]), FORWARD, "prediction")
     loss = frame_errors(predicted, frames[:, 1:]).mean()
-    close(loss, fixture.case["loss"], FORWARD, "loss")
+    assert_close(loss, fixture.case["loss"], FORWARD, "loss")
     loss.backward()
-    gradients_match(network, fixture)
+    assert_gradients_match(network, fixture)
 
 
 def energy_network(fixture: Case) -> VideoEnergy:
@@ -63,11 +69,11 @@ def test_ebt_video_training() -> None:
     sums = video_objective(network, FrameRows(frames_of(fixture), start), steps)
     predicted = start.shape[0] * start.shape[1]
     (sums.loss / predicted).backward()
-    close(sums.loss / predicted, case["loss"], FORWARD, "loss")
-    close(sums.energy_first, case["energy.0"].sum(), FORWARD, "first energy")
-    close(sums.energy_last, case["energy.1"].sum(), FORWARD, "last energy")
-    close(sums.value, framed(case["prediction.1"]), FORWARD, "prediction")
-    gradients_match(network, fixture)
+    assert_close(sums.loss / predicted, case["loss"], FORWARD, "loss")
+    assert_close(sums.energy_first, case["energy.0"].sum(), FORWARD, "first energy")
+    assert_close(sums.energy_last, case["energy.1"].sum(), FORWARD, "last energy")
+    assert_close(sums.value, framed(case["prediction.1"]), FORWARD, "prediction")
+    assert_gradients_match(network, fixture)
 
 
 def test_ebt_video_trajectory() -> None:
@@ -82,5 +88,5 @@ def test_ebt_video_trajectory() -> None:
             context = network.run_context(observed, step)
             energy, slope = network.slope(network.project(value), context, view)
             value = value - network.step_size() * network.to_frames(slope)
-            close(energy, case[f"energy.{step}"], FORWARD, f"energy {step}")
-            close(value, framed(case[f"prediction.{step}"]), FORWARD, f"prediction {step}")
+            assert_close(energy, case[f"energy.{step}"], FORWARD, f"energy {step}")
+            assert_close(value, framed(case[f"prediction.{step}"]), FORWARD, f"prediction {step}")

@@ -16,21 +16,21 @@ SIZES: dict[str, Any] = {"depth": 2, "width": 16, "heads": 2, "ffn_width": 24}
 EXACT = 1e-9
 
 
-def close(ours: Tensor, theirs: Tensor, what: str = "") -> None:
+def assert_close(ours: Tensor, theirs: Tensor, what: str = "") -> None:
     """Equal up to the rounding of float64."""
     torch.testing.assert_close(
         ours, theirs, rtol=EXACT, atol=EXACT, msg=lambda text: f"{what}: {text}"
     )
 
 
-def gradients_agree(network: nn.Module, ours: Tensor, theirs: Tensor) -> None:
+def assert_gradients_agree(network: nn.Module, ours: Tensor, theirs: Tensor) -> None:
     """The two losses have the same gradient, parameter by parameter."""
     named = {name: p for name, p in network.named_parameters() if p.requires_grad}
     one = torch.autograd.grad(3.0 * ours, list(named.values()))
     other = torch.autograd.grad(3.0 * theirs, list(named.values()))
     for name, a, b in zip(named, one, other, strict=True):
         scale = b.norm().clamp(min=1.0)
-        close(a / scale, b / scale, name)
+        assert_close(a / scale, b / scale, name)
 
 
 def states(model: Any, of: Any, thinking: Any) -> tuple[list[State], Any]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from baselines.catalogue import DIT_IMAGE, EBT_IMAGE
-from harness.protocol import Compiles, Diffusion, ImageBatch, ImageShape, NoisyBatch
+from harness.capabilities import Compiles
+from harness.protocol import Diffusion, ImageBatch, ImageShape, NoisyBatch
 from tests.bench.case import Case, NotYet, Pair, Setting, made
 from tests.bench.naive_image import NaiveImage
 from tests.bench.reference import diffusers_dit

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from baselines.catalogue import EBT_TEXT, TRANSFORMER_PP_TEXT
+from harness.capabilities import Compiles, Decoder, Generates
 from harness.noise import NoiseSource
-from harness.protocol import Compiles, Decoder, Descent, Generates, TextBatch, TextShape
+from harness.protocol import Descent, TextBatch, TextShape
 from tests.baselines.naive_ebt import Naive
 from tests.bench.case import Case, NotYet, Pair, Setting, made
 

@@ -92,7 +92,7 @@ def test_json_holds_the_same(
     [
         (["leeky"], ["unknown adapter", "did you mean 'leaky'?"]),
         (["leaky", "--set", "wdth=3"], ["--set wdth: unknown key", "did you mean 'width'?"]),
-        (["leaky", "--set", "width"], ["written key=value", "given: 'width'"]),
+        (["leaky", "--set", "width"], ["written path=value", "given: 'width'"]),
         (["leaky", "--set", "width=0"], ["--set width: must be at least 1", "harness ls leaky"]),
         (["leaky", "--set", "width=[1"], ["--set", "YAML"]),
         (["fussy"], ["fussy's example wdth: unknown key", "did you mean 'width'?"]),
