@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -17,4 +18,6 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     from torch._dynamo import config
 
     config.recompile_limit = max(config.recompile_limit, VARIANTS)
+    # Dynamo looks at the gradient of whatever it is given, and torch warns whoever does.
+    warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
     return torch.compile(function, fullgraph=True, dynamic=False)

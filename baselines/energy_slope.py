@@ -183,7 +183,7 @@ def differentiable_slope(
 
 
 def detached(stream: Stream) -> Stream:
-    """The same numbers without a graph, which compilers warn of."""
+    """The same numbers without a graph."""
     return stream._replace(
         layers=[
             type(layer)(*(None if t is None else t.detach() for t in layer))

@@ -190,7 +190,6 @@ def test_settings_resolve_so_that_equal_configs_are_equal() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # dynamo looks at it
 @pytest.mark.parametrize(
     "given",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -393,3 +394,18 @@ def test_compiled_bodies_are_for_training_alone() -> None:
     model.decoder(of.rows, Descent(steps=2), NOISE).feed(of.tokens)
     model.descent_energies(of, NOISE, 1e-3)
     assert not used
+
+
+@pytest.mark.slow
+def test_one_process_compiles_for_many_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced, not generated: sizes one after the other, each with and without replayed rows."""
+    traced = partial(torch.compile, backend="eager")
+    monkeypatch.setattr("baselines.compiling.torch.compile", traced)
+    for width in (16, 32, 48, 64, 80, 96):
+        settings: dict[str, Any] = {"variant": "s2", "step_size": 0.5, "width": width}
+        model, plain = (ebt(torch.float32, **settings) for _ in range(2))
+        model.compile_body()
+        for _ in range(2):
+            loss = model.training_loss(batch(), NOISE).loss_sum
+            loss.backward()
+            torch.testing.assert_close(loss, plain.training_loss(batch(), NOISE).loss_sum)
