@@ -24,7 +24,7 @@ from harness.analysis.figures.page import (
     surround,
 )
 from harness.analysis.figures.style import REFERENCE, TEXT, WIDTH, family_color, theme
-from harness.quantities import si
+from harness.quantities import counted, si
 
 Images = NDArray[np.float32]
 
@@ -123,10 +123,12 @@ def _figure(
     title = f"{exhibit.section.title}: examples at noise level {level:g}"
     size = (WIDTH - 2 * _MARGIN - _LABEL_INCHES) / _SHOWN
     height = size * len(strips)
-    first = next(s.row for s in strips if s.row is not None)
+    # The noisy input is the same for every training seed, and so has one.
+    first = max((s.row for s in strips if s.row is not None), key=lambda row: row.psnr.seeds)
+    seeds = counted(first.psnr.seeds, "training seed")
     note = (
         f"The first {count} images, of the lowest training seed. PSNR of the setting: of the mean "
-        f"MSE over all {first.images:,} images, mean of {first.psnr.seeds} training seeds. Of each "
+        f"MSE over all {first.images:,} images, mean of {seeds}. Of each "
         f"model: the cheapest setting, the cheapest within {TOLERANCE_DB:g} dB of its best, and "
         "the dearest."
     )
