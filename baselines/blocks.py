@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from baselines.key_values import KeyValues
 from baselines.rotary import at_least_float32, rotate
 from baselines.sizes import Sized
 from baselines.stream_layers import Layer
@@ -84,7 +85,10 @@ class Attention(nn.Module):
 
 
 class Modulation(NamedTuple):
-    """What adaLN does to a block: shift, scale and gate (D,) of attention and feed-forward."""
+    """What adaLN does to a block: shift, scale and gate of attention and feed-forward.
+
+    Each is (D,), or (B, 1, D) where the rows of a batch differ.
+    """
 
     shift: Tensor
     scale: Tensor
@@ -109,21 +113,21 @@ class Block(nn.Module):
         x: Tensor,
         turns: Tensor,
         modulation: Modulation | None = None,
-        past: tuple[Tensor, Tensor] | None = None,
+        past: KeyValues | None = None,
         *,
         stop: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Causal block over (B, T, D): the new stream, and all keys and values (B, H, P + T, D/H).
 
-        `past` are P earlier keys and values that `x` continues. With `stop` nobody reads the new
-        stream, and `x` is returned as it came.
+        `past` has P earlier keys and values that `x` continues, and gets those of `x`. With `stop`
+        nobody reads the new stream, and `x` is returned as it came.
         """
         h = self.attention_norm(x)
         if modulation is not None:
             h = torch.addcmul(modulation.shift, h, 1 + modulation.scale)
         key, value = self.attention.keys_values(h, turns)
         if past is not None:
-            key, value = (torch.cat(pair, dim=2) for pair in zip(past, (key, value), strict=True))
+            key, value = past.append(key, value)
         if stop:
             return x, key, value
         mixed = self.attention.causal(h, turns, key, value)

@@ -23,23 +23,34 @@ from baselines.autoregressive import AutoregressiveDescent, query_blocks
 from baselines.blocks import Block, Modulation, RMSNorm, init_weights
 from baselines.compiling import compiled
 from baselines.energy_slope import Stream, differentiable_slope, energies, energy_and_slope
-from baselines.rotary import at_least_float32, rotary_turns
+from baselines.key_values import KeyValues
+from baselines.precision import without_autocast
+from baselines.rotary import at_least_float32, rotary_span, rotary_turns
 from baselines.sizes import MIN_STEP_SIZE
+from baselines.spot_attention import Spot, own_only
 from baselines.stream_attention import Observed, Rows, View
-from baselines.stream_layers import EAGER, Layer, compiled_passes
+from baselines.stream_layers import EAGER, Layer, as_type, compiled_passes
 from baselines.text_records import EBTTextConfig
 
 
-class Context(NamedTuple):
-    """Everything but the predictions, under one landscape: weights, observed keys and values.
+class Weights(NamedTuple):
+    """The prediction stream's weights under one landscape.
 
     `offset` () is what a modulated final norm adds to every energy.
     """
 
     layers: list[Layer]
-    observed: list[Observed]
     head: Tensor
     offset: Tensor | None
+
+
+class Context(NamedTuple):
+    """Everything but the predictions, under one landscape: `Weights`, observed keys and values."""
+
+    layers: list[Layer]
+    head: Tensor
+    offset: Tensor | None
+    observed: list[Observed]
 
 
 class EnergyTransformer(nn.Module):
@@ -112,47 +123,70 @@ class EnergyTransformer(nn.Module):
 
     # --- the observed stream -----------------------------------------------------------------
 
-    def run_context(self, x: Tensor, landscape: int, *, before: Context | None = None) -> Context:
-        """The context of embedded observed states `x` (B, S, D) under one landscape.
+    def run_context(self, x: Tensor, landscape: int) -> Context:
+        """The context of embedded observed states `x` (B, S, D) under one landscape."""
+        weights = self.weights(landscape)
+        pairs = self.observe_rows(x, [landscape])
+        padded = [Observed(*(pad(t.flatten(0, 1), (0, 0, 0, 1)) for t in pair)) for pair in pairs]
+        return Context(*weights, padded)
+
+    def observe_rows(
+        self, x: Tensor, landscapes: Sequence[int], past: Sequence[KeyValues] | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Each layer's keys and values (K * B, H, T, D / H) of `x` (B, S, D) under K landscapes.
 
         T = S, or S + 1 with the step embedding at position 0. The last layer stops at its keys and
-        values: nothing reads its output. `before` is the context that `x` continues.
+        values: nothing reads its output. `past`, a layer each, is continued.
         """
-        start = 0 if before is None else before.observed[0].key.shape[1] - 1
-        if self.prefix and before is None:
-            step = self.step_embed.weight[landscape].expand(len(x), 1, -1)
-            x = torch.cat([step.type_as(x), x], dim=1)  # (B, T, D)
-        turns = self._turns(torch.arange(start, start + x.shape[1], device=x.device))
-        modulations, final = self._modulations(landscape)
-        observed = []
-        for index, (block, modulation) in enumerate(zip(self.layers, modulations, strict=True)):
-            past = None
-            if before is not None:
-                past = tuple(t[:, :-1].unflatten(0, (len(x), -1)) for t in before.observed[index])
-            last = index + 1 == len(self.layers)
-            x, key, value = self.observe(block, x, turns, modulation, past, stop=last)
-            observed.append(Observed(*(pad(t.flatten(0, 1), (0, 0, 0, 1)) for t in (key, value))))
-        if before is not None:  # its weights hold
-            return before._replace(observed=observed)
-        return self._context(observed, modulations, final)
+        start = 0 if past is None else past[0].length
+        x = x.repeat(len(landscapes), 1, 1) if len(landscapes) > 1 else x
+        if self.prefix and start == 0:
+            step = self.step_embed.weight[list(landscapes)]
+            step = step.repeat_interleave(len(x) // len(landscapes), dim=0)
+            x = torch.cat([step.type_as(x)[:, None], x], dim=1)  # (K * B, T, D)
+        _, head_dim, theta, _ = self._view_key
+        span = range(start, start + x.shape[1])
+        turns = rotary_span(span, head_dim, theta, x.device, self.dtype)
+        pairs = []
+        for index, (block, modulation) in enumerate(
+            zip(self.layers, self._row_modulations(landscapes, len(x)), strict=True)
+        ):
+            own, last = None if past is None else past[index], index + 1 == len(self.layers)
+            x, key, value = self.observe(block, x, turns, modulation, own, stop=last)
+            pairs.append((key, value))
+        return pairs
 
-    def _context(
-        self,
-        observed: list[Observed],
-        modulations: Sequence[Modulation | None],
-        final: tuple[Tensor, Tensor] | None,
-    ) -> Context:
+    def _row_modulations(self, landscapes: Sequence[int], rows: int) -> Sequence[Modulation | None]:
+        """Each block's modulation of `rows` that are as many landscapes side by side."""
+        each = [self._modulations(landscape)[0] for landscape in landscapes]
+        if len(each) == 1 or not self.modulated:
+            return each[0]
+        times = rows // len(each)
+        return [
+            Modulation(
+                *(
+                    torch.stack(parts).repeat_interleave(times, dim=0)[:, None]
+                    for parts in zip(*blocks, strict=True)
+                )
+            )
+            for blocks in zip(*each, strict=True)
+        ]
+
+    def weights(self, landscape: int) -> Weights:
+        """What the prediction stream multiplies by, under one landscape."""
+        modulations, final = self._modulations(landscape)
+        dtype = self.compute_dtype()
         layers = [
-            block.folded(modulation, observed[0].key.dtype)
+            block.folded(modulation, dtype)
             for block, modulation in zip(self.layers, modulations, strict=True)
         ]
         energy = at_least_float32(self.energy.weight[0])
         head, offset = at_least_float32(self.norm.weight) * energy, None
         if final is not None:
             shift, scale = final
-            with torch.autocast(energy.device.type, enabled=False):
+            with without_autocast(energy.device.type):
                 head, offset = head * (1 + scale), shift @ energy
-        return Context(layers, observed, head, offset)
+        return Weights(layers, head, offset)
 
     def _modulations(
         self, landscape: int
@@ -160,7 +194,7 @@ class EnergyTransformer(nn.Module):
         """Each block's modulation, and the final (shift, scale), of one landscape."""
         if not self.modulated:
             return [None] * len(self.layers), None
-        with torch.autocast(self.energy.weight.device.type, enabled=False):
+        with without_autocast(self.energy.weight.device.type):
             condition = nn.functional.silu(self.step_embed.weight[landscape])  # (D,)
             blocks = [Modulation(*linear(condition).chunk(6)) for linear in self.modulations]
             shift, scale = self.final_modulation(condition).chunk(2)
@@ -168,28 +202,30 @@ class EnergyTransformer(nn.Module):
 
     # --- the prediction stream ---------------------------------------------------------------
 
-    def energies(self, projected: Tensor, context: Context, view: View) -> Tensor:
+    def energies(self, projected: Tensor, context: Context, view: View | Spot) -> Tensor:
         """Energy (B, R) of `projected` predictions (B, R, D) at the places of `view`."""
-        with torch.autocast(projected.device.type, enabled=False):
+        with without_autocast(projected.device.type):
             found = energies(self.stream(context, view), projected)
         return found if context.offset is None else found + context.offset
 
-    def slope(self, projected: Tensor, context: Context, view: View) -> tuple[Tensor, Tensor]:
+    def slope(
+        self, projected: Tensor, context: Context, view: View | Spot
+    ) -> tuple[Tensor, Tensor]:
         """Energy and its slope (B, R, D), without a graph."""
-        with torch.no_grad(), torch.autocast(projected.device.type, enabled=False):
+        with torch.no_grad(), without_autocast(projected.device.type):
             energy, slope, _ = energy_and_slope(
                 self.stream(context, view), projected.detach(), keep=False
             )
             return energy if context.offset is None else energy + context.offset, slope
 
     def differentiable_slope(
-        self, projected: Tensor, context: Context, view: View
+        self, projected: Tensor, context: Context, view: View | Spot
     ) -> tuple[Tensor, Tensor]:
         """Energy, detached, and its slope (B, R, D), differentiable in everything once."""
         energy, slope = differentiable_slope(self.stream(context, view), projected)
         return energy if context.offset is None else energy + context.offset.detach(), slope
 
-    def stream(self, context: Context, view: View) -> Stream:
+    def stream(self, context: Context, view: View | Spot) -> Stream:
         """The prediction stream in one context."""
         return Stream(
             context.layers,
@@ -207,12 +243,20 @@ class EnergyTransformer(nn.Module):
         key, dtype = self._view_key, self.compute_dtype()
         return _dense_view(blocks, samples, self.prefix, key, weight.device, dtype)
 
+    def view_after(self, position: int, rows: int) -> Spot:
+        """`rows` predictions after the same observed state, which see it and all before it."""
+        heads, head_dim, theta, eps = self._view_key
+        keys, device = position + self.prefix + 1, self.energy.weight.device
+        turns = rotary_span(range(keys, keys + 1), head_dim, theta, device, _wide(self.dtype))
+        hidden = own_only(rows, device, self.compute_dtype())
+        return Spot(turns, keys, pad(hidden, (keys, 0)), heads, eps)
+
     def view_at(self, positions: Tensor) -> View:
         """Rows for predictions after the observed states `positions` (B, R), ascending in a row."""
         heads, head_dim, theta, eps = self._view_key
         wide = _wide(self.dtype)
         turns = rotary_turns(positions.flatten() + self.prefix + 1, head_dim, theta, wide)
-        turns = turns.view(*positions.shape, -1, 2).repeat_interleave(heads, dim=0)
+        turns = turns.view(len(positions), 1, -1, head_dim // 2, 2)
         blocks = []
         for chunk in positions.split(self._block, dim=1):
             low, high = int(chunk.min()) + self.prefix, int(chunk.max()) + self.prefix + 1
@@ -239,10 +283,6 @@ class EnergyTransformer(nn.Module):
             return torch.get_autocast_dtype(device)
         return self.dtype
 
-    def _turns(self, positions: Tensor) -> Tensor:
-        _, head_dim, theta, _ = self._view_key
-        return rotary_turns(positions, head_dim, theta, self.dtype)
-
 
 @lru_cache(maxsize=32)
 def _dense_view(
@@ -256,8 +296,9 @@ def _dense_view(
     """Causal blocks of query rows, position-major; rows of one position share what they see."""
     heads, head_dim, theta, eps = key
     with torch.inference_mode(False):
-        positions = torch.arange(spans[-1][1], device=device) + prefix + 1
-        turns = rotary_turns(positions, head_dim, theta, _wide(dtype))
+        start = prefix + 1
+        span = range(start, start + spans[-1][1])
+        turns = rotary_span(span, head_dim, theta, device, _wide(dtype))
         blocks = []
         for start, end in spans:
             columns = torch.arange(start, end, device=device)
@@ -309,14 +350,16 @@ class TextEnergy(EnergyTransformer):
     def project(self, distribution: Tensor) -> Tensor:
         """(..., V) probabilities to (..., D): a weighted sum of rows, in the model's precision."""
         dtype = self.compute_dtype()
-        with torch.autocast(distribution.device.type, enabled=False):
-            return (distribution.to(dtype) @ self.rows.to(dtype)).to(self.dtype)
+        with without_autocast(distribution.device.type):
+            rows = as_type(self.rows, dtype)
+            return as_type(as_type(distribution, dtype) @ rows, self.dtype)
 
     def to_vocabulary(self, slope: Tensor) -> Tensor:
         """dE/dp (..., V) from dE/de (..., D)."""
         dtype = self.compute_dtype()
-        with torch.autocast(slope.device.type, enabled=False):
-            return (slope.to(dtype) @ self.rows.t().to(dtype)).to(slope.dtype)
+        with without_autocast(slope.device.type):
+            rows = as_type(self.rows, dtype).t()
+            return as_type(as_type(slope, dtype) @ rows, slope.dtype)
 
 
 def _contiguous(module: nn.Module, state: dict[str, Tensor], prefix: str, _: object) -> None:

@@ -30,6 +30,7 @@ from baselines.energy_slope import (
 )
 from baselines.image_layers import NOTHING, PASSES, Grid, Layer
 from baselines.image_settings import EBTImageConfig
+from baselines.precision import without_autocast
 from baselines.rotary import at_least_float32
 from baselines.sizes import MIN_STEP_SIZE
 
@@ -108,7 +109,7 @@ class ImageEnergy(nn.Module):
             assert noisy is not None, "an energy given the noisy image"
             tokens = tokens + F.linear(self.x_embedder.patches(noisy), seen)
         dtype = self._compute_dtype()
-        with torch.autocast(weight.device.type, enabled=False):
+        with without_autocast(weight.device.type):
             condition = F.silu(self.condition.weight[0])  # (D,)
             layers = [folded(block, condition, dtype) for block in self.blocks]
             shift, scale = self.final_layer.adaLN_modulation[1](condition).chunk(2)
@@ -119,7 +120,7 @@ class ImageEnergy(nn.Module):
     def forward(self, images: Tensor, context: Context | None = None) -> Tensor:
         context = self.context() if context is None else context
         tokens = self._tokens(images, context)
-        with torch.autocast(images.device.type, enabled=False):
+        with without_autocast(images.device.type):
             return energies(self._stream(context), tokens).sum(1) + context.offset
 
     def slope(self, images: Tensor, context: Context) -> tuple[Tensor, Tensor]:
@@ -131,7 +132,7 @@ class ImageEnergy(nn.Module):
         if torch.is_grad_enabled():
             energy, slope = differentiable_slope(stream, tokens, context.halves)
         else:
-            with torch.autocast(images.device.type, enabled=False):
+            with without_autocast(images.device.type):
                 energy, slope, _ = context.halves.slope(stream, tokens, keep=False)
         patches = F.linear(slope, context.embed.t()).to(images.dtype)
         slope = self.x_embedder.unpatch(patches, images.shape[-2:])

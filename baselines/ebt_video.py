@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.ebt import EnergyTransformer
+from baselines.precision import without_autocast
 from baselines.video_records import EBTVideoConfig
 from harness.protocol import VideoShape
 
@@ -29,13 +29,13 @@ class VideoEnergy(EnergyTransformer):
         """Frames (..., C, H, W) to (..., D)."""
         dtype, linear = self.compute_dtype(), self.project_in
         flat = frames.flatten(-3)
-        with torch.autocast(frames.device.type, enabled=False):
+        with without_autocast(frames.device.type):
             bias = linear.bias.to(dtype)
             return F.linear(flat.to(dtype), linear.weight.to(dtype), bias).to(self.dtype)
 
     def to_frames(self, slope: Tensor) -> Tensor:
         """dE/dy (..., C, H, W) from dE/de (..., D)."""
         dtype = self.compute_dtype()
-        with torch.autocast(slope.device.type, enabled=False):
+        with without_autocast(slope.device.type):
             flat = (slope.to(dtype) @ self.project_in.weight.to(dtype)).to(slope.dtype)
         return flat.unflatten(-1, self.frame)

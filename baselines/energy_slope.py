@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from baselines.compiling import compiled
+from baselines.precision import without_autocast
+from baselines.spot_attention import Spot
 from baselines.stream_attention import Observed, View
 from baselines.stream_layers import (
     Inner,
@@ -42,7 +44,7 @@ class Stream(NamedTuple):
     layers: Sequence[Layer]
     observed: Sequence[Observed]
     head: Tensor
-    view: View
+    view: View | Spot
     passes: LayerPasses
     recompute: bool = False
 
@@ -200,7 +202,7 @@ class _Slope(torch.autograd.Function):
         ctx: Any, projected: Tensor, stream: Stream, halves: Halves, *_: Tensor
     ) -> tuple[Tensor, Tensor]:
         stream = detached(stream)
-        with torch.autocast(projected.device.type, enabled=False):
+        with without_autocast(projected.device.type):
             energy, slope, ctx.tape = halves.slope(stream, projected.detach(), keep=True)
         ctx.stream, ctx.gradients = stream, halves.gradients
         ctx.mark_non_differentiable(energy)
@@ -211,7 +213,7 @@ class _Slope(torch.autograd.Function):
     def backward(ctx: Any, _: Tensor, v: Tensor) -> tuple[Any, ...]:
         if ctx.tape is None:
             raise RuntimeError("the slope has been differentiated, and its tape is used up")
-        with torch.autocast(v.device.type, enabled=False):
+        with without_autocast(v.device.type):
             projected, head, layers = ctx.gradients(ctx.stream, ctx.tape, v)
         ctx.tape = None
         return projected, None, None, *flat_gradients(head, layers)

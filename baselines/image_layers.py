@@ -16,9 +16,10 @@ from baselines.stream_layers import (
     LayerGradients,
     LayerPasses,
     Norm,
+    add_norm_outer,
+    add_unit_dot,
     back,
     linear,
-    norm_outer,
     normalise,
     unit_dot,
     weight_gradient,
@@ -128,7 +129,7 @@ def inner_layer(
     active_bar = back(x_bar, layer.down)
     hidden_bar = active_bar * gelu_slope(kept.hidden, kept.share)
     ffn_rows_bar = back(hidden_bar, layer.up)
-    middle_bar = x_bar + unit_dot(ffn_rows_bar * layer.ffn_scale, kept.ffn_norm)[0]
+    middle_bar = add_unit_dot(x_bar, ffn_rows_bar * layer.ffn_scale, kept.ffn_norm)
     mixed_bar = back(middle_bar, layer.out)
     total = (mixed_bar * kept.mixed).unflatten(-1, (grid.heads, -1)).sum(-1)  # (B, N, H)
     total = total.transpose(1, 2).reshape(-1, grid.tokens, 1)
@@ -151,7 +152,7 @@ def inner_layer(
         qkv_bar,
         rows_bar,
     )
-    return own, (middle_bar + unit_dot(rows_bar * layer.scale, kept.norm)[0]).flatten(0, 1)
+    return own, add_unit_dot(middle_bar, rows_bar * layer.scale, kept.norm).flatten(0, 1)
 
 
 def tangent_layer(
@@ -203,7 +204,8 @@ def outer_layer(
     bend = gelu_bend(kept.hidden, kept.share) * inner.active_bar
     hidden_adj = torch.addcmul(hidden_adj, bend, tangent.hidden_dot)
     ffn_rows_adj = back(hidden_adj, layer.up)
-    middle_adj = x_adj + norm_outer(
+    middle_adj = add_norm_outer(
+        x_adj,
         ffn_rows_adj * layer.ffn_scale,
         inner.ffn_rows_bar * layer.ffn_scale,
         tangent.middle_dot,
@@ -213,7 +215,8 @@ def outer_layer(
     mixed_adj = _split(back(middle_adj, layer.out), grid)
     qkv_adj = _join(*_attention_outer(kept, inner, tangent, mixed_adj), grid)
     rows_adj = back(qkv_adj, layer.qkv)
-    x_in_adj = middle_adj + norm_outer(
+    x_in_adj = add_norm_outer(
+        middle_adj,
         rows_adj * layer.scale,
         inner.rows_bar * layer.scale,
         tangent.x_dot,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from baselines.ebt import Context, EnergyTransformer
+from baselines.spot_attention import Spot
 from baselines.stream_attention import View
 
 
@@ -16,7 +17,7 @@ class Packed(NamedTuple):
     """Projected predictions (B, R, D) where they stand, and which of the rows they are."""
 
     projected: Tensor
-    view: View
+    view: View | Spot
     places: tuple[Tensor, Tensor] | None
 
     def unpack(self, found: Tensor) -> Tensor:
@@ -27,9 +28,9 @@ class Packed(NamedTuple):
 class PackedRows:
     """A batch's predictions, flattened as (B, S, m): samples side by side.
 
-    `contexts` holds one context per landscape; `positions` (S,) are the observed states that the
-    predictions follow, or None for one after each. `at` (n,), ascending, are those meant, or None
-    for all of them.
+    `contexts` holds one context per landscape; `position` is the observed state that all
+    predictions follow, S = 1, or None for one after each. `at` (n,), ascending, are those meant,
+    or None for all of them.
     """
 
     def __init__(
@@ -37,11 +38,11 @@ class PackedRows:
         network: EnergyTransformer,
         contexts: Mapping[int, Context],
         size: tuple[int, int, int],
-        positions: Tensor | None = None,
+        position: int | None = None,
     ) -> None:
         self.network, self.contexts = network, contexts
-        self.size, self.positions = size, positions
-        self._whole: View | None = None
+        self.size, self.position = size, position
+        self._whole: View | Spot | None = None
 
     def energies(self, projected: Tensor, at: Tensor | None, landscape: int) -> Tensor:
         """Energies (n,) of projected predictions (n, D)."""
@@ -60,11 +61,12 @@ class PackedRows:
         batch, length, samples = self.size
         if at is not None:
             return self._some(projected, at)
-        if self._whole is None and self.positions is None:
-            self._whole = self.network.view(length, samples)
-        elif self._whole is None:
-            where = self.positions.repeat_interleave(samples).expand(batch, -1)
-            self._whole = self.network.view_at(where)
+        if self._whole is None:
+            self._whole = (
+                self.network.view(length, samples)
+                if self.position is None
+                else self.network.view_after(self.position, samples)
+            )
         return Packed(projected.view(batch, length * samples, -1), self._whole, None)
 
     def _some(self, projected: Tensor, at: Tensor) -> Packed:
@@ -75,8 +77,9 @@ class PackedRows:
         column = torch.arange(len(at), device=at.device) - (counts.cumsum(0) - counts)[owner]
         rows = projected.new_zeros(batch, int(counts.max()), projected.shape[-1])
         rows[owner, column] = projected
-        if self.positions is not None:
-            place = self.positions[place]
+        if self.position is not None:
+            view = self.network.view_after(self.position, rows.shape[1])
+            return Packed(rows, view, (owner, column))
         where = place.new_full(rows.shape[:2], int(place.max()))
         where[owner, column] = place
         return Packed(rows, self.network.view_at(where), (owner, column))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,22 @@ def rotary_turns(positions: Tensor, head_dim: int, theta: float, dtype: torch.dt
     return torch.stack([angle.cos(), angle.sin()], dim=-1)
 
 
+def rotary_span(
+    span: range, head_dim: int, theta: float, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """`rotary_turns` at the positions of `span`, from a table that is kept."""
+    room = max(256, 1 << (span.stop - 1).bit_length())
+    return _table(room, head_dim, theta, device, dtype)[span.start : span.stop]
+
+
+@lru_cache(maxsize=32)
+def _table(
+    room: int, head_dim: int, theta: float, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    with torch.inference_mode(False):
+        return rotary_turns(torch.arange(room, device=device), head_dim, theta, dtype)
+
+
 def rotate(x: Tensor, turns: Tensor, *, inverse: bool = False) -> Tensor:
     """Rotary positions on interleaved pairs of (..., T, head_dim), as Llama-2 pairs them.
 
@@ -32,6 +50,8 @@ def rotate(x: Tensor, turns: Tensor, *, inverse: bool = False) -> Tensor:
         sin = -sin if inverse else sin
         turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
         return turned.flatten(-2).type_as(x)
-    pairs = torch.view_as_complex(at_least_float32(x).unflatten(-1, (-1, 2)))
+    wide = at_least_float32(x)
+    pairs = torch.view_as_complex(wide.view(*wide.shape[:-1], -1, 2))
     by = torch.view_as_complex(turns)
-    return torch.view_as_real(pairs * (by.conj() if inverse else by)).flatten(-2).type_as(x)
+    turned = torch.view_as_real(pairs * (by.conj() if inverse else by)).flatten(-2)
+    return turned if wide is x else turned.type_as(x)

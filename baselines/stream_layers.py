@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from baselines.compiling import compiled
+from baselines.spot_attention import Spot, attend_at, attend_at_inner
 from baselines.stream_attention import (
     Heads,
     HeadsDot,
@@ -24,8 +25,10 @@ from baselines.stream_attention import (
     attend_inner,
     attend_outer,
     merge,
-    split,
 )
+
+silu_backward = torch.ops.aten.silu_backward
+sigmoid_backward = torch.ops.aten.sigmoid_backward
 
 
 class Layer(NamedTuple):
@@ -52,10 +55,9 @@ class Norm(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """SwiGLU of a layer (B * R, F): the gate, its sigmoid, silu(gate), and up."""
+    """SwiGLU of a layer (B * R, F): the gate, silu(gate), and up."""
 
     gate: Tensor
-    sigmoid: Tensor
     silu: Tensor
     up: Tensor
 
@@ -114,34 +116,35 @@ class LayerPasses(NamedTuple):
     outer: Callable[..., tuple[LayerGradients, Tensor]]
 
 
-def forward_layer(layer: Layer, observed: Observed, view: View, x: Tensor) -> tuple[Saved, Tensor]:
+def forward_layer(
+    layer: Layer, observed: Observed, view: View | Spot, x: Tensor
+) -> tuple[Saved, Tensor]:
     """From a layer's input rows (B * R, D) to its output."""
-    batch = len(observed.key) // view.heads
     norm = normalise(x, view.eps)
-    heads = attend(linear(norm.unit, layer.qkv, layer.qkv_bias), observed, view, batch)
-    x = x + linear(merge(heads.mixed, batch), layer.out)
+    qkv = linear(norm.unit, layer.qkv, layer.qkv_bias)
+    heads = (attend_at if isinstance(view, Spot) else attend)(qkv, observed, view)
+    x = add_linear(x, merge(heads.mixed), layer.out)
     ffn_norm = normalise(x, view.eps)
     gate, up = linear(ffn_norm.unit, layer.gate_up, layer.gate_up_bias).chunk(2, dim=-1)
-    sigmoid = gate.sigmoid()
-    silu = gate * sigmoid
-    x = x + linear(silu * up, layer.down)
-    return Saved(norm, heads, ffn_norm, Gate(gate, sigmoid, silu, up)), x
+    silu = torch.nn.functional.silu(gate)
+    x = add_linear(x, silu * up, layer.down)
+    return Saved(norm, heads, ffn_norm, Gate(gate, silu, up)), x
 
 
 def inner_layer(
-    layer: Layer, observed: Observed, view: View, kept: Saved, x_bar: Tensor
+    layer: Layer, observed: Observed, view: View | Spot, kept: Saved, x_bar: Tensor
 ) -> tuple[Inner, Tensor]:
     """From the inner adjoint of a layer's output to that of its input."""
-    batch = len(observed.key) // view.heads
     hidden_bar = back(x_bar, layer.down)  # (B * R, F)
     gate = kept.gate
-    gate_up_bar = torch.cat(
-        [hidden_bar * gate.up * silu_slope(gate), hidden_bar * gate.silu], dim=-1
-    )
+    gate_bar = silu_backward(hidden_bar * gate.up, gate.gate)
+    gate_up_bar = torch.cat([gate_bar, hidden_bar * gate.silu], dim=-1)
     ffn_unit_bar = back(gate_up_bar, layer.gate_up)
-    middle_bar = x_bar + unit_dot(ffn_unit_bar, kept.ffn_norm)[0]
-    mixed_bar = split(back(middle_bar, layer.out), batch, 1, view.heads)[0]
-    scores_bar, qkv_bar = attend_inner(kept.heads, mixed_bar, observed, view)
+    middle_bar = add_unit_dot(x_bar, ffn_unit_bar, kept.ffn_norm)
+    attention = attend_at_inner if isinstance(view, Spot) else attend_inner
+    mixed_bar, scores_bar, qkv_bar = attention(
+        kept.heads, back(middle_bar, layer.out), observed, view
+    )
     unit_bar = back(qkv_bar, layer.qkv)
     own = Inner(
         x_bar,
@@ -154,21 +157,20 @@ def inner_layer(
         qkv_bar,
         unit_bar,
     )
-    return own, middle_bar + unit_dot(unit_bar, kept.norm)[0]
+    return own, add_unit_dot(middle_bar, unit_bar, kept.norm)
 
 
 def tangent_layer(
     layer: Layer, observed: Observed, view: View, kept: Saved, x_dot: Tensor
 ) -> tuple[Tangent, Tensor]:
     """From the tangent of a layer's input to that of its output."""
-    batch = len(observed.key) // view.heads
     unit, along = unit_dot(x_dot, kept.norm)
-    heads = attend_dot(linear(unit, layer.qkv), kept.heads, observed, view, batch)
-    middle_dot = x_dot + linear(merge(heads.mixed, batch), layer.out)
+    heads = attend_dot(linear(unit, layer.qkv), kept.heads, observed, view)
+    middle_dot = add_linear(x_dot, merge(heads.mixed), layer.out)
     ffn_unit, ffn_along = unit_dot(middle_dot, kept.ffn_norm)
     gate_dot, up_dot = linear(ffn_unit, layer.gate_up).chunk(2, dim=-1)
     gate = kept.gate
-    hidden_dot = torch.addcmul(silu_slope(gate) * gate_dot * gate.up, gate.silu, up_dot)
+    hidden_dot = silu_backward(gate_dot * gate.up, gate.gate).addcmul_(gate.silu, up_dot)
     own = Tangent(
         x_dot,
         along,
@@ -181,7 +183,7 @@ def tangent_layer(
         up_dot,
         hidden_dot,
     )
-    return own, middle_dot + linear(hidden_dot, layer.down)
+    return own, add_linear(middle_dot, hidden_dot, layer.down)
 
 
 def outer_layer(
@@ -194,29 +196,34 @@ def outer_layer(
     x_adj: Tensor,
 ) -> tuple[LayerGradients, Tensor]:
     """From the outer adjoint of a layer's output to that of its input, and its gradients."""
-    batch = len(observed.key) // view.heads
     gate_up_adj = _gate_outer(kept.gate, inner.hidden_bar, tangent, back(x_adj, layer.down))
     hidden = kept.gate.silu * kept.gate.up
     down = weight_gradient(x_adj, hidden, inner.x_bar, tangent.hidden_dot)
     gate_up = weight_gradient(
         gate_up_adj, kept.ffn_norm.unit, inner.gate_up_bar, tangent.ffn_unit_dot
     )
-    middle_adj = x_adj + norm_outer(
+    middle_adj = add_norm_outer(
+        x_adj,
         back(gate_up_adj, layer.gate_up),
         inner.ffn_unit_bar,
         tangent.middle_dot,
         tangent.ffn_along,
         kept.ffn_norm,
     )
-    mixed, mixed_dot = (merge(h.mixed, batch) for h in (kept.heads, tangent.heads))
+    mixed, mixed_dot = (merge(h.mixed) for h in (kept.heads, tangent.heads))
     out = weight_gradient(middle_adj, mixed, inner.middle_bar, mixed_dot)
-    mixed_adj = split(back(middle_adj, layer.out), batch, 1, view.heads)[0]
+    mixed_adj = back(middle_adj, layer.out)
     qkv_adj, own_observed = attend_outer(
         kept.heads, inner.mixed_bar, inner.scores_bar, observed, view, tangent.heads, mixed_adj
     )
     qkv = weight_gradient(qkv_adj, kept.norm.unit, inner.qkv_bar, tangent.unit_dot)
-    x_in_adj = middle_adj + norm_outer(
-        back(qkv_adj, layer.qkv), inner.unit_bar, tangent.x_dot, tangent.along, kept.norm
+    x_in_adj = add_norm_outer(
+        middle_adj,
+        back(qkv_adj, layer.qkv),
+        inner.unit_bar,
+        tangent.x_dot,
+        tangent.along,
+        kept.norm,
     )
     own = Layer(
         qkv,
@@ -231,55 +238,78 @@ def outer_layer(
 
 def _gate_outer(gate: Gate, hidden_bar: Tensor, tangent: Tangent, hidden_adj: Tensor) -> Tensor:
     """Outer adjoint of gate and up (B * R, 2F)."""
-    slope = silu_slope(gate)
-    bend = gate.sigmoid * (1 - gate.sigmoid) * (2 + gate.gate - 2 * gate.silu)
-    gate_adj = torch.addcmul(bend * tangent.gate_dot * gate.up, slope, tangent.up_dot)
-    gate_adj = torch.addcmul(gate_adj * hidden_bar, hidden_adj * gate.up, slope)
-    up_adj = torch.addcmul(hidden_adj * gate.silu, hidden_bar, slope * tangent.gate_dot)
-    return torch.cat([gate_adj, up_adj], dim=-1)
+    bent = tangent.gate_dot * gate.up * hidden_bar
+    bent *= (gate.gate + 2).sub_(gate.silu, alpha=2)
+    sloped = (hidden_adj * gate.up).addcmul_(tangent.up_dot, hidden_bar)
+    gate_adj = silu_backward(sloped, gate.gate) + sigmoid_backward(bent, gate.gate.sigmoid())
+    up_adj = silu_backward(tangent.gate_dot, gate.gate).mul_(hidden_bar)
+    return torch.cat([gate_adj, up_adj.addcmul_(hidden_adj, gate.silu)], dim=-1)
 
 
 def normalise(x: Tensor, eps: float) -> Norm:
     """Each row of x (B * R, D) over its root mean square."""
-    inverse = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+    inverse = row_dot(x, x).mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
     return Norm(x * inverse, inverse)
 
 
 def unit_dot(x_dot: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
     """Jacobian of x / rms(x), which is symmetric, times `x_dot`; and the mean of unit * x_dot."""
-    along = (norm.unit * x_dot).mean(-1, keepdim=True)
-    return torch.addcmul(x_dot, norm.unit, along, value=-1) * norm.inverse, along
+    along = row_dot(norm.unit, x_dot).mul_(1 / x_dot.shape[-1])
+    return torch.addcmul(x_dot, norm.unit, along, value=-1).mul_(norm.inverse), along
+
+
+def add_unit_dot(x: Tensor, x_dot: Tensor, norm: Norm) -> Tensor:
+    """x + Jacobian of x / rms(x) times `x_dot`."""
+    along = row_dot(norm.unit, x_dot)
+    centred = torch.addcmul(x_dot, norm.unit, along, value=-1 / x_dot.shape[-1])
+    return torch.addcmul(x, centred, norm.inverse)
 
 
 def curvature(unit_bar: Tensor, x_dot: Tensor, along: Tensor, norm: Norm) -> Tensor:
     """Gradient of <unit_bar, tangent of x / rms(x) along x_dot> with respect to x."""
-    pulled = (unit_bar * norm.unit).mean(-1, keepdim=True)
-    both = (unit_bar * x_dot).mean(-1, keepdim=True)
-    found = norm.unit * torch.addcmul(both, pulled, along, value=-3)
-    found = torch.addcmul(torch.addcmul(found, unit_bar, along), x_dot, pulled)
-    return found * -norm.inverse.square()
+    nothing = torch.zeros_like(x_dot)
+    return add_norm_outer(nothing, nothing, unit_bar, x_dot, along, norm)
 
 
-def norm_outer(
-    unit_adj: Tensor, unit_bar: Tensor, x_dot: Tensor, along: Tensor, norm: Norm
+def add_norm_outer(
+    x_adj: Tensor, unit_adj: Tensor, unit_bar: Tensor, x_dot: Tensor, along: Tensor, norm: Norm
 ) -> Tensor:
-    """Outer adjoint of x, from that of x / rms(x) and from the slope's dependence on x."""
-    return unit_dot(unit_adj, norm)[0] + curvature(unit_bar, x_dot, along, norm)
+    """`x_adj`, and x's outer adjoint from that of x / rms(x) and from the slope's curvature."""
+    share = 1 / x_dot.shape[-1]
+    pulled = row_dot(unit_bar, norm.unit)  # as sums
+    both = row_dot(unit_bar, x_dot).addcmul_(pulled, along, value=-3)
+    on_unit = row_dot(unit_adj, norm.unit).addcmul_(both, norm.inverse)
+    found = torch.addcmul(unit_adj, norm.unit, on_unit, value=-share)
+    found.addcmul_(unit_bar, along * norm.inverse, value=-1)
+    found.addcmul_(x_dot, pulled * norm.inverse, value=-share)
+    return torch.addcmul(x_adj, found, norm.inverse)
 
 
-def silu_slope(gate: Gate) -> Tensor:
-    """Derivative of silu at the gate."""
-    return torch.addcmul(gate.sigmoid, gate.silu, 1 - gate.sigmoid)
+def row_dot(left: Tensor, right: Tensor) -> Tensor:
+    """Sum of left * right in each row, (B * R, 1)."""
+    return (left * right).sum(-1, keepdim=True)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b in the weight's dtype."""
-    return torch.nn.functional.linear(x.to(weight.dtype), weight, bias)
+    return torch.nn.functional.linear(as_type(x, weight.dtype), weight, bias)
+
+
+def add_linear(x: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
+    """x + rows W^T, in the dtype of x."""
+    if x.dtype == weight.dtype:
+        return torch.addmm(x, as_type(rows, weight.dtype), weight.t())
+    return x + linear(rows, weight)
 
 
 def back(bar: Tensor, weight: Tensor) -> Tensor:
     """Adjoint of a linear's input."""
-    return bar.to(weight.dtype) @ weight
+    return as_type(bar, weight.dtype) @ weight
+
+
+def as_type(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`x` in `dtype`; where it is so already, without the microsecond that `to` takes."""
+    return x if x.dtype == dtype else x.to(dtype)
 
 
 def weight_gradient(adjoint: Tensor, x: Tensor, bar: Tensor, x_dot: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ from baselines.energy_slope import (
     slope_gradients,
 )
 from baselines.known_gradients import Computed, loss_with_gradients
+from baselines.precision import without_autocast
 from baselines.text_descent import Rows
 from baselines.training_descent import Objective, Steps
 
@@ -152,7 +153,7 @@ class _Schedule:
         owed: Tensor | None = None  # W owes the last loss this through the current distribution
         losses, energies = [], []
         projected: Tensor | None = None
-        with torch.no_grad(), torch.autocast(values.device.type, enabled=False):
+        with torch.no_grad(), without_autocast(values.device.type):
             for step in range(1, count + 1):
                 if projected is None:
                     values, projected = self._enter(values, step)

@@ -10,10 +10,8 @@ from torch import Tensor, nn
 from baselines.autoregressive import TransformerPPConfig
 from baselines.blocks import Block, RMSNorm, init_weights
 from baselines.compiling import compiled
-from baselines.rotary import rotary_turns
-
-#: Keys and values (B, H, T, D/H) of one layer.
-Past = tuple[Tensor, Tensor]
+from baselines.key_values import KeyValues
+from baselines.rotary import rotary_span
 
 
 class CausalTransformer(nn.Module):
@@ -29,20 +27,16 @@ class CausalTransformer(nn.Module):
         """Compile what a block does in training, once for all of them."""
         self.observe = compiled(Block.observe)
 
-    def hidden(self, x: Tensor, past: Sequence[Past] | None = None) -> tuple[Tensor, list[Past]]:
-        """The stream (B, T, D) after all blocks, and every layer's keys and values."""
+    def hidden(self, x: Tensor, past: Sequence[KeyValues] | None = None) -> Tensor:
+        """The stream (B, T, D) after all blocks; `past`, a layer each, is continued."""
         config = self.config
-        start = 0 if past is None else past[0][0].shape[2]
-        positions = torch.arange(start, start + x.shape[1], device=x.device)
-        head_dim = config.width // config.heads
-        turns = rotary_turns(positions, head_dim, config.rope_theta, self.norm.weight.dtype)
-        layers = []
+        start = 0 if past is None else past[0].length
+        span, head_dim = range(start, start + x.shape[1]), config.width // config.heads
+        turns = rotary_span(span, head_dim, config.rope_theta, x.device, self.norm.weight.dtype)
+        observe = self.observe if torch.is_grad_enabled() else Block.observe
         for index, block in enumerate(self.layers):
-            before = None if past is None else past[index]
-            observe = self.observe if torch.is_grad_enabled() else Block.observe
-            x, key, value = observe(block, x, turns, past=before)
-            layers.append((key, value))
-        return x, layers
+            x, _, _ = observe(block, x, turns, past=None if past is None else past[index])
+        return x
 
 
 class Transformer(CausalTransformer):
@@ -59,9 +53,8 @@ class Transformer(CausalTransformer):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B, S, V) of the token after each of `tokens` (B, S)."""
-        return self.output(self.norm(self.hidden(self.embed(tokens))[0]))  # (B, S, V)
+        return self.output(self.norm(self.hidden(self.embed(tokens))))  # (B, S, V)
 
-    def extend(self, tokens: Tensor, past: Sequence[Past] | None) -> tuple[Tensor, list[Past]]:
-        """Logits (B, V) after `tokens` (B, T) that continue `past`, and all keys and values."""
-        x, layers = self.hidden(self.embed(tokens), past)
-        return self.output(self.norm(x[:, -1])), layers
+    def extend(self, tokens: Tensor, past: Sequence[KeyValues]) -> Tensor:
+        """Logits (B, V) after `tokens` (B, T) that continue `past`, a layer each."""
+        return self.output(self.norm(self.hidden(self.embed(tokens), past)[:, -1]))

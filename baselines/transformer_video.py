@@ -31,5 +31,5 @@ class VideoTransformer(CausalTransformer):
 
     def forward(self, frames: Tensor) -> Tensor:
         """The frame after each of `frames` (B, S, C, H, W)."""
-        x, _ = self.hidden(self.project_in(frames.flatten(2)))
+        x = self.hidden(self.project_in(frames.flatten(2)))
         return self.project_out(self.output(self.norm(x))).view(frames.shape)

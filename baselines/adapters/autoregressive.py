@@ -179,14 +179,11 @@ class AutoregressiveEBT(nn.Module):
         """Predictions after each of `length` states, or the one after `own.position`."""
         network, thinking, batch = self.network, plan.thinking, len(own.rows)
         alpha = thinking.step_size or float(network.step_size())
-        positions = None
-        if own.position is not None:
-            positions = torch.tensor([own.position], device=own.rows.device)
         best = Best(thinking.select)
         numbers = batch * length * max(prod(self.entry), self.noisy)
         for chunk in sample_chunks(thinking.samples, numbers):
             size = (batch, length, len(chunk))
-            rows = PackedRows(network, contexts, size, positions)
+            rows = PackedRows(network, contexts, size, own.position)
 
             def noise(step: int, at: Tensor | None, chunk: range = chunk) -> Tensor:
                 drawn = own.langevin((length, self.noisy), step, chunk)

@@ -18,7 +18,9 @@ from baselines.adapters.autoregressive import (
 from baselines.adapters.descending import Draws, Scratch
 from baselines.autoregressive_costs import ebt_plan
 from baselines.descent_plan import DescentPlan
-from baselines.ebt import Context, TextEnergy
+from baselines.ebt import TextEnergy
+from baselines.key_values import KeyValues
+from baselines.observed_stream import ObservedStream
 from baselines.replay import Record
 from baselines.text_descent import Rows, TextLandscapes, plain_objective
 from baselines.text_records import EBTTextConfig, TransformerPPTextConfig
@@ -86,13 +88,13 @@ class TransformerDecoder:
 
     def __init__(self, network: Transformer) -> None:
         self.network = network
-        self.past: list[tuple[Tensor, Tensor]] | None = None
+        self.past = [KeyValues() for _ in network.layers]
 
     def feed(self, tokens: Tensor) -> Prediction:
         """Append `tokens` (B, T) and predict the token after them: logits (B, V)."""
-        with torch.inference_mode(False), torch.no_grad():
-            logits, self.past = self.network.extend(tokens.clone(), self.past)
-        return Prediction(logits, None, Passes(nfe=1, forward=1, backward=0))
+        with torch.inference_mode():
+            logits = self.network.extend(tokens, self.past)
+        return Prediction(plain(logits), None, Passes(nfe=1, forward=1, backward=0))
 
 
 class EBTText(AutoregressiveEBT):
@@ -162,7 +164,8 @@ class EBTText(AutoregressiveEBT):
         plan = ebt_plan(self.config, thinking)
         with torch.inference_mode(False), torch.no_grad():
             tokens, rows = batch.tokens[:, :-1].clone(), batch.rows.clone()
-            contexts = {k: self.network.context(tokens, k) for k in sorted(set(plan.schedule))}
+            observed = ObservedStream(self.network, plan.schedule)
+            contexts = observed.extend(self.network.embed(tokens))
             return self.think(contexts, RowNoise(noise, rows), tokens.shape[1], plan, on_state)
 
     def decoder(self, rows: Tensor, thinking: Descent, noise: Noise) -> EBTDecoder:
@@ -189,19 +192,22 @@ class EBTDecoder:
 
     def __init__(self, adapter: EBTText, rows: Tensor, plan: DescentPlan, noise: Noise) -> None:
         self.adapter, self.rows, self.plan, self.noise = adapter, rows, plan, noise
-        self.contexts: dict[int, Context] = {}
-        self.length = 0
+        self.observed = ObservedStream(adapter.network, plan.schedule, plan.thinking.samples)
 
     def feed(self, tokens: Tensor) -> Prediction:
         """Append `tokens` (B, T) and predict the token after them: logits (B, V)."""
-        network = self.adapter.network
-        with torch.inference_mode(False), torch.no_grad():
-            embedded = network.embed(tokens.clone())
-            for landscape in sorted(set(self.plan.schedule)):
-                before = self.contexts.get(landscape)
-                self.contexts[landscape] = network.run_context(embedded, landscape, before=before)
-            self.length += tokens.shape[1]
-            own = RowNoise(self.noise, self.rows, position=self.length - 1)
-            found = self.adapter.think(self.contexts, own, 1, self.plan)
-        energy, steps = (None if t is None else t[:, 0] for t in (found.energy, found.steps))
-        return Prediction(found.value[:, 0], energy, found.passes, steps)
+        with torch.inference_mode():
+            contexts = self.observed.extend(self.adapter.network.embed(tokens))
+            own = RowNoise(self.noise, self.rows, position=self.observed.length - 1)
+            found = self.adapter.think(contexts, own, 1, self.plan)
+        value, energy, steps = (
+            None if t is None else plain(t[:, 0]) for t in (found.value, found.energy, found.steps)
+        )
+        assert value is not None
+        return Prediction(value, energy, found.passes, steps)
+
+
+def plain(x: Tensor) -> Tensor:
+    """A copy that may be used outside of inference mode, whose operators are quicker."""
+    with torch.inference_mode(False):
+        return x.clone()
