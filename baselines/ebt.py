@@ -31,6 +31,7 @@ from baselines.spot_attention import Spot, own_only
 from baselines.stream_attention import Observed, Rows, View
 from baselines.stream_layers import EAGER, Layer, as_type, compiled_passes
 from baselines.text_records import EBTTextConfig
+from baselines.vocabulary import add_scores
 
 
 class Weights(NamedTuple):
@@ -360,6 +361,14 @@ class TextEnergy(EnergyTransformer):
         with without_autocast(slope.device.type):
             rows = as_type(self.rows, dtype).t()
             return as_type(as_type(slope, dtype) @ rows, slope.dtype)
+
+    def add_to_vocabulary(self, base: Tensor, slope: Tensor) -> Tensor:
+        """`base` (n, V) plus `to_vocabulary` of the slope (n, D), in the place of `base`."""
+        dtype = self.compute_dtype()
+        if base.dtype != dtype:
+            return base.add_(self.to_vocabulary(slope))
+        with without_autocast(slope.device.type):
+            return add_scores(base, as_type(slope, dtype), as_type(self.rows, dtype), out=base)
 
 
 def _contiguous(module: nn.Module, state: dict[str, Tensor], prefix: str, _: object) -> None:

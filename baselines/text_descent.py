@@ -119,6 +119,6 @@ class TextLandscapes:
         """Logits (n, V) after the step, in the place of the base."""
         network = self.network
         if network.config.update_space == "probabilities":
-            return entry.base.sub_(network.to_vocabulary(self.alpha * entry.slope))
+            return network.add_to_vocabulary(entry.base, -self.alpha * entry.slope)
         pulled = pull(network, entry.slope, entry.base.softmax(dim=-1))
         return entry.base.sub(pulled, alpha=self.alpha)

@@ -34,6 +34,7 @@ from baselines.known_gradients import Computed, loss_with_gradients
 from baselines.precision import without_autocast
 from baselines.text_descent import Rows
 from baselines.training_descent import Objective, Steps
+from baselines.vocabulary import add_scores
 
 
 def can_schedule(network: TextEnergy, alpha: Tensor) -> bool:
@@ -55,7 +56,7 @@ def scheduled_objective(network: TextEnergy, rows: Rows, steps: Steps) -> Object
     found: list[Objective] = []
 
     def compute() -> Computed:
-        known = Gradients(network, steps.alpha)
+        known = Gradients(network, steps.alpha, rows.tokens[:, :-1])
         found.append(_Schedule(network, rows, steps, known).run())
         return found[0].loss, [known.found.get(p) for p in parameters]
 
@@ -64,10 +65,15 @@ def scheduled_objective(network: TextEnergy, rows: Rows, steps: Steps) -> Object
 
 
 class Gradients:
-    """Parameters' gradients so far, and those of one landscape's stream until it is done with."""
+    """Parameters' gradients so far, and those of one landscape's stream until it is done with.
 
-    def __init__(self, network: TextEnergy, alpha: Tensor) -> None:
-        self.network, self.alpha = network, alpha
+    Contexts start from `embedded`, apart from the table it comes from, whose gradient is as large
+    as the vocabulary: it is made once, at the end, and not for each landscape.
+    """
+
+    def __init__(self, network: TextEnergy, alpha: Tensor, inputs: Tensor) -> None:
+        self.network, self.alpha, self.inputs = network, alpha, inputs
+        self.embedded = network.embed(inputs).detach().requires_grad_()
         self.found: dict[Tensor, Tensor] = {}
         self.stream: list[Tensor] | None = None
         self.vocabulary: Tensor | None = None  # (V, D)
@@ -104,7 +110,12 @@ class Gradients:
         self.stream = None
 
     def close(self) -> None:
-        """Take what the vocabulary and alpha got to their parameters."""
+        """Take what embeddings, the vocabulary and alpha got to their parameters."""
+        d_embedded = self.found.pop(self.embedded, None)
+        if d_embedded is not None:
+            with torch.enable_grad():
+                embedded = self.network.embed(self.inputs)
+            self._through([embedded], [d_embedded])
         rows = self.network.rows
         if self.vocabulary is not None:
             with torch.enable_grad():
@@ -116,6 +127,7 @@ class Gradients:
 
     def _through(self, outputs: list[Tensor], gradients: list[Tensor]) -> None:
         wanted = [p for p in self.network.parameters() if p.requires_grad]
+        wanted.append(self.embedded)
         own = torch.autograd.grad(outputs, wanted, gradients, allow_unused=True)
         for parameter, gradient in zip(wanted, own, strict=True):
             if gradient is not None:
@@ -220,9 +232,11 @@ class _Schedule:
         if self.opened is None or self.opened.landscape != landscape:
             self._close_landscape()
             inputs, config = self.rows.tokens[:, :-1], self.network.config
-            graph = self.gradients is not None and config.recorded(landscape, self.steps.count)
+            known = self.gradients
+            embedded = self.network.embed(inputs) if known is None else known.embedded
+            graph = known is not None and config.recorded(landscape, self.steps.count)
             with torch.set_grad_enabled(graph), self._autocast():
-                context = self.network.context(inputs, landscape)
+                context = self.network.run_context(embedded, landscape)
                 view = self.network.view(inputs.shape[1])
             bare = detached(self.network.stream(context, view))
             self.opened = _Opened(landscape, context, bare)
@@ -242,8 +256,8 @@ class _Schedule:
             return distribution + moved if keep else distribution.add_(moved)
         if keep:
             room, self.spare = self.spare, None
-            return torch.addmm(distribution, pulled, self.vocabulary.t(), out=room)
-        return distribution.addmm_(pulled, self.vocabulary.t())
+            return add_scores(distribution, pulled, self.vocabulary, out=room)
+        return add_scores(distribution, pulled, self.vocabulary, out=distribution)
 
     def _project(self, distribution: Tensor) -> Tensor:
         projected = distribution.to(self.vocabulary.dtype) @ self.vocabulary
