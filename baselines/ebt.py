@@ -21,7 +21,7 @@ from torch.nn.functional import pad
 from baselines import autoregressive
 from baselines.autoregressive import AutoregressiveDescent, query_blocks
 from baselines.blocks import Block, Modulation, RMSNorm, init_weights
-from baselines.compiling import compiled
+from baselines.bodies import EAGER, compiled_bodies
 from baselines.energy_slope import Stream, differentiable_slope, energies, energy_and_slope
 from baselines.key_values import KeyValues
 from baselines.precision import without_autocast
@@ -29,7 +29,7 @@ from baselines.rotary import at_least_float32, rotary_span, rotary_turns
 from baselines.sizes import MIN_STEP_SIZE
 from baselines.spot_attention import Spot, own_only
 from baselines.stream_attention import Observed, Rows, View
-from baselines.stream_layers import EAGER, Layer, as_type, compiled_passes
+from baselines.stream_layers import Layer, as_type
 from baselines.text_records import EBTTextConfig
 from baselines.vocabulary import add_scores
 
@@ -75,9 +75,7 @@ class EnergyTransformer(nn.Module):
             self.final_modulation = nn.Linear(width, 2 * width)
         alpha = torch.tensor(float(config.step_size))
         self.alpha = nn.Parameter(alpha, requires_grad=config.step_size_learned)
-        self.passes = EAGER
-        self.observe = Block.observe
-        self._compiled = EAGER, Block.observe
+        self.bodies = self.training_bodies = EAGER
 
     def initialise(self) -> None:
         """Embeddings N(0, 1), linears Xavier-normal; adaln_zero starts at zero modulation, head."""
@@ -109,18 +107,17 @@ class EnergyTransformer(nn.Module):
         return self.alpha.clamp(min=MIN_STEP_SIZE)
 
     def compile_body(self) -> None:
-        """Compile the passes through a layer of either stream, once for all layers and steps."""
-        self._compiled = compiled_passes(), compiled(Block.observe)
+        """Compile what training steps run: predictions have many shapes, and stay eager."""
+        self.training_bodies = compiled_bodies(self.config.depth)
 
     @contextmanager
     def training_step(self) -> Iterator[None]:
         """Inside, what is compiled does the work: training has few shapes, predictions many."""
-        before = self.passes, self.observe
-        self.passes, self.observe = self._compiled
+        before, self.bodies = self.bodies, self.training_bodies
         try:
             yield
         finally:
-            self.passes, self.observe = before
+            self.bodies = before
 
     # --- the observed stream -----------------------------------------------------------------
 
@@ -153,7 +150,7 @@ class EnergyTransformer(nn.Module):
             zip(self.layers, self._row_modulations(landscapes, len(x)), strict=True)
         ):
             own, last = None if past is None else past[index], index + 1 == len(self.layers)
-            x, key, value = self.observe(block, x, turns, modulation, own, stop=last)
+            x, key, value = self.bodies.observe(block, x, turns, modulation, own, stop=last)
             pairs.append((key, value))
         return pairs
 
@@ -223,7 +220,8 @@ class EnergyTransformer(nn.Module):
         self, projected: Tensor, context: Context, view: View | Spot
     ) -> tuple[Tensor, Tensor]:
         """Energy, detached, and its slope (B, R, D), differentiable in everything once."""
-        energy, slope = differentiable_slope(self.stream(context, view), projected)
+        stream = self.stream(context, view)
+        energy, slope = differentiable_slope(stream, projected, self.bodies.halves)
         return energy if context.offset is None else energy + context.offset.detach(), slope
 
     def stream(self, context: Context, view: View | Spot) -> Stream:
@@ -233,7 +231,7 @@ class EnergyTransformer(nn.Module):
             context.observed,
             context.head,
             view,
-            self.passes,
+            self.bodies.passes,
             self.config.recompute,
         )
 

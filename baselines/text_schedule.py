@@ -25,10 +25,8 @@ from baselines.energy_slope import (
     Stream,
     Tape,
     detached,
-    energy_and_slope,
     flat,
     flat_gradients,
-    slope_gradients,
 )
 from baselines.known_gradients import Computed, loss_with_gradients
 from baselines.precision import without_autocast
@@ -221,7 +219,7 @@ class _Schedule:
         )
         opened = self._open(self.network.config.landscape(step))
         batch, length = self.rows.mask.shape
-        energy, slope, tape = energy_and_slope(
+        energy, slope, tape = self.network.bodies.halves.slope(
             opened.stream, projected.view(batch, length, -1), keep=graph
         )
         if opened.context.offset is not None:
@@ -286,7 +284,8 @@ class _Schedule:
             own = -(surprise * slope).sum(-1).view(*self.rows.mask.shape, 1)
             gradients.d_alpha = own if gradients.d_alpha is None else gradients.d_alpha + own
         v = (-self.alpha * surprise).view(*self.rows.mask.shape, -1)
-        through, head, layers = slope_gradients(opened.stream, tape, v)
+        halves = self.network.bodies.halves
+        through, head, layers = halves.gradients(opened.stream, tape, v)
         gradients.add_stream(flat_gradients(head, layers))
         through = through.flatten(0, 1)
         self._add_vocabulary(distribution, through if owed is None else through - owed)

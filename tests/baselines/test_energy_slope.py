@@ -10,7 +10,6 @@ from torch import Tensor
 
 from baselines.ebt import TextEnergy
 from baselines.energy_slope import flat
-from baselines.stream_layers import compiled_passes
 from baselines.text_records import EBTTextConfig
 from tests.baselines.naive_ebt import Naive
 
@@ -141,12 +140,17 @@ def test_recomputing_keeps_less_and_changes_nothing() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("conditioning", ["time_embed", "adaln"])
-def test_compiled_passes_have_the_same_numbers(conditioning: str) -> None:
+@pytest.mark.parametrize("shallow", [0, 4])
+def test_compiled_bodies_have_the_same_numbers(
+    conditioning: str, shallow: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("baselines.bodies.SHALLOW", shallow)
     results = []
     for compile_ in (False, True):
         net = network(torch.float32, step_conditioning=conditioning)
         if compile_:
-            net.passes = compiled_passes()
+            net.compile_body()
+            net.bodies = net.training_bodies
         e = torch.linspace(-1, 1, BATCH * LENGTH * WIDTH).view(BATCH, LENGTH, WIDTH)
         context, view = net.context(tokens(), 0), net.view(LENGTH)
         energy, slope = net.differentiable_slope(e, context, view)

@@ -14,9 +14,9 @@ from torch import Tensor
 from baselines.adapters import descending
 from baselines.adapters.descending import Draws
 from baselines.blocks import Block
+from baselines.bodies import EAGER
 from baselines.descent_plan import landscape_schedule
 from baselines.ebt import TextEnergy
-from baselines.stream_layers import EAGER
 from harness.protocol import Adapter, Descent, Single, TextBatch
 from tests.baselines.tiny_streams import (
     NOISE,
@@ -379,14 +379,11 @@ def test_compiled_bodies_are_for_training_alone() -> None:
     model, of = ebt(), batch()
     used: list[str] = []
 
-    def passes(name: str) -> Any:
-        def observe(*given: Any, **named: Any) -> Any:
-            used.append(name)
-            return Block.observe(*given, **named)
+    def observe(*given: Any, **named: Any) -> Any:
+        used.append("compiled")
+        return Block.observe(*given, **named)
 
-        return EAGER, observe
-
-    model.network._compiled = passes("compiled")
+    model.network.training_bodies = EAGER._replace(observe=observe)
     model.training_loss(of, NOISE).loss_sum.backward()
     assert used
     used.clear()
