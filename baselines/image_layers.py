@@ -22,7 +22,6 @@ from baselines.stream_layers import (
     linear,
     normalise,
     unit_dot,
-    weight_gradient,
 )
 
 #: What a layer of the image stream observes beside its rows.
@@ -246,8 +245,11 @@ def outer_layer(
     return LayerGradients(own, NOTHING), x_in_adj.flatten(0, 1)
 
 
-def _weight_gradient(*given: Tensor) -> Tensor:
-    return weight_gradient(*(t.flatten(0, 1) for t in given))
+def _weight_gradient(adjoint: Tensor, x: Tensor, bar: Tensor, x_dot: Tensor) -> Tensor:
+    """As `weight_gradient`, in one product: compiled, adding two up takes 2 % of a step."""
+    left = torch.cat([adjoint.flatten(0, 1).to(bar.dtype), bar.flatten(0, 1)])
+    right = torch.cat([x.flatten(0, 1).to(bar.dtype), x_dot.flatten(0, 1).to(bar.dtype)])
+    return left.t() @ right
 
 
 def _attention_outer(
@@ -255,14 +257,23 @@ def _attention_outer(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Outer adjoints of queries, keys and values, each (B * H, N, D / H)."""
     weights, scores_bar, mixed_bar = kept.weights, inner.scores_bar, inner.mixed_bar
-    seen = mixed_adj @ kept.value.transpose(1, 2) + mixed_bar @ tangent.value.transpose(1, 2)
+    seen = torch.bmm(
+        torch.cat([mixed_adj, mixed_bar], -1),
+        torch.cat([kept.value, tangent.value], -1).transpose(1, 2),
+    )
     scores = torch.addcmul(weights * seen, scores_bar, tangent.centred)
     scores = scores - weights * scores.sum(-1, keepdim=True)
     weights_dot = weights * tangent.centred
     return (
-        scores @ kept.key + scores_bar @ tangent.key,
-        scores.transpose(1, 2) @ kept.query + scores_bar.transpose(1, 2) @ tangent.query,
-        weights.transpose(1, 2) @ mixed_adj + weights_dot.transpose(1, 2) @ mixed_bar,
+        torch.bmm(torch.cat([scores, scores_bar], -1), torch.cat([kept.key, tangent.key], 1)),
+        torch.bmm(
+            torch.cat([scores, scores_bar], 1).transpose(1, 2),
+            torch.cat([kept.query, tangent.query], 1),
+        ),
+        torch.bmm(
+            torch.cat([weights, weights_dot], 1).transpose(1, 2),
+            torch.cat([mixed_adj, mixed_bar], 1),
+        ),
     )
 
 
