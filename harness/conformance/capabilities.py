@@ -15,8 +15,9 @@ from harness.conformance.outcome import Outcome, failed, not_offered, passed, wi
 from harness.conformance.subject import NOISE, ROWS, Recorded, Subject, difference
 from harness.protocol import Prediction, State, TextBatch
 
-#: Relative differences that bfloat16 may make: to the loss, and to predictions some steps deep.
-BF16_LOSS, BF16_PREDICTION = 0.1, 0.3
+#: Relative differences that bfloat16 may make: to the loss, and to most numbers of predictions. A
+#: few of these may end elsewhere altogether, where steps are large enough to be chaotic.
+BF16_LOSS, BF16_PREDICTION = 0.1, 0.1
 
 
 def saving(subject: Subject) -> Outcome:
@@ -62,11 +63,17 @@ def bfloat16(subject: Subject) -> Outcome:
     gap = difference(low, loss)
     if not gap <= BF16_LOSS:
         return failed(f"loss: relative difference {gap:.1e}, allowed {BF16_LOSS}")
-    return within(_norm(prediction.value, value), BF16_PREDICTION, "prediction")
+    return within(_typical(prediction.value, value), BF16_PREDICTION, "prediction")
 
 
 def _finite(gradient: Tensor | None) -> bool:
     return gradient is None or bool(gradient.isfinite().all())
+
+
+def _typical(found: Tensor, expected: Tensor) -> float:
+    """Median difference over the root mean square of what is expected."""
+    off = (found.double() - expected.double()).abs().median()
+    return float(off / expected.double().square().mean().sqrt())
 
 
 def _norm(found: Tensor, expected: Tensor) -> float:

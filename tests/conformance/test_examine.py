@@ -151,6 +151,13 @@ FAULTS: list[tuple[Check, AdapterRecord, type | None, dict[str, Any], str]] = [
     (capabilities.saving, DESCENDER, broken.KeepsAPlainTensor, {}, "not in the state dict"),
     (capabilities.bfloat16, DESCENDER, broken.ComparesInBfloat16, {}, "torch.bfloat16"),
     (capabilities.bfloat16, DESCENDER, broken.OverflowsInLowPrecision, {}, "not finite"),
+    (
+        capabilities.bfloat16,
+        DESCENDER,
+        broken.PredictsOtherwiseInLowPrecision,
+        {},
+        "prediction: relative difference",
+    ),
     (capabilities.decoder, DESCENDER, broken.ForgetsWhatItWasFed, {}, "after 6 tokens"),
     (capabilities.decoder, DESCENDER, broken.DecodesWithNoise, {}, "after 1 tokens"),
     (capabilities.decoder, DESCENDER, broken.DecodesTwice, {}, "logits have shape"),
