@@ -18,6 +18,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     from torch._dynamo import config
 
     config.recompile_limit = max(config.recompile_limit, VARIANTS)
+    # Float32 is meant as it is.
+    warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores for float32")
     # Dynamo looks at the gradient of whatever it is given, and torch warns whoever does.
     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
     return torch.compile(function, fullgraph=True, dynamic=False)

@@ -24,7 +24,7 @@ from baselines.blocks import Block, Modulation, RMSNorm, init_weights
 from baselines.bodies import EAGER, compiled_bodies
 from baselines.energy_slope import Stream, differentiable_slope, energies, energy_and_slope
 from baselines.key_values import KeyValues
-from baselines.precision import without_autocast
+from baselines.modes import without_autocast
 from baselines.rotary import at_least_float32, rotary_span, rotary_turns
 from baselines.sizes import MIN_STEP_SIZE
 from baselines.spot_attention import Spot, own_only

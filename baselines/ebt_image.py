@@ -30,7 +30,7 @@ from baselines.energy_slope import (
 )
 from baselines.image_layers import NOTHING, PASSES, Grid, Layer
 from baselines.image_settings import EBTImageConfig
-from baselines.precision import without_autocast
+from baselines.modes import without_autocast
 from baselines.rotary import at_least_float32
 from baselines.sizes import MIN_STEP_SIZE
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.ebt import EnergyTransformer
-from baselines.precision import without_autocast
+from baselines.modes import without_autocast
 from baselines.video_records import EBTVideoConfig
 from harness.protocol import VideoShape
 

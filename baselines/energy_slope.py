@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from baselines.compiling import compiled
-from baselines.precision import without_autocast
+from baselines.modes import without_autocast
 from baselines.spot_attention import Spot
 from baselines.stream_attention import Observed, View
 from baselines.stream_layers import (

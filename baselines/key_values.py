@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -21,7 +22,8 @@ class KeyValues:
         needed = self.length + self.spare
         if self.held is None or self.held.shape[3] < needed:
             room = needed + max(64, needed // 2) if start else needed + 64
-            grown = key.new_zeros(2, *key.shape[:2], room, key.shape[3])
+            with torch.inference_mode(False):  # it may go on in another mode
+                grown = key.new_zeros(2, *key.shape[:2], room, key.shape[3])
             if self.held is not None:
                 grown[:, :, :, :start] = self.held[:, :, :, :start]
             self.held = grown

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from baselines.ebt import Context, EnergyTransformer
+from baselines.ebt import Context, EnergyTransformer, Weights
 from baselines.key_values import KeyValues
 from baselines.stream_attention import Observed
 
@@ -23,13 +23,11 @@ class ObservedStream:
         self.landscapes = sorted(set(schedule))
         self.past = [KeyValues(spare) for _ in network.layers]
         self.length = 0
-        if network.modulated:
-            self.weights = [network.weights(landscape) for landscape in self.landscapes]
-        else:
-            self.weights = [network.weights(self.landscapes[0])] * len(self.landscapes)
+        self.weights: list[Weights] = []
 
     def extend(self, x: Tensor) -> dict[int, Context]:
         """Append embedded states (B, T, D); each landscape's context of all states so far."""
+        self.weights = self.weights or self._weights()  # in the precision of what is fed
         self.network.observe_rows(x, self.landscapes, self.past)
         self.length += x.shape[1]
         observed = [self._observed(own, len(x)) for own in self.past]
@@ -37,6 +35,11 @@ class ObservedStream:
             landscape: Context(*self.weights[index], [layer[index] for layer in observed])
             for index, landscape in enumerate(self.landscapes)
         }
+
+    def _weights(self) -> list[Weights]:
+        if self.network.modulated:
+            return [self.network.weights(landscape) for landscape in self.landscapes]
+        return [self.network.weights(self.landscapes[0])] * len(self.landscapes)
 
     def _observed(self, own: KeyValues, batch: int) -> list[Observed]:
         """One layer's keys and values, by landscape, with room for a row's own."""

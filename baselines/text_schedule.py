@@ -29,7 +29,7 @@ from baselines.energy_slope import (
     flat_gradients,
 )
 from baselines.known_gradients import Computed, loss_with_gradients
-from baselines.precision import without_autocast
+from baselines.modes import without_autocast
 from baselines.text_descent import Rows
 from baselines.training_descent import Objective, Steps
 from baselines.vocabulary import add_scores

@@ -20,6 +20,7 @@ from baselines.autoregressive_costs import ebt_plan
 from baselines.descent_plan import DescentPlan
 from baselines.ebt import TextEnergy
 from baselines.key_values import KeyValues
+from baselines.modes import inference, plain
 from baselines.observed_stream import ObservedStream
 from baselines.replay import Record
 from baselines.text_descent import Rows, TextLandscapes, plain_objective
@@ -92,7 +93,7 @@ class TransformerDecoder:
 
     def feed(self, tokens: Tensor) -> Prediction:
         """Append `tokens` (B, T) and predict the token after them: logits (B, V)."""
-        with torch.inference_mode():
+        with inference():
             logits = self.network.extend(tokens, self.past)
         return Prediction(plain(logits), None, Passes(nfe=1, forward=1, backward=0))
 
@@ -196,7 +197,7 @@ class EBTDecoder:
 
     def feed(self, tokens: Tensor) -> Prediction:
         """Append `tokens` (B, T) and predict the token after them: logits (B, V)."""
-        with torch.inference_mode():
+        with inference():
             contexts = self.observed.extend(self.adapter.network.embed(tokens))
             own = RowNoise(self.noise, self.rows, position=self.observed.length - 1)
             found = self.adapter.think(contexts, own, 1, self.plan)
@@ -205,9 +206,3 @@ class EBTDecoder:
         )
         assert value is not None
         return Prediction(value, energy, found.passes, steps)
-
-
-def plain(x: Tensor) -> Tensor:
-    """A copy that may be used outside of inference mode, whose operators are quicker."""
-    with torch.inference_mode(False):
-        return x.clone()
