@@ -168,23 +168,27 @@ def test_decoding_is_that_of_the_cpu(name: str) -> None:
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("name", ["transformer++", "s1", "s2", "adaln"])
 def test_compiled_steps_have_the_same_gradients(name: str, bf16: bool) -> None:
-    """Over three steps on other rows and weights."""
-    plain, compiled = (built(name, "cuda", torch.float32) for _ in range(2))
+    """Over three steps on other rows and weights; in bf16, as near to float32 as eager ones."""
+    exact, plain, compiled = (built(name, "cuda", torch.float32) for _ in range(3))
     compiled.compile_body()
     for step in range(3):
         batch, noise = text_batch("cuda"), FromCPU(NoiseSource(2).within(step))
         batch = TextBatch((batch.tokens + step) % VOCAB, batch.mask, batch.rows)
-        for model in (plain, compiled):
+        for model in (exact, plain, compiled):
             model.zero_grad()
-            with torch.autocast("cuda", dtype=torch.bfloat16, enabled=bf16):
+            low = bf16 and model is not exact
+            with torch.autocast("cuda", dtype=torch.bfloat16, enabled=low):
                 loss = model.training_loss(batch, noise).loss_sum
             loss.backward()
-        for (key, one), other in zip(plain.named_parameters(), compiled.parameters(), strict=True):
+        for (key, one), *others in zip(
+            exact.named_parameters(), plain.parameters(), compiled.parameters(), strict=True
+        ):
             if one.requires_grad:
                 assert one.grad is not None
-                assert other.grad is not None
-                error = (one.grad - other.grad).norm()
-                assert error <= (0.1 if bf16 else 5e-3) * one.grad.norm(), f"{step} {key}"
+                off = [float((one.grad - other.grad).norm() / one.grad.norm()) for other in others]
+                allowed = 2 * off[0] + 0.1 if bf16 else 5e-3
+                assert off[1] <= allowed, f"{step} {key}: {off}"
                 with torch.no_grad():
                     one -= 1e-4 * one.grad
-                    other.copy_(one)
+                    for other in others:
+                        other.copy_(one)
