@@ -22,7 +22,7 @@ from baselines import autoregressive
 from baselines.autoregressive import AutoregressiveDescent, query_blocks
 from baselines.blocks import Block, Modulation, RMSNorm, init_weights
 from baselines.bodies import EAGER, compiled_bodies
-from baselines.energy_slope import Stream, differentiable_slope, energies, energy_and_slope
+from baselines.energy_slope import Stream, differentiable_slope, energies
 from baselines.key_values import KeyValues
 from baselines.modes import without_autocast
 from baselines.rotary import at_least_float32, rotary_span, rotary_turns
@@ -211,13 +211,12 @@ class EnergyTransformer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Energy and its slope (B, R, D), without a graph."""
         with torch.no_grad(), without_autocast(projected.device.type):
-            energy, slope, _ = energy_and_slope(
-                self.stream(context, view), projected.detach(), keep=False
-            )
+            stream = self.stream(context, view)
+            energy, slope, _ = self.bodies.halves.slope(stream, projected.detach(), keep=False)
             return energy if context.offset is None else energy + context.offset, slope
 
     def differentiable_slope(
-        self, projected: Tensor, context: Context, view: View | Spot
+        self, projected: Tensor, context: Context, view: View
     ) -> tuple[Tensor, Tensor]:
         """Energy, detached, and its slope (B, R, D), differentiable in everything once."""
         stream = self.stream(context, view)
@@ -278,7 +277,7 @@ class EnergyTransformer(nn.Module):
 
     def compute_dtype(self) -> torch.dtype:
         device = self.energy.weight.device.type
-        if torch.is_autocast_enabled(device):
+        if torch.is_autocast_enabled(device) and self.dtype != torch.float64:
             return torch.get_autocast_dtype(device)
         return self.dtype
 

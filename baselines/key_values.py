@@ -17,7 +17,15 @@ class KeyValues:
         self.held: Tensor | None = None
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add T of each, (B, H, T, D / H); returns all of them, (B, H, P + T, D / H), views."""
+        """Add T of each, (B, H, T, D / H); returns all of them, (B, H, P + T, D / H), views.
+
+        Raises ValueError in another precision than before.
+        """
+        if self.held is not None and self.held.dtype != key.dtype:
+            raise ValueError(
+                f"keys in {key.dtype} cannot go on from keys in {self.held.dtype}: "
+                "feed a decoder under one precision"
+            )
         start, self.length = self.length, self.length + key.shape[2]
         needed = self.length + self.spare
         if self.held is None or self.held.shape[3] < needed:

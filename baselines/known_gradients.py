@@ -31,5 +31,6 @@ class _Known(torch.autograd.Function):
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None:
             raise RuntimeError("the loss has been differentiated, and its gradients are gone")
-        torch._foreach_mul_([g for g in gradients if g is not None], d_loss)
+        if d_loss.device.type != "cpu" or d_loss != 1:  # a pass over all of them
+            torch._foreach_mul_([g for g in gradients if g is not None], d_loss)
         return None, *gradients

@@ -2,7 +2,8 @@
 
 The numbers are those of `baselines.stream_attention`. There every row's own key and value are kept
 apart from the observed ones; here, where rows are few and operators small, they are written after
-the observed ones, each for its own row alone, and one product reads both: half the operators.
+the observed ones, each for its own row alone, and one product reads both: half the operators. What
+differs is a row that is not finite: it takes the others with it.
 """
 
 from __future__ import annotations

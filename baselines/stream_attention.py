@@ -17,9 +17,9 @@ from baselines.rotary import rotate
 
 
 class Observed(NamedTuple):
-    """One layer's observed keys (rotated) and values, each (B * H, T + 1, D / H).
+    """One layer's observed keys (rotated) and values, each (B * H, T + 1 or more, D / H).
 
-    The last of them is zero: beside the scores of all T keys it makes room for a row's own.
+    Beside the scores of all T keys there is room for a row's own.
     """
 
     key: Tensor

@@ -71,7 +71,8 @@ class Gradients:
 
     def __init__(self, network: TextEnergy, alpha: Tensor, inputs: Tensor) -> None:
         self.network, self.alpha, self.inputs = network, alpha, inputs
-        self.embedded = network.embed(inputs).detach().requires_grad_()
+        learned = network.embed.weight.requires_grad
+        self.embedded = network.embed(inputs).detach().requires_grad_(learned)
         self.found: dict[Tensor, Tensor] = {}
         self.stream: list[Tensor] | None = None
         self.vocabulary: Tensor | None = None  # (V, D)
@@ -125,7 +126,8 @@ class Gradients:
 
     def _through(self, outputs: list[Tensor], gradients: list[Tensor]) -> None:
         wanted = [p for p in self.network.parameters() if p.requires_grad]
-        wanted.append(self.embedded)
+        if self.embedded.requires_grad:
+            wanted.append(self.embedded)
         own = torch.autograd.grad(outputs, wanted, gradients, allow_unused=True)
         for parameter, gradient in zip(wanted, own, strict=True):
             if gradient is not None:

@@ -76,7 +76,8 @@ class NoiseSource:
         out: Tensor | None,
     ) -> Tensor:
         if out is None:
-            out = torch.empty((len(rows), *shape), dtype=torch.float32, device=rows.device)
+            with torch.inference_mode(False):  # which threads that fill it are not in
+                out = torch.empty((len(rows), *shape), dtype=torch.float32, device=rows.device)
         digests = [_digest(self.seed, *self.scope, kind, *key, row) for row in rows.tolist()]
         on_cpu = rows.device.type == "cpu"
         fill = _fill_numpy if on_cpu and prod(shape) < _LONG else _fill_torch

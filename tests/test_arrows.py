@@ -130,6 +130,7 @@ WITH_TORCH = (
     "harness.training",
     "baselines.adapters",
     "baselines.blocks",
+    "baselines.bodies",
     "baselines.compiling",
     "baselines.descent",
     "baselines.dit",
@@ -139,10 +140,14 @@ WITH_TORCH = (
     "baselines.energy_slope",
     "baselines.image_descent",
     "baselines.image_layers",
+    "baselines.key_values",
     "baselines.known_gradients",
+    "baselines.modes",
+    "baselines.observed_stream",
     "baselines.packing",
     "baselines.replay",
     "baselines.rotary",
+    "baselines.spot_attention",
     "baselines.stream_attention",
     "baselines.stream_layers",
     "baselines.text_descent",
@@ -151,6 +156,7 @@ WITH_TORCH = (
     "baselines.transformer",
     "baselines.transformer_video",
     "baselines.video_descent",
+    "baselines.vocabulary",
 )
 #: Packages that take seconds to import, and who may load them at once besides the worker's side.
 DRAWING = ("harness.analysis.figures",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from hashlib import blake2b
 
 import numpy as np
 import pytest
@@ -107,6 +108,26 @@ def test_long_rows_and_threads_keep_to_the_key(kind: str) -> None:
     assert torch.corrcoef(together).fill_diagonal_(0).abs().max() < 5 / 2**10
     other = getattr(SOURCE.within(1), kind)(rows[:1], shape, purpose="start")
     assert not torch.equal(other[0], together[0])
+
+
+def test_streams_are_those_of_philox_under_the_digest() -> None:
+    """Pinned, so that numbers drawn years ago can be drawn again."""
+    found = NoiseSource(7).within("step", 3).normal(torch.tensor([41]), (2, 3), purpose="start")
+    key = repr((7, "step", 3, "normal", "start", 0, 0, 41)).encode()
+    digest = int.from_bytes(blake2b(key, digest_size=16).digest(), "little")
+    drawn = np.random.Generator(np.random.Philox(key=digest))
+    assert np.array_equal(found[0].numpy(), drawn.standard_normal((2, 3), dtype=np.float32))
+
+
+def test_short_rows_in_several_threads_keep_to_the_key() -> None:
+    shape, rows, threads = (2**16,), torch.arange(32), torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        together = SOURCE.normal(rows, shape, purpose="start")
+    finally:
+        torch.set_num_threads(threads)
+    for row in rows:
+        assert torch.equal(SOURCE.normal(row[None], shape, purpose="start")[0], together[row])
 
 
 def test_a_position_has_a_stream_of_its_own() -> None:

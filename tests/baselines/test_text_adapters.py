@@ -14,7 +14,7 @@ from torch import Tensor
 from baselines.adapters import descending
 from baselines.adapters.descending import Draws
 from baselines.blocks import Block
-from baselines.bodies import EAGER
+from baselines.bodies import EAGER, compiled_bodies
 from baselines.descent_plan import landscape_schedule
 from baselines.ebt import TextEnergy
 from harness.protocol import Adapter, Descent, Single, TextBatch
@@ -391,6 +391,14 @@ def test_compiled_bodies_are_for_training_alone() -> None:
     model.decoder(of.rows, Descent(steps=2), NOISE).feed(of.tokens)
     model.descent_energies(of, NOISE, 1e-3)
     assert not used
+
+
+def test_shallow_streams_are_compiled_at_once_and_deep_ones_by_layer() -> None:
+    shallow, deep = compiled_bodies(4), compiled_bodies(5)
+    assert shallow.halves is not EAGER.halves
+    assert shallow.passes is EAGER.passes
+    assert deep.halves is EAGER.halves
+    assert deep.passes is not EAGER.passes
 
 
 @pytest.mark.slow

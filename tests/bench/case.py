@@ -64,7 +64,8 @@ class Pair:
 class Case:
     """One row of the report; `build` raises NotYet where the capability is missing.
 
-    `memory` asks for the peak of a step beside its time.
+    `memory` asks for the peak of a step beside its time. `bf16_tolerance` is for cases that compare
+    numbers in the setting's own precision.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Case:
     target: float
     compares: Compares = "time"
     tolerance: float = 5e-3
+    bf16_tolerance: float = 5e-3
     memory: bool = False
 
 

@@ -10,9 +10,6 @@ import torch
 from tests.bench.case import Case, NotYet, Pair, Result, Setting
 from tests.bench.measure import Effort, flops, interleave, peak_bytes
 
-#: How far numbers may differ in bf16, which rounds by up to 2e-3 at each step of a computation.
-BF16 = 2e-2
-
 
 def run(case: Case, setting: Setting, effort: Effort, peak: float) -> Result:
     """Measure `case`; whatever goes wrong is the result's reason."""
@@ -46,7 +43,7 @@ def _measure(case: Case, result: Result, setting: Setting, effort: Effort, peak:
         _time(case, result, pair, setting, effort, peak)
     assert result.value is not None
     result.status = "passed" if result.value >= case.target else "missed"
-    allowed = case.tolerance if setting.precision == "float32" else max(case.tolerance, BF16)
+    allowed = case.tolerance if setting.precision == "float32" else case.bf16_tolerance
     if result.gap is not None and not result.gap <= allowed:
         result.status = "failed"
         result.reason = f"numbers differ by {result.gap:.1e}, allowed {allowed:g}"

@@ -264,6 +264,16 @@ class PredictsOtherwiseInLowPrecision(Descender):
         return replace(found, value=found.value * (1.5 if low else 1))
 
 
+class PredictsInfinityInLowPrecision(Descender):
+    def predict(self, batch, thinking, noise, on_state=None):
+        found = super().predict(batch, thinking, noise, on_state)
+        if not torch.is_autocast_enabled("cpu"):
+            return found
+        value = found.value.clone()
+        value[..., ::3] = float("inf")
+        return replace(found, value=value)
+
+
 class ForgetfulDecoder(Decoder):
     def feed(self, tokens):
         self.total = 0.0

@@ -154,6 +154,13 @@ FAULTS: list[tuple[Check, AdapterRecord, type | None, dict[str, Any], str]] = [
     (
         capabilities.bfloat16,
         DESCENDER,
+        broken.PredictsInfinityInLowPrecision,
+        {},
+        "predictions are not finite",
+    ),
+    (
+        capabilities.bfloat16,
+        DESCENDER,
         broken.PredictsOtherwiseInLowPrecision,
         {},
         "prediction: relative difference",
