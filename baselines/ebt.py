@@ -45,6 +45,13 @@ class Weights(NamedTuple):
     offset: Tensor | None
 
 
+class Modulations(NamedTuple):
+    """Each block's modulation, and the final norm's (shift, scale) (D,), under one landscape."""
+
+    blocks: Sequence[Modulation | None]
+    final: tuple[Tensor, Tensor] | None
+
+
 class Context(NamedTuple):
     """Everything but the predictions, under one landscape: `Weights`, observed keys and values."""
 
@@ -123,13 +130,17 @@ class EnergyTransformer(nn.Module):
 
     def run_context(self, x: Tensor, landscape: int) -> Context:
         """The context of embedded observed states `x` (B, S, D) under one landscape."""
-        weights = self.weights(landscape)
-        pairs = self.observe_rows(x, [landscape])
+        own = self.modulations_of(landscape)
+        weights, pairs = self.weights(own), self.observe_rows(x, [landscape], own.blocks)
         padded = [Observed(*(pad(t.flatten(0, 1), (0, 0, 0, 1)) for t in pair)) for pair in pairs]
         return Context(*weights, padded)
 
     def observe_rows(
-        self, x: Tensor, landscapes: Sequence[int], past: Sequence[KeyValues] | None = None
+        self,
+        x: Tensor,
+        landscapes: Sequence[int],
+        modulations: Sequence[Modulation | None],
+        past: Sequence[KeyValues] | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
         """Each layer's keys and values (K * B, H, T, D / H) of `x` (B, S, D) under K landscapes.
 
@@ -146,57 +157,36 @@ class EnergyTransformer(nn.Module):
         span = range(start, start + x.shape[1])
         turns = rotary_span(span, head_dim, theta, x.device, self.dtype)
         pairs = []
-        for index, (block, modulation) in enumerate(
-            zip(self.layers, self._row_modulations(landscapes, len(x)), strict=True)
-        ):
+        for index, (block, modulation) in enumerate(zip(self.layers, modulations, strict=True)):
             own, last = None if past is None else past[index], index + 1 == len(self.layers)
             x, key, value = self.bodies.observe(block, x, turns, modulation, own, stop=last)
             pairs.append((key, value))
         return pairs
 
-    def _row_modulations(self, landscapes: Sequence[int], rows: int) -> Sequence[Modulation | None]:
-        """Each block's modulation of `rows` that are as many landscapes side by side."""
-        each = [self._modulations(landscape)[0] for landscape in landscapes]
-        if len(each) == 1 or not self.modulated:
-            return each[0]
-        times = rows // len(each)
-        return [
-            Modulation(
-                *(
-                    torch.stack(parts).repeat_interleave(times, dim=0)[:, None]
-                    for parts in zip(*blocks, strict=True)
-                )
-            )
-            for blocks in zip(*each, strict=True)
-        ]
-
-    def weights(self, landscape: int) -> Weights:
+    def weights(self, own: Modulations) -> Weights:
         """What the prediction stream multiplies by, under one landscape."""
-        modulations, final = self._modulations(landscape)
         dtype = self.compute_dtype()
         layers = [
             block.folded(modulation, dtype)
-            for block, modulation in zip(self.layers, modulations, strict=True)
+            for block, modulation in zip(self.layers, own.blocks, strict=True)
         ]
         energy = at_least_float32(self.energy.weight[0])
         head, offset = at_least_float32(self.norm.weight) * energy, None
-        if final is not None:
-            shift, scale = final
+        if own.final is not None:
+            shift, scale = own.final
             with without_autocast(energy.device.type):
                 head, offset = head * (1 + scale), shift @ energy
         return Weights(layers, head, offset)
 
-    def _modulations(
-        self, landscape: int
-    ) -> tuple[list[Modulation | None], tuple[Tensor, Tensor] | None]:
-        """Each block's modulation, and the final (shift, scale), of one landscape."""
+    def modulations_of(self, landscape: int) -> Modulations:
+        """What adaLN does under one landscape, if anything."""
         if not self.modulated:
-            return [None] * len(self.layers), None
+            return Modulations([None] * len(self.layers), None)
         with without_autocast(self.energy.weight.device.type):
             condition = nn.functional.silu(self.step_embed.weight[landscape])  # (D,)
             blocks = [Modulation(*linear(condition).chunk(6)) for linear in self.modulations]
             shift, scale = self.final_modulation(condition).chunk(2)
-        return list(blocks), (shift, scale)
+        return Modulations(blocks, (shift, scale))
 
     # --- the prediction stream ---------------------------------------------------------------
 

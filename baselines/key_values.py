@@ -19,13 +19,10 @@ class KeyValues:
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add T of each, (B, H, T, D / H); returns all of them, (B, H, P + T, D / H), views.
 
-        Raises ValueError in another precision than before.
+        Raises ValueError for another number of sequences than before, or another precision.
         """
-        if self.held is not None and self.held.dtype != key.dtype:
-            raise ValueError(
-                f"keys in {key.dtype} cannot go on from keys in {self.held.dtype}: "
-                "feed a decoder under one precision"
-            )
+        if self.held is not None:
+            self._check(key, self.held)
         start, self.length = self.length, self.length + key.shape[2]
         needed = self.length + self.spare
         if self.held is None or self.held.shape[3] < needed:
@@ -39,3 +36,15 @@ class KeyValues:
         self.held[1, :, :, start : self.length] = value
         keys, values = self.held[:, :, :, : self.length]
         return keys, values
+
+    def _check(self, key: Tensor, held: Tensor) -> None:
+        if len(key) != held.shape[1]:
+            raise ValueError(
+                f"a batch of {len(key)} cannot go on from one of {held.shape[1]}: "
+                "feed as many sequences as at first"
+            )
+        if key.dtype != held.dtype:
+            raise ValueError(
+                f"keys in {key.dtype} cannot go on from keys in {held.dtype}: "
+                "feed a decoder under one precision"
+            )

@@ -16,6 +16,7 @@ from baselines.adapters.autoregressive import (
 from baselines.adapters.descending import Draws
 from baselines.autoregressive_costs import ebt_plan
 from baselines.ebt_video import VideoEnergy
+from baselines.observed_stream import ObservedStream
 from baselines.replay import Record
 from baselines.transformer_video import VideoTransformer
 from baselines.video_descent import FrameRows, VideoLandscapes, frame_errors, video_objective
@@ -122,7 +123,7 @@ class EBTVideo(AutoregressiveEBT):
         with torch.inference_mode(False), torch.no_grad():
             rows = batch.rows.clone()
             observed = self._observed(batch)
-            contexts = {k: self.network.run_context(observed, k) for k in set(plan.schedule)}
+            contexts = ObservedStream(self.network, plan.schedule).extend(observed)
             own = RowNoise(noise, rows)
             return self.think(contexts, own, observed.shape[1], plan, on_state)
 

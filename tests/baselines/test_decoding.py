@@ -106,6 +106,37 @@ def test_a_decoder_keeps_the_precision_that_it_was_first_fed_in(name: str) -> No
         decoder.feed(tokens[:, 4:5])
 
 
+@pytest.mark.parametrize("name", ["transformer", "ebt"])
+def test_a_decoder_is_fed_as_many_sequences_as_at_first(name: str) -> None:
+    """One key would fit a memory of many, by broadcasting."""
+    model: Any = transformer() if name == "transformer" else ebt()
+    thinking = Single() if name == "transformer" else Descent(steps=2, samples=2)
+    tokens = batch().tokens
+    decoder = model.decoder(torch.arange(BATCH), thinking, NOISE)
+    decoder.feed(tokens[:, :3])
+    with pytest.raises(ValueError, match="as many sequences as at first"):
+        decoder.feed(tokens[:1, 3:4])
+    expected = fed(model, tokens[:, :4], thinking, [4])
+    torch.testing.assert_close(decoder.feed(tokens[:, 3:4]).value, expected)
+
+
+def test_modulations_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a context, for the weights beside it, and for all tokens that are decoded."""
+    model, made = ebt(step_conditioning="adaln"), []
+    real = type(model.network).modulations_of
+
+    def counted(network: Any, landscape: int) -> Any:
+        made.append(landscape)
+        return real(network, landscape)
+
+    monkeypatch.setattr(type(model.network), "modulations_of", counted)
+    model.network.context(batch().tokens, 0)
+    assert made == [0]
+    made.clear()
+    fed(model, batch().tokens, Descent(steps=2), [4, 3, 3])
+    assert made == [0, 1]
+
+
 def test_float64_stays_float64_under_autocast() -> None:
     model, of = ebt(), batch()
     expected = model.predict(of, Descent(steps=2), NOISE).value
