@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -131,6 +132,20 @@ def test_a_failing_case_keeps_its_reason_and_spares_the_rest() -> None:
     assert "no such thing" in failed.reason
     assert run(_case(missing), SMALL, _effort(), peak=1e9).status == "not yet"
     assert run(_case(different), SMALL, _effort(), peak=1e9).status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("precision", "bf16_tolerance", "status"),
+    [("float32", 2e-2, "failed"), ("bf16", 2e-2, "passed"), ("bf16", 5e-3, "failed")],
+)
+def test_bf16_is_allowed_more_where_a_case_says_so(
+    precision: Any, bf16_tolerance: float, status: str
+) -> None:
+    def build(_: Setting) -> Pair:
+        return Pair(_multiply(2), _multiply(2), tokens=1, gap=lambda: 1e-2)
+
+    case = Case("one", "text", "another", build, 0.0, bf16_tolerance=bf16_tolerance)
+    assert run(case, Setting(CPU, precision), _effort(), 1e9).status == status
 
 
 def test_peak_memory_is_what_a_step_adds() -> None:
