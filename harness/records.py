@@ -107,6 +107,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
         self.lock = self.path / ".lock"
+        self.claim = self.path / "claim.json"
 
     def evaluation(self, eval_id: str) -> EvalFolder:
         return EvalFolder(self.path / "evals" / eval_id)
@@ -129,19 +130,41 @@ class RunFolder:
         write_json(self.status_path, asdict(status))
 
     @contextmanager
-    def claim(self) -> Iterator[bool]:
+    def hold(self, *, wait_seconds: float = 0.0) -> Iterator[bool]:
         """Hold the run for this process; yields False where another process holds it.
 
         The kernel drops the lock when the process dies, however it dies.
         """
-        _make(self.path)
-        with self.lock.open("w") as handle:
+        with locked(self.lock, wait_seconds=wait_seconds) as held:
+            yield held
+
+
+@contextmanager
+def locked(path: Path, *, wait_seconds: float = 0.0) -> Iterator[bool]:
+    """Hold a lock file, on all machines that share the file system; False where another does.
+
+    Raises HarnessError where the file system has no locks.
+    """
+    _make(path.parent)
+    deadline = time.monotonic() + wait_seconds
+    with path.open("a") as handle:
+        while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                yield False
-                return
+                if time.monotonic() >= deadline:
+                    yield False
+                    return
+                time.sleep(0.2)
+                continue
+            except OSError as error:
+                raise HarnessError(
+                    f"this file system cannot lock files: {error.strerror or error}",
+                    where=str(path),
+                    hint="mount it with locks (Lustre: -o flock), or give another --results",
+                ) from error
             yield True
+            return
 
 
 def _make(folder: Path) -> None:

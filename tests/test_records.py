@@ -80,7 +80,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, below: str) -> 
     results = tmp_path / "file" / below
     with pytest.raises(HarnessError, match=r"cannot write here: .*\n.*--results"):
         write_json(results / "status.json", {})
-    with pytest.raises(HarnessError, match="cannot write here"), RunFolder(results, "r").claim():
+    with pytest.raises(HarnessError, match="cannot write here"), RunFolder(results, "r").hold():
         pass
 
 
@@ -133,7 +133,7 @@ _HOLD = """
 import sys, time
 from pathlib import Path
 from harness.records import RunFolder
-with RunFolder(Path(sys.argv[1]), "r").claim() as held:
+with RunFolder(Path(sys.argv[1]), "r").hold() as held:
     print("held" if held else "refused", flush=True)
     if held:
         time.sleep(60)
@@ -157,27 +157,27 @@ def test_one_process_holds_a_run_until_it_is_killed(tmp_path: Path) -> None:
             assert _answer(first) == "held"
             with _hold(tmp_path) as second:
                 assert _answer(second) == "refused"
-            with RunFolder(tmp_path, "r").claim() as held:
+            with RunFolder(tmp_path, "r").hold() as held:
                 assert not held
-            with RunFolder(tmp_path, "other").claim() as held:
+            with RunFolder(tmp_path, "other").hold() as held:
                 assert held
         finally:
             first.send_signal(signal.SIGKILL)
-    with RunFolder(tmp_path, "r").claim() as held:
+    with RunFolder(tmp_path, "r").hold() as held:
         assert held, "the kernel drops the lock of a killed process"
 
 
 def test_a_claim_ends_with_its_block_however_it_ends(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, "r")
-    with pytest.raises(KeyError), folder.claim():
+    with pytest.raises(KeyError), folder.hold():
         raise KeyError
-    with folder.claim() as held, RunFolder(tmp_path, "r").claim() as again:
+    with folder.hold() as held, RunFolder(tmp_path, "r").hold() as again:
         assert (held, again) == (True, False)
 
 
 def _try_claim(results: Path, start: Any, found: Any) -> None:
     start.wait()
-    with RunFolder(results, "r").claim() as held:
+    with RunFolder(results, "r").hold() as held:
         found.put(held)
         start.wait()  # hold it until all have tried
 

@@ -112,7 +112,7 @@ def work(results: Path, job: Job, *, stop: StopFlag, emit: Callable[[Event], Non
     it leave it alone.
     """
     folder = RunFolder(results, job.run_id)
-    with folder.claim() as held:
+    with folder.hold() as held:
         if not held:
             return Ending("held", "another process works on it")
         progress: dict[str, Any] = {}

@@ -153,7 +153,7 @@ def test_training_under_two_sources_is_of_neither(desk: Desk) -> None:
 
 
 def test_a_run_that_another_process_holds_is_left_alone(desk: Desk) -> None:
-    with desk.folder.claim() as held:
+    with desk.folder.hold() as held:
         assert held
         assert desk.work().how == "held"
     assert not desk.folder.status_path.exists()
