@@ -10,10 +10,10 @@ CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu --retries 1 
 TORCH_INDEX := $(if $(filter cpu,$(TORCH)),$(CPU_INDEX),)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint bench tables figures
+.PHONY: help setup quickstart test lint bench tables figures slurm-up slurm-down
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1|/' | \
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | \
 	  while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 	@echo "  SUITE=$(SUITE)  TORCH=$(TORCH)  PYTHON=$(PYTHON)"
 
@@ -63,3 +63,9 @@ tables: setup ## print and write the tables of SUITE
 
 figures: setup ## draw the figures of SUITE
 	@$(BIN)/harness figures $(SUITE)
+
+slurm-up: setup ## start a two-node Slurm on this machine, to try `harness submit` on
+	@$(BIN)/python -m tests.slurm up
+
+slurm-down: $(BIN)/python ## stop it and delete its files
+	@$(BIN)/python -m tests.slurm down
