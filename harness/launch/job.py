@@ -20,6 +20,7 @@ class Job:
     checkpoint_seconds: float = 60.0
     checkpoint_steps: int | None = None
     command: tuple[str, ...] = ()
+    log_every: int = 10
 
     def line(self) -> str:
         """The job as the line that a worker reads."""

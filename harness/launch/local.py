@@ -43,12 +43,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class LocalOptions:
-    """How to run; nothing here changes a number."""
+    """How to run; nothing here changes a number.
+
+    A run is asked to stop, resumable, after an event of which `enough` says so.
+    """
 
     workers: int | None = None
     device: str = "auto"
     checkpoint_seconds: float = 60.0
     checkpoint_steps: int | None = None
+    log_every: int = 10
+    enough: Callable[[Event], bool] = lambda event: False
 
 
 class _Worker:
@@ -56,6 +61,7 @@ class _Worker:
 
     def __init__(self, results: Path, events: queue.Queue[tuple[_Worker, Event | None]]) -> None:
         self.run_id: str | None = None
+        self.stopping = False
         # Its own session: Ctrl-C reaches the parent alone, which then asks each worker to stop.
         self.process = subprocess.Popen(
             [sys.executable, "-m", "harness.launch.worker", "--results", str(results)],
@@ -98,6 +104,7 @@ class _Worker:
             return  # the reader thread reports the death
 
     def ask_to_stop(self) -> None:
+        self.stopping = True
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
 
@@ -213,6 +220,7 @@ class _Pool:
             options.checkpoint_seconds,
             options.checkpoint_steps,
             self.command,
+            options.log_every,
         )
 
     def _handle_all(self, seconds: float = float("inf")) -> None:
@@ -231,10 +239,12 @@ class _Pool:
     def _handle(self, worker: _Worker, event: Event) -> None:
         self.on_event(event)
         if event["event"] != "end":
+            if self.options.enough(event):
+                worker.ask_to_stop()
             return
         self.outcome.endings[event["run"]] = (event["ending"], event["reason"])
         worker.run_id = None
-        if event["ending"] == "stopped":  # it heard a signal and takes no more jobs
+        if worker.stopping or event["ending"] == "stopped":  # it takes no more jobs
             worker.end_input()
             self._hire()
         elif self.waiting and not self.outcome.interrupted:
