@@ -125,7 +125,7 @@ class Cluster:
 
     def submit(self, script: str, *arguments: str, folder: Path) -> str:
         """Sbatch the shell commands with their logs in `folder`; gives the job id."""
-        wrap = ["--parsable", f"--chdir={folder}", f"--output={folder}/%A_%a.log", *arguments]
+        wrap = ["--parsable", f"--chdir={folder}", f"--output={folder}/%j.log", *arguments]
         return self.run("sbatch", *wrap, f"--wrap={script}").partition(";")[0]
 
     def states(self, job: str) -> dict[str, str]:

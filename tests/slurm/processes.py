@@ -110,10 +110,13 @@ def reap() -> None:
 def _identify(pid: int, directory: Path) -> Process | None:
     program = _program(pid)
     if program == "slurmstepd":
-        # Its title overwrites its environment; its log, which it keeps open, is its node's.
-        log = directory / "log" / "slurmd-"
-        node = next((name.removeprefix(str(log)) for name in _open_files(pid, str(log))), None)
-        return None if node is None else Process(pid, program, node.removesuffix(".log"))
+        # Its title overwrites its environment; but it keeps its node's log open.
+        prefix = f"{directory}/log/slurmd-"
+        logs = (name for name in _open_files(pid) if name.startswith(prefix))
+        log = next(logs, None)
+        if log is None:
+            return None
+        return Process(pid, program, log.removeprefix(prefix).removesuffix(".log"))
     environment = _environment(pid)
     ours = environment.get("SLURM_CONF") == str(directory / "slurm.conf")
     if program in DAEMONS:
@@ -152,13 +155,12 @@ def _environment(pid: int) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _open_files(pid: int, prefix: str) -> Iterator[str]:
+def _open_files(pid: int) -> Iterator[str]:
+    folder = f"/proc/{pid}/fd"
     with contextlib.suppress(OSError):
-        for descriptor in os.scandir(f"/proc/{pid}/fd"):
+        for descriptor in os.listdir(folder):
             with contextlib.suppress(OSError):
-                name = os.readlink(descriptor.path)
-                if name.startswith(prefix):
-                    yield name
+                yield os.readlink(f"{folder}/{descriptor}")
 
 
 def _stats() -> Iterator[tuple[int, _Stat]]:
