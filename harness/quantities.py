@@ -15,6 +15,22 @@ def si(value: float | None) -> str:
     return f"{value:.3g} "
 
 
+def duration(seconds: float) -> str:
+    """`4.2 ms`, `0.31 s`, `12 s`, `1 min 05 s`, `3 h 20 min`, `4 d 06 h`."""
+    if 0 < seconds < 0.0995:
+        return f"{1000 * seconds:.2g} ms"
+    if 0 < seconds < 9.95:
+        return f"{seconds:.2g} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
 def counted(number: int, noun: str) -> str:
     """A count with its noun: "1 seed", "3 seeds"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
