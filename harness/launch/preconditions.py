@@ -9,14 +9,18 @@ from harness.planning.spec import NextTokenTask, TrainSpec
 from harness.records import RunFolder, read_json
 
 
+def is_cpu(device: str) -> bool:
+    """Whether a recorded device is a processor with its threads, else an accelerator."""
+    return device.endswith(("threads)", "thread)"))
+
+
 def check_device_class(spec: TrainSpec, device: str) -> None:
     """HarnessError where a budget in seconds means another kind of device than this one."""
     wanted = spec.device_class
     if wanted is None:
         return
     kind = wanted.lower().partition("-")[0]
-    is_cpu = device.endswith("threads)") or device.endswith("thread)")
-    if (kind == "cpu") != is_cpu or (kind != "cpu" and kind not in device.lower()):
+    if (kind == "cpu") != is_cpu(device) or (kind != "cpu" and kind not in device.lower()):
         raise HarnessError(
             f"the budget is in seconds on device_class {wanted!r}, and this is {device}",
             hint="run it there, or give the suite this device's class, such as cpu-2 or h100",
