@@ -27,6 +27,12 @@ Results = Annotated[
     Path, typer.Option("--results", envvar="HARNESS_RESULTS", help="Where records are kept.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
+ProfilePath = Annotated[
+    Path, typer.Option("--profile", help="What to ask of the cluster: slurm/profiles/NAME.yaml.")
+]
+RedoChanged = Annotated[
+    bool, typer.Option(help="Redo finished runs whose code or data have changed (kept aside).")
+]
 
 
 @app.command()
@@ -62,9 +68,7 @@ def run(
     checkpoint_steps: Annotated[
         int | None, typer.Option(min=1, help="Steps between checkpoints, instead of seconds.")
     ] = None,
-    redo_changed: Annotated[
-        bool, typer.Option(help="Redo finished runs whose code or data have changed (kept aside).")
-    ] = False,
+    redo_changed: RedoChanged = False,
     as_json: Json = False,
 ) -> None:
     """Train and evaluate whatever of a suite is missing, on this machine."""
@@ -78,6 +82,97 @@ def run(
     raise typer.Exit(
         show.run_suite(loaded, results, options=options, redo_changed=redo_changed, as_json=as_json)
     )
+
+
+@app.command()
+def submit(
+    suite: SuitePath,
+    profile: ProfilePath,
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the sbatch scripts and submit nothing.")
+    ] = False,
+    redo_changed: RedoChanged = False,
+    as_json: Json = False,
+) -> None:
+    """Hand whatever of a suite is missing or failed to Slurm as job arrays, and return."""
+    from harness.launch.slurm.profile import load_profile
+    from harness.planning.suite import load_suite
+    from harness.show import submit as show
+
+    loaded, chosen = load_suite(suite, overrides=overrides or []), load_profile(profile)
+    if dry_run:
+        show.print_scripts(loaded, results, chosen)
+    else:
+        show.submit_suite(loaded, results, chosen, redo_changed=redo_changed, as_json=as_json)
+
+
+@app.command()
+def status(
+    suite: SuitePath,
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    states: Annotated[
+        list[str] | None, typer.Option("--state", help="Only runs in this state; repeatable.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow until nothing is queued or running.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show where every run of a suite is: state, job, node, progress, time left, reason."""
+    from harness.planning.suite import load_suite
+    from harness.show import status as show
+
+    loaded = load_suite(suite, overrides=overrides or [])
+    show.print_status(loaded, results, states=states or [], watch=watch, as_json=as_json)
+
+
+@app.command()
+def retry(
+    suite: SuitePath,
+    profile: Annotated[
+        Path | None, typer.Option("--profile", help="Another profile than last time.")
+    ] = None,
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """Submit the failed runs of a suite again, and no others."""
+    from harness.launch.slurm.profile import load_profile
+    from harness.planning.suite import load_suite
+    from harness.show import submit as show
+
+    loaded = load_suite(suite, overrides=overrides or [])
+    chosen = None if profile is None else load_profile(profile)
+    show.retry_suite(loaded, results, chosen, as_json=as_json)
+
+
+@app.command()
+def cancel(
+    suite: SuitePath,
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """Cancel a suite's jobs; running runs write a checkpoint and can be submitted again."""
+    from harness.planning.suite import load_suite
+    from harness.show import status as show
+
+    show.cancel_suite(load_suite(suite, overrides=overrides or []), results, as_json=as_json)
+
+
+@app.command()
+def logs(
+    run: Annotated[str, typer.Argument(help="A run's id, or how it begins.")],
+    results: Results = Path("results"),
+    lines: Annotated[int, typer.Option(min=1, help="Lines of each log, from its end.")] = 100,
+) -> None:
+    """Print what a run printed, wherever it ran."""
+    from harness.show.logs import print_logs
+
+    print_logs(run, results, lines=lines)
 
 
 @app.command()

@@ -34,17 +34,17 @@ ENGINE = (
     "launch/preconditions.py",
     "launch/worker.py",
 )
+#: Beside the packages of a copy that a submission's jobs run: where they came from.
+SNAPSHOT = "snapshot.json"
 PACKAGES = ("torch", "numpy", "diffusers", "safetensors", "scikit-learn", "tokenizers")
 
 
 @cache
 def source_digest(record: AdapterRecord) -> str:
     """Digest of the adapter's package and of the engine's files that can change a number."""
-    engine = _package_folder("harness")
+    engine = package_folder("harness")
     paths = [engine / name for name in ENGINE]
-    # The network, and the record's own formulas and defaults, may be two packages.
-    packages = {_package(record.factory.partition(":")[0]), _package(record.config.__module__)}
-    paths += [_package_folder(package) for package in sorted(packages)]
+    paths += [package_folder(package) for package in sorted(packages_of(record))]
     digest = hashlib.sha256()
     for path in paths:
         files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
@@ -90,11 +90,14 @@ def _digest_now(name: str) -> str | None:
     return None
 
 
-def _package(module: str) -> str:
-    return module.partition(".")[0]
+def packages_of(record: AdapterRecord) -> set[str]:
+    """The network, and the record's own formulas and defaults, may be two packages."""
+    modules = record.factory.partition(":")[0], record.config.__module__
+    return {module.partition(".")[0] for module in modules}
 
 
-def _package_folder(package: str) -> Path:
+def package_folder(package: str) -> Path:
+    """Where a package's source lies: its folder, or the file of a lone module."""
     found = find_spec(package)
     assert found is not None, f"package {package!r} is not installed"
     assert found.origin is not None, f"package {package!r} has no files"
@@ -110,7 +113,7 @@ def provenance(
         "source_digest": source_digest(record),
         "git": git_state(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": package_versions(),
         "device": device,
         "data": data,
         "command": list(command),
@@ -133,6 +136,11 @@ def _shortened(text: str) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else path.name
 
 
+def package_versions() -> dict[str, str | None]:
+    """The versions of the packages that can change a number."""
+    return {name: _version(name) for name in PACKAGES}
+
+
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -142,7 +150,7 @@ def _version(package: str) -> str | None:
 
 @cache
 def _git(*arguments: str) -> str | None:
-    folder = _package_folder("harness").parent
+    folder = package_folder("harness").parent
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10
@@ -153,7 +161,14 @@ def _git(*arguments: str) -> str | None:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit and whether tracked files differ from it; None where there is no repository."""
+    """Commit and whether tracked files differ from it; None where there is no repository.
+
+    In a submission's copy of the source, those of the tree that was copied.
+    """
+    snapshot = package_folder("harness").parent / SNAPSHOT
+    if snapshot.exists():
+        state: dict[str, Any] = read_json(snapshot)["git"]
+        return state
     commit = _git("rev-parse", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no")
     return {"commit": commit, "changed": None if commit is None else bool(changed)}

@@ -108,6 +108,7 @@ class RunFolder:
         self.logs = self.path / "logs"
         self.lock = self.path / ".lock"
         self.claim = self.path / "claim.json"
+        self.owner = self.path / "owner.json"
 
     def evaluation(self, eval_id: str) -> EvalFolder:
         return EvalFolder(self.path / "evals" / eval_id)
@@ -128,6 +129,11 @@ class RunFolder:
         step, total_steps = progress.get("step"), progress.get("total_steps")
         status = Status(state, reason, step, total_steps, time.time())
         write_json(self.status_path, asdict(status))
+
+    def change_status(self, state: State, reason: str | None = None) -> None:
+        """Another state at the same step."""
+        before = self.status()
+        self.set_status(state, reason, step=before.step, total_steps=before.total_steps)
 
     @contextmanager
     def hold(self, *, wait_seconds: float = 0.0) -> Iterator[bool]:

@@ -62,6 +62,7 @@ ARROWS: dict[str, set[str]] = {
     "harness.launch": {
         "harness.errors",
         "harness.planning",
+        "harness.protocol",
         "harness.provenance",
         "harness.quantities",
         "harness.records",
@@ -73,14 +74,25 @@ ARROWS: dict[str, set[str]] = {
         "harness.planning.spec",
         "harness.records",
     },
+    "harness.launch.claims": {"harness.errors", "harness.records"},
+    "harness.launch.slurm": {
+        "harness.errors",
+        "harness.launch",
+        "harness.planning",
+        "harness.protocol",
+        "harness.provenance",
+        "harness.records",
+    },
     "harness.launch.worker": {
         "harness.capabilities",
+        "harness.launch.claims",
         "harness.launch.preconditions",
         "harness.cost",
         "harness.data",
         "harness.errors",
         "harness.evals",
         "harness.launch.job",
+        "harness.launch.stop",
         "harness.planning.shapes",
         "harness.planning.spec",
         "harness.protocol",
@@ -118,7 +130,7 @@ ARROWS: dict[str, set[str]] = {
     "baselines": {"harness.protocol"},
 }
 #: Arrows out of a room that lead to one place in it only; the worker runs in its own process.
-CLOSED = {"harness.launch.worker": {"harness.launch.worker"}}
+CLOSED = {"harness.launch.worker": {"harness.launch.worker", "harness.launch.slurm.task"}}
 #: What may load torch when it is imported; all else answers without it.
 WITH_TORCH = (
     "harness.conformance",

@@ -11,7 +11,8 @@ from typing import Any
 class Job:
     """A run to bring to its end, and the evaluations wanted of it; specs are read from disk.
 
-    `command` is what the user typed, for the run's provenance.
+    `command` is what the user typed, for the run's provenance. `claim` is the run's, where a
+    cluster's job does the work; another process that holds the run gets `hold_seconds` to end.
     """
 
     run_id: str
@@ -21,6 +22,8 @@ class Job:
     checkpoint_steps: int | None = None
     command: tuple[str, ...] = ()
     log_every: int = 10
+    claim: str | None = None
+    hold_seconds: float = 0.0
 
     def line(self) -> str:
         """The job as the line that a worker reads."""

@@ -63,7 +63,7 @@ class ProgressTable:
         loss = f"  loss {last['loss']:.4g}" if "loss" in last else ""
         told = event["reason"] if event["ending"] != "done" else None
         reason = f"  {escape(told)}" if told else ""
-        took = f"  {_duration(time.monotonic() - last['began'])}" if "began" in last else ""
+        took = f"  {duration(time.monotonic() - last['began'])}" if "began" in last else ""
         name = escape(self.names.get(event["run"], event["run"]))
         self.console.print(
             f"[{done}/{len(self.names)}] {mark}  {name}{loss}{took}{reason}", highlight=False
@@ -76,7 +76,7 @@ class ProgressTable:
         for run, entry in self.active.items():
             table.add_row(escape(self.names.get(run, run)), *self._cells(entry))
         done, total = sum(self.ended.values()), len(self.names)
-        table.caption = f"{done} of {total} runs ended, {_duration(time.monotonic() - self.began)}"
+        table.caption = f"{done} of {total} runs ended, {duration(time.monotonic() - self.began)}"
         return table
 
     def _cells(self, entry: Mapping[str, Any]) -> list[str]:
@@ -93,13 +93,14 @@ class ProgressTable:
             speed = f"{rate * entry['rows'] / step:,.0f} images/s"
         if total is None:
             share = entry["share"]
-            left = _duration(seconds * (1 - share) / share) if share else ""
+            left = duration(seconds * (1 - share) / share) if share else ""
             return [phase, f"{entry['loss']:.4f}", f"{step}", speed, left]
-        left = _duration((total - step) / rate) if rate else ""
+        left = duration((total - step) / rate) if rate else ""
         return [phase, f"{entry['loss']:.4f}", f"{step}/{total}", speed, left]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `12 s`, `3 min 05 s`, `2 h 10 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

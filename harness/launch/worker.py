@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 import time
 import traceback
@@ -18,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import torch
@@ -37,8 +35,10 @@ from harness.evals.denoising import evaluate_denoising
 from harness.evals.likelihood import evaluate_likelihood
 from harness.evals.next_frame import evaluate_next_frame
 from harness.evals.thinking import evaluate_thinking
+from harness.launch.claims import claim_of
 from harness.launch.job import Job
 from harness.launch.preconditions import begun, check_data, check_device_class, data_digests
+from harness.launch.stop import StopFlag, Stopped
 from harness.planning.shapes import shape_of
 from harness.planning.spec import (
     DenoisingEval,
@@ -64,39 +64,6 @@ _AnyEval = LikelihoodEval | ThinkingEval | DenoisingEval | NextFrameEval
 _EVAL: TypeAdapter[_AnyEval] = TypeAdapter(EvalSpec)
 
 
-class Stopped(BaseException):
-    """A signal asked for an end outside training."""
-
-
-class StopFlag:
-    """Set by SIGINT and SIGTERM; training looks at it, other work is interrupted by it."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.interrupt = False
-
-    def install(self) -> None:
-        signal.signal(signal.SIGINT, self._handle)
-        signal.signal(signal.SIGTERM, self._handle)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        if self.interrupt:
-            self.interrupt = False
-            raise Stopped
-
-    @contextmanager
-    def interrupting(self) -> Iterator[None]:
-        """Let a signal end the work inside at once (it writes its result last)."""
-        self.interrupt = True
-        try:
-            if self.asked:
-                raise Stopped
-            yield
-        finally:
-            self.interrupt = False
-
-
 @dataclass(frozen=True)
 class Ending:
     """How work on a run ended, and why where it is not done."""
@@ -112,9 +79,12 @@ def work(results: Path, job: Job, *, stop: StopFlag, emit: Callable[[Event], Non
     it leave it alone.
     """
     folder = RunFolder(results, job.run_id)
-    with folder.hold() as held:
+    with folder.hold(wait_seconds=job.hold_seconds) as held:
         if not held:
             return Ending("held", "another process works on it")
+        claim = claim_of(folder)
+        if claim is not None and str(claim) != job.claim:
+            return Ending("held", f"submission {claim.submission} has it")
         progress: dict[str, Any] = {}
 
         def note(event: Event) -> None:
@@ -209,6 +179,7 @@ def _train(
         context.adapter.compile_body()
     replay_bytes = record.replay_bytes
     operation = Operation(
+        log_every=job.log_every,
         checkpoint_seconds=job.checkpoint_seconds,
         checkpoint_steps=job.checkpoint_steps,
         replays=replay_bytes is not None and replay_bytes(context.config, shape) > 0,
@@ -319,8 +290,8 @@ def _evaluate(
 
 
 @contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """Send everything printed, by Python or below it, to the run's log."""
+def output_to(path: Path) -> Iterator[None]:
+    """Send everything printed, by Python or below it, to a run's log."""
     path.parent.mkdir(parents=True, exist_ok=True)
     saved = os.dup(1), os.dup(2)
     with path.open("a") as log:
@@ -355,7 +326,7 @@ def main(arguments: list[str] | None = None) -> None:
             stop.asked = True
 
     while not stop.asked and (job := _next_job(stop)) is not None:
-        with _output_to(RunFolder(results, job.run_id).logs / "worker.log"):
+        with output_to(RunFolder(results, job.run_id).logs / "worker.log"):
             ending = work(results, job, stop=stop, emit=emit)
             when = time.strftime("%Y-%m-%d %H:%M:%S")
             print(f"{when} {ending.how}" + (f": {ending.reason}" if ending.reason else ""))

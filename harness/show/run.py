@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness.launch.local import LocalOptions, Outcome, run_local
-from harness.launch.pending import PendingRun, merged, prepare, set_aside, standing
+from harness.launch.missing import Work, local_work
 from harness.launch.progress import ProgressTable
-from harness.planning.budget import run_cost
 from harness.planning.planned import Suite
-from harness.provenance import is_changed
 from harness.records import RunFolder
 from harness.show.console import terminal
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What is left of a suite, and what the records already hold."""
-
-    pending: list[PendingRun]
-    found_done: list[str]
-    changed: list[str]
 
 
 def run_suite(
@@ -38,7 +26,7 @@ def run_suite(
     process holds it; 130 interrupted)."""
     console = terminal(stderr=as_json)
     began = time.monotonic()
-    work = _sort(suite, results, redo_changed)
+    work = local_work(suite, results, redo_changed=redo_changed)
     if work.found_done:
         console.print(f"{len(work.found_done)} runs and their evaluations are found done.")
     if work.changed:
@@ -46,11 +34,15 @@ def run_suite(
             f"[yellow]{len(work.changed)} finished runs were made by other source code or "
             "data than there are now; they are kept as they are. Redo them: --redo-changed[/]"
         )
+    if work.claimed:
+        console.print(f"{len(work.claimed)} runs are with Slurm: {suite.command('status')}")
     outcome = Outcome()
-    if work.pending:
-        with ProgressTable(_names(suite, work.pending), console) as progress:
-            outcome = run_local(work.pending, results, options=options, on_event=progress.on_event)
-    problems = _problems(_names(suite, work.pending), outcome, results)
+    names = {missing.run.run_id: missing.run.name for missing in work.missing}
+    if work.missing:
+        pending = [missing.begin(results) for missing in work.missing]
+        with ProgressTable(names, console) as progress:
+            outcome = run_local(pending, results, options=options, on_event=progress.on_event)
+    problems = _problems(names, outcome, results)
     if as_json:
         print(json.dumps(_summary(suite, work, outcome, problems), indent=1, allow_nan=False))
     else:
@@ -58,31 +50,6 @@ def run_suite(
     if outcome.interrupted or outcome.of("stopped"):
         return 130
     return 1 if problems or outcome.of("held") else 0
-
-
-def _sort(suite: Suite, results: Path, redo_changed: bool) -> _Work:
-    pending, done, changed = [], [], []
-    for run_id, (run, evaluations) in merged(suite.runs).items():
-        state = standing(run, evaluations, results)
-        stale = state == "changed" or (
-            state == "evaluate" and is_changed(run.record, RunFolder(results, run_id), evaluations)
-        )
-        if stale and redo_changed:
-            set_aside(run_id, results)
-            state = "new"
-        elif stale:
-            changed.append(run_id)
-        if state == "done":
-            done.append(run_id)
-        elif state != "changed":
-            flops = run_cost(run).flops or 0.0
-            pending.append(prepare(run, evaluations, results, flops))
-    return _Work(pending, done, changed)
-
-
-def _names(suite: Suite, pending: list[PendingRun]) -> dict[str, str]:
-    wanted = {p.run_id for p in pending}
-    return {run.run_id: run.name for run in suite.runs if run.run_id in wanted}
 
 
 def _problems(names: Mapping[str, str], outcome: Outcome, results: Path) -> list[dict[str, str]]:
@@ -100,13 +67,14 @@ def _problems(names: Mapping[str, str], outcome: Outcome, results: Path) -> list
 
 
 def _summary(
-    suite: Suite, work: _Work, outcome: Outcome, problems: list[dict[str, str]]
+    suite: Suite, work: Work, outcome: Outcome, problems: list[dict[str, str]]
 ) -> dict[str, Any]:
     return {
         "suite": suite.name,
         "version": suite.version,
         "found_done": work.found_done,
         "changed": work.changed,
+        "claimed": list(work.claimed),
         "endings": {run_id: how for run_id, (how, _) in outcome.endings.items()},
         "failed": problems,
         "interrupted": outcome.interrupted,

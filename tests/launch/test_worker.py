@@ -13,7 +13,8 @@ import torch
 from harness.errors import HarnessError
 from harness.launch.job import Job
 from harness.launch.preconditions import check_device_class
-from harness.launch.worker import Ending, StopFlag, work
+from harness.launch.stop import StopFlag
+from harness.launch.worker import Ending, work
 from harness.planning.spec import LikelihoodEval, TrainSpec
 from harness.protocol import Single
 from harness.provenance import user_command

@@ -1,0 +1,112 @@
+"""What to do after a signal: back into the queue, or an end; and which of the two, from Slurm.
+
+Preemption costs a run nothing; reaching the time limit counts, up to the profile's max_timeouts.
+The clock alone cannot tell them apart in a job of minutes, so the controller is asked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.launch.claims import release
+from harness.launch.slurm import commands
+
+if TYPE_CHECKING:
+    from harness.launch.slurm.task import Task
+
+#: The warning comes up to a minute early, and on the controller's next tick of half a minute.
+_EARLY_SECONDS = 75
+_TRIES = 3
+
+Why = Literal["preempted", "time limit", "ended by Slurm", "asked to stop"]
+
+
+def after_stop(task: Task, *, warned: bool) -> int:
+    """Decide, do and record it; returns the exit code. `warned`: the signal was the warning."""
+    try:
+        job: Mapping[str, str] = commands.details(task.job_id)
+    except commands.NoSlurm:
+        job = {}
+    why = why_stopped(job, warned=warned, signal_seconds=task.submission.profile.signal_seconds)
+    step = task.folder.status().step
+    at = "" if step is None else f" at step {step}"
+    if why == "ended by Slurm":
+        # Cancelled, or requeued by Slurm itself: the claim stays until its record says which.
+        task.note("ended by Slurm", step=step)
+        return 0
+    if why == "asked to stop":
+        return stop(task, f"stopped by a signal{at}; submit again to go on")
+    task.note(why, step=step)
+    most = task.submission.profile.max_timeouts
+    if why == "time limit" and _timeouts(task) > most:
+        limit = task.submission.profile.time
+        return stop(
+            task,
+            f"reached its limit of {limit} min {most + 1} times (max_timeouts {most}){at}; submit "
+            "again to go on, with more time",
+        )
+    return _requeue(task, f"{why}{at}, requeued")
+
+
+def why_stopped(job: Mapping[str, str], *, warned: bool, signal_seconds: int) -> Why:
+    """Read from `scontrol show job`; without it the warning is taken for the time limit's."""
+    if job.get("JobState", "RUNNING") != "RUNNING":
+        return "ended by Slurm"
+    if job.get("PreemptTime", "None") not in ("None", "Unknown"):
+        return "preempted"
+    limit, start = _seconds(job.get("TimeLimit", "")), _moment(job.get("StartTime", ""))
+    if not job and warned:
+        return "time limit"
+    if limit is not None and start is not None:
+        left = limit - (time.time() - start)
+        if left <= (signal_seconds if warned else 0) + _EARLY_SECONDS:
+            return "time limit"
+    return "preempted" if warned else "asked to stop"
+
+
+def _seconds(limit: str) -> int | None:
+    """Slurm's `D-HH:MM:SS`; None for UNLIMITED."""
+    days, _, clock = limit.rpartition("-")
+    parts = clock.split(":")
+    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
+        return None
+    hours, minutes, seconds = map(int, parts)
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def _moment(text: str) -> float | None:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+def _timeouts(task: Task) -> int:
+    attempts: list[dict[str, Any]] = task.submission.attempts(task.claim)
+    return sum(attempt["event"] == "time limit" for attempt in attempts)
+
+
+def _requeue(task: Task, reason: str) -> int:
+    if not task.folder.training.exists():
+        task.folder.change_status("queued", reason)
+    for attempt in range(_TRIES):
+        try:
+            commands.requeue(task.job_id)
+        except commands.NoSlurm as error:
+            problem = error.problem
+            time.sleep(attempt)
+        else:
+            return 0
+    return stop(task, f"{reason.removesuffix(', requeued')}, and could not be requeued: {problem}")
+
+
+def stop(task: Task, reason: str) -> int:
+    """End here: the run stands as stopped, and whoever submits may have it."""
+    if not task.folder.training.exists():
+        task.folder.change_status("stopped", reason)
+    task.note("end", ending="stopped", reason=reason)
+    release(task.folder, task.claim)
+    return 1

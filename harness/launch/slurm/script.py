@@ -1,0 +1,126 @@
+"""The sbatch script of an array, rendered and sent by submitit around a command of our own.
+
+submitit would pickle the work and read the pickle in the job. Here a job gets two words, the
+submission's folder and the number of its array; what it does it reads from the run's spec.json.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.launch.slurm import commands
+from harness.launch.slurm.profile import Profile
+from harness.launch.slurm.submission import Submission
+
+#: A warning that comes before the interpreter listens would kill it: it is ignored until then.
+_DEAF = """trap '' USR2; exec "$@\""""
+_TASK = "harness.launch.slurm.task"
+
+
+def array_script(submission: Submission, array: int) -> str:
+    """The exact text that sbatch is given for one array."""
+    executor = _executor(submission, array)
+    text: str = executor._make_submission_file_text(_command(submission, array), "")
+    return text
+
+
+def send(submission: Submission, array: int) -> str:
+    """Submit one array; returns its Slurm id. HarnessError with sbatch's complaint."""
+    import submitit
+
+    executor = _executor(submission, array)
+    submission.logs.mkdir(parents=True, exist_ok=True)
+    try:
+        with commands.own_environment():
+            job = executor._submit_command(_command(submission, array))
+    except FileNotFoundError as error:
+        raise commands.NoSlurm(
+            "the command sbatch is not on this machine",
+            hint="submit from a login node of the cluster, or `harness run` here",
+        ) from error
+    except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
+        for left in submission.logs.glob(".submission_file_*.sh"):
+            if not left.is_symlink():
+                left.unlink()
+        raise HarnessError(_complaint(str(error)), where="sbatch") from error
+    job_id: str = job.job_id
+    return job_id
+
+
+def _complaint(text: str) -> str:
+    """sbatch's own words out of submitit's message."""
+    said = [line.partition("error: ")[2] for line in text.splitlines() if "error: " in line]
+    return "sbatch refused the jobs: " + ("; ".join(dict.fromkeys(said)) or text.strip())
+
+
+def _executor(submission: Submission, array: int) -> Any:
+    import submitit
+
+    profile = submission.profile
+    executor = submitit.SlurmExecutor(submission.logs, python=_python(profile))
+    executor.update_parameters(**_parameters(submission, array))
+    executor.parameters["map_count"] = len(submission.plan.arrays[array])
+    return executor
+
+
+def _parameters(submission: Submission, array: int) -> dict[str, Any]:
+    """submitit's names for what the profile asks."""
+    profile = submission.profile
+    gpus = {"gpus_per_node": profile.gpus_per_node} if profile.gpus_per_node else {}
+    named = ("partition", "account", "qos", "constraint", "nodelist", "exclude", "gres", "mem")
+    given = {name: getattr(profile, name) for name in named if getattr(profile, name) is not None}
+    if profile.exclusive:
+        given["exclusive"] = True
+    further: dict[str, Any] = {"chdir": submission.plan.directory, "requeue": True}
+    if profile.reservation is not None:
+        further["reservation"] = profile.reservation
+    return {
+        **given,
+        **gpus,
+        "job_name": submission.job_name(array),
+        "comment": f"harness {submission.id}",
+        "time": profile.time,
+        "nodes": profile.nodes,
+        "ntasks_per_node": profile.tasks_per_node,
+        "cpus_per_task": profile.cpus_per_task,
+        "signal_delay_s": profile.signal_seconds,
+        "array_parallelism": profile.array_parallelism,
+        "stderr_to_stdout": True,
+        "wckey": None,
+        "setup": _setup(submission),
+        "srun_args": _srun(profile),
+        "additional_parameters": further | profile.sbatch,
+    }
+
+
+def _setup(submission: Submission) -> list[str]:
+    profile = submission.profile
+    exports = [f"export {k}={shlex.quote(str(v))}" for k, v in profile.environment.items()]
+    code = shlex.quote(str(submission.code))
+    return [*profile.setup, *exports, f'export PYTHONPATH={code}"${{PYTHONPATH:+:$PYTHONPATH}}"']
+
+
+def _srun(profile: Profile) -> list[str]:
+    """One process that fails ends the others; srun does not take the cores over by itself."""
+    cpus = [f"--cpus-per-task={profile.cpus_per_task}"] if profile.cpus_per_task else []
+    return ["--kill-on-bad-exit=1", *cpus, *profile.srun]
+
+
+def _python(profile: Profile) -> str:
+    if profile.python is not None:
+        return profile.python
+    if profile.venv is not None:
+        return str(Path(profile.venv) / "bin" / "python")
+    return sys.executable
+
+
+def _command(submission: Submission, array: int) -> str:
+    # -P: the working directory may hold the tree that is being edited.
+    words = ["bash", "-c", _DEAF, "run", _python(submission.profile), "-u", "-P", "-m", _TASK]
+    command = shlex.join([*words, str(submission.path), str(array)])
+    container = submission.profile.container
+    return f"{container} {command}" if container else command

@@ -1,0 +1,149 @@
+"""A submission's folder: what was to be submitted, written before; what Slurm answered, after.
+
+submissions/<id>/
+    submission.json    suite, profile, arrays of runs: written before anything is submitted
+    array-<k>.json     the Slurm id of array k, once sbatch has answered
+    attempts/<k>-<i>.jsonl    every start, requeue and end of element i of array k, by its task
+    code/              the source that its jobs run
+    logs/              sbatch scripts, and what Slurm's side of each job printed
+"""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness.launch.claims import Claim
+from harness.launch.slurm import commands
+from harness.launch.slurm.profile import Profile
+from harness.records import append_jsonl, locked, read_json, read_jsonl, write_json
+
+
+@dataclass(frozen=True)
+class Element:
+    """A run of an array, and the evaluations wanted of it."""
+
+    run_id: str
+    name: str
+    eval_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be submitted: the content of submission.json."""
+
+    suite: str
+    command: tuple[str, ...]
+    directory: str
+    profile: dict[str, Any]
+    arrays: tuple[tuple[Element, ...], ...]
+
+    @staticmethod
+    def of(found: dict[str, Any]) -> Plan:
+        arrays = tuple(
+            tuple(Element(e["run_id"], e["name"], tuple(e["eval_ids"])) for e in array)
+            for array in found["arrays"]
+        )
+        command = tuple(found["command"])
+        return Plan(found["suite"], command, found["directory"], found["profile"], arrays)
+
+
+def new_id(now: float | None = None) -> str:
+    """Unique, and sorted by time."""
+    return time.strftime("%Y%m%d-%H%M%S-", time.localtime(now)) + secrets.token_hex(2)
+
+
+class Submission:
+    """One submission under `<results>/submissions/<id>`."""
+
+    def __init__(self, results: Path, submission_id: str, plan: Plan | None = None) -> None:
+        self.results, self.id = results, submission_id
+        self._plan = plan
+        self.path = results / "submissions" / submission_id
+        self.record = self.path / "submission.json"
+        self.code = self.path / "code"
+        self.logs = self.path / "logs"
+
+    @property
+    def plan(self) -> Plan:
+        if self._plan is None:
+            self._plan = Plan.of(read_json(self.record))
+        return self._plan
+
+    @cached_property
+    def profile(self) -> Profile:
+        return Profile.model_validate(self.plan.profile)
+
+    def write(self) -> None:
+        """Say what is going to be submitted, before it is."""
+        written = asdict(self.plan) | {"user": getpass.getuser(), "time": time.time()}
+        write_json(self.record, written)
+
+    def job_name(self, array: int) -> str:
+        """The name by which an array is found again when sbatch's answer was lost."""
+        return f"{self.plan.suite}-{self.id}-{array}"
+
+    # --- what Slurm answered -------------------------------------------------------------
+
+    @contextmanager
+    def submitting(self) -> Iterator[None]:
+        """Held while arrays are on their way to Slurm; the kernel drops it with the process."""
+        with locked(self.path / ".lock") as held:
+            assert held, "a submission has one submitter"
+            yield
+
+    def is_being_submitted(self) -> bool:
+        with locked(self.path / ".lock") as free:
+            return not free
+
+    def _array(self, array: int) -> Path:
+        return self.path / f"array-{array}.json"
+
+    def note_job(self, array: int, job_id: str) -> None:
+        write_json(self._array(array), {"job_id": job_id, "time": time.time()})
+
+    def job_id(self, array: int) -> str | None:
+        """The array's Slurm id; found by its name and noted where sbatch's answer was lost."""
+        path = self._array(array)
+        if not path.exists():
+            found = commands.job_named(self.job_name(array))
+            if found is None:
+                return None
+            self.note_job(array, found)
+        job_id: str = read_json(path)["job_id"]
+        return job_id
+
+    def known_job_id(self, array: int) -> str | None:
+        """The array's Slurm id without asking Slurm."""
+        return read_json(self._array(array))["job_id"] if self._array(array).exists() else None
+
+    # --- what the jobs did ---------------------------------------------------------------
+
+    def _attempts(self, claim: Claim) -> Path:
+        return self.path / "attempts" / f"{claim.array}-{claim.index}.jsonl"
+
+    def note(self, claim: Claim, event: str, **details: Any) -> None:
+        append_jsonl(self._attempts(claim), {"event": event, "time": time.time(), **details})
+
+    def attempts(self, claim: Claim) -> list[dict[str, Any]]:
+        return read_jsonl(self._attempts(claim))
+
+    def log_files(self, claim: Claim) -> list[Path]:
+        """What Slurm's side of the run's job printed, one file per process."""
+        job_id = self.known_job_id(claim.array)
+        if job_id is None:
+            return []
+        found = self.logs.glob(f"{job_id}_{claim.index}_*_log.out")
+        return sorted(found, key=lambda path: int(path.name.split("_")[2]))
+
+
+def arrays_of(elements: Sequence[Element], size: int) -> tuple[tuple[Element, ...], ...]:
+    """The runs in order, cut into arrays of at most `size`."""
+    return tuple(tuple(elements[i : i + size]) for i in range(0, len(elements), size))

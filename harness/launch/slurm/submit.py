@@ -1,0 +1,195 @@
+"""Hand out what a suite is missing as Slurm job arrays, each run once, whoever submits when.
+
+In this order, so that a crash anywhere leaves either nothing or something that can be found again:
+specs, a copy of the source, what is going to be submitted, a claim per run, sbatch, its answer.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.launch.claims import Claim, claiming, give_back, release, take
+from harness.launch.missing import MissingRun, Work, work_of
+from harness.launch.slurm.limits import DEFAULT_ARRAY_SIZE, Limits, limits_of
+from harness.launch.slurm.profile import Profile
+from harness.launch.slurm.script import array_script, send
+from harness.launch.slurm.snapshot import take_snapshot
+from harness.launch.slurm.submission import Element, Plan, Submission, arrays_of, new_id
+from harness.planning.planned import Suite
+from harness.provenance import user_command
+from harness.records import RunFolder
+
+
+@dataclass
+class Submitted:
+    """What was handed out; `held` runs are being worked on here, `waiting` ones did not fit."""
+
+    work: Work
+    submission: Submission | None = None
+    jobs: dict[int, str] = field(default_factory=dict)
+    held: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+
+
+def submit(
+    suite: Suite,
+    results: Path,
+    profile: Profile,
+    *,
+    redo_changed: bool = False,
+    chosen: Callable[[MissingRun], bool] = lambda missing: True,
+) -> Submitted:
+    """Submit every run that is missing, `chosen`, and nobody is at; returns at once.
+
+    Raises HarnessError, with nothing left claimed, where a run cannot be trained under the profile
+    or sbatch refuses.
+    """
+    results = results.resolve()
+    limits = limits_of(profile)
+    with claiming(results):
+        done = Submitted(work_of(suite, results, redo_changed=redo_changed))
+        ordered = in_order([m for m in done.work.missing if chosen(m)])
+        profile = fitted(profile, ordered)
+        room = len(ordered) if limits.room is None else limits.room
+        ordered, waiting = ordered[:room], ordered[room:]
+        done.waiting = [missing.run.run_id for missing in waiting]
+        ordered, done.held = _not_held(ordered, results)
+        if not ordered:
+            return done
+        done.submission = _written(suite, results, profile, ordered, limits)
+    with done.submission.submitting():
+        _send(done)
+    return done
+
+
+def rehearse(
+    suite: Suite, results: Path, profile: Profile, *, limits: Limits | None = None
+) -> list[str]:
+    """The exact sbatch scripts that `submit` would send now; nothing is written or claimed."""
+    results = results.resolve()
+    work = work_of(suite, results)
+    ordered = in_order(work.missing)
+    profile = fitted(profile, ordered)
+    limits = limits or Limits(profile.max_array_size or DEFAULT_ARRAY_SIZE, profile.max_submitted)
+    plan = _plan(suite, profile, ordered[: limits.room], limits)
+    submission = Submission(results, new_id(), plan)
+    return [array_script(submission, number) for number in range(len(plan.arrays))]
+
+
+def in_order(missing: Sequence[MissingRun]) -> list[MissingRun]:
+    """Longest first, so that no long run is left alone at the end of an array."""
+    return sorted(missing, key=lambda m: -m.flops)
+
+
+def fitted(profile: Profile, missing: Sequence[MissingRun]) -> Profile:
+    """The profile with its defaults filled in; HarnessError where a run cannot have it."""
+    threads = max((m.run.spec.threads for m in missing), default=1)
+    cpus = profile.cpus_per_task or threads
+    for each in missing:
+        spec, processes = each.run.spec, profile.processes
+        if spec.threads > cpus:
+            raise HarnessError(
+                f"{each.run.name} has {spec.threads} threads, and the profile gives {cpus} cores",
+                hint="raise cpus_per_task in the profile",
+            )
+        if spec.batch_size % (spec.accumulate * processes):
+            raise HarnessError(
+                f"{each.run.name}: {processes} processes cannot share a batch of "
+                f"{spec.batch_size} rows in {spec.accumulate} parts equally",
+                hint="choose nodes and tasks_per_node so that their product divides it",
+            )
+    return profile.model_copy(update={"cpus_per_task": cpus})
+
+
+def _not_held(missing: Sequence[MissingRun], results: Path) -> tuple[list[MissingRun], list[str]]:
+    """Without the runs that a process works on just now."""
+    free: list[MissingRun] = []
+    held: list[MissingRun] = []
+    for each in missing:
+        folder = RunFolder(results, each.run.run_id)
+        if folder.path.exists():
+            with folder.hold() as ours:
+                (free if ours else held).append(each)
+        else:
+            free.append(each)
+    return free, [each.run.run_id for each in held]
+
+
+def _plan(suite: Suite, profile: Profile, missing: Sequence[MissingRun], limits: Limits) -> Plan:
+    elements = [Element(m.run.run_id, m.run.name, tuple(m.evaluations)) for m in missing]
+    return Plan(
+        suite.name,
+        user_command(),
+        os.getcwd(),
+        profile.model_dump(mode="json"),
+        arrays_of(elements, limits.array_size),
+    )
+
+
+def _written(
+    suite: Suite,
+    results: Path,
+    profile: Profile,
+    missing: Sequence[MissingRun],
+    limits: Limits,
+) -> Submission:
+    """Everything that comes before sbatch; runs that a process takes meanwhile are its own."""
+    for each in missing:
+        each.begin(results)
+    submission = Submission(results, new_id(), _plan(suite, profile, missing, limits))
+    own = profile.python is None and profile.venv is None and profile.container is None
+    take_snapshot([m.run.record for m in missing], submission.code, same_python=own)
+    submission.write()
+    for number, array in enumerate(submission.plan.arrays):
+        for index, element in enumerate(array):
+            _claim(RunFolder(results, element.run_id), Claim(submission.id, number, index))
+    return submission
+
+
+def _claim(folder: RunFolder, claim: Claim) -> None:
+    assert take(folder, claim), f"{folder.run_id} is claimed, and nobody else is claiming"
+    # Who holds the run and who claims it look at each other's mark after making their own.
+    with folder.hold() as free:
+        if not free:
+            release(folder, claim)
+        elif not folder.training.exists():
+            folder.change_status("queued")
+
+
+def _send(done: Submitted) -> None:
+    """sbatch, array by array; what was not submitted is given back."""
+    assert done.submission is not None
+    submission = done.submission
+    for number in range(len(submission.plan.arrays)):
+        try:
+            job_id = send(submission, number)
+        except HarnessError as error:
+            for later in range(number, len(submission.plan.arrays)):
+                _give_back(submission, later)
+            if not done.jobs:
+                shutil.rmtree(submission.path)
+            raise _partly(error, done) from error
+        submission.note_job(number, job_id)
+        done.jobs[number] = job_id
+
+
+def _give_back(submission: Submission, array: int) -> None:
+    for index, element in enumerate(submission.plan.arrays[array]):
+        folder = RunFolder(submission.results, element.run_id)
+        give_back(folder, Claim(submission.id, array, index))
+
+
+def _partly(error: HarnessError, done: Submitted) -> HarnessError:
+    """The same error, with what was submitted before it."""
+    if not done.jobs:
+        return error
+    return HarnessError(
+        f"{error.problem}; submitted before that: job {', '.join(done.jobs.values())}",
+        where=error.where,
+        hint="the same command submits the rest once the cluster takes it",
+    )
