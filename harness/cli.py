@@ -43,6 +43,18 @@ def plan(
     simulate: Annotated[
         bool, typer.Option(help="Simulate the interval that each scaling section can reach.")
     ] = True,
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="A Slurm profile: adds hours, arrays, wall time and storage under it."),
+    ] = None,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="Train a few steps of each size to measure its speed, on this machine; on a "
+            "cluster, on a compute node: `srun … harness plan … --probe`.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show every run of a suite: size, cost, what is done, and what it can decide."""
@@ -50,7 +62,10 @@ def plan(
     from harness.show import plan as show
 
     loaded = load_suite(suite, overrides=overrides or [])
-    show.print_plan(loaded, results, simulate=simulate, as_json=as_json)
+    code = show.print_plan(
+        loaded, results, simulate=simulate, as_json=as_json, profile_path=profile, probe=probe
+    )
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -37,12 +37,12 @@ class Job:
 class RunTime:
     """A run's training seconds, and from what they follow; None where its speed is unknown.
 
-    `seconds` is the whole run's, `left` what is not trained yet: 0 where only evaluations are
-    missing, or nothing (then it is not `to_do`).
+    `setting` names it but for its seed. `seconds` is the whole run's, `left` what is not trained
+    yet: 0 where only evaluations are missing, or nothing (then it is not `to_do`).
     """
 
     run_id: str
-    name: str
+    setting: str
     seconds: float | None
     left: float | None
     to_do: bool
@@ -149,12 +149,13 @@ def storage(costs: Sequence[tuple[RunCost, bool]], *, kept: int, slots: int) -> 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a suite takes; `layout` and `overdue` where there are jobs to lay out."""
+    """What a suite takes; `job`, `layout` and `overdue` where runs become jobs."""
 
     times: tuple[RunTime, ...]
     to_do: Total
     whole: Total
     storage: Storage
+    job: Job | None = None
     layout: Layout | None = None
     overdue: tuple[Overdue, ...] = ()
 
@@ -170,6 +171,7 @@ def estimate(
         to_do=total(left),
         whole=total(run.seconds for run in times),
         storage=storage(marked, kept=kept, slots=1 if job is None else job.slots),
+        job=job,
         layout=None if job is None else layout(left, job),
         overdue=() if job is None else overdue(times, job),
     )

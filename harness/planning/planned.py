@@ -31,10 +31,15 @@ class PlannedRun:
         return self.spec.run_id
 
     @property
+    def setting(self) -> str:
+        """`text/ebt size=large`: what runs that differ in their seed have in common."""
+        axes = "".join(f" {axis}={label}" for axis, label in self.labels.items())
+        return f"{self.experiment}/{self.adapter_label}{axes}"
+
+    @property
     def name(self) -> str:
         """`text/ebt size=large seed 0`: how people tell runs apart."""
-        axes = "".join(f" {axis}={label}" for axis, label in self.labels.items())
-        return f"{self.experiment}/{self.adapter_label}{axes} seed {self.spec.seed}"
+        return f"{self.setting} seed {self.spec.seed}"
 
     @property
     def record(self) -> AdapterRecord:

@@ -5,48 +5,120 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
-from harness.launch.pending import merged, standing
+from harness.launch.estimate import TRAINED, estimate_suite
+from harness.launch.pending import Standing, merged, standing
+from harness.launch.probe import Probing
+from harness.launch.slurm.profile import Profile, load_profile
+from harness.launch.throughput import measured_speeds
 from harness.planning.budget import RunCost, run_cost, scaling_designs, total_flops
+from harness.planning.estimate import Estimate
 from harness.planning.planned import PlannedRun, Suite
 from harness.quantities import counted, si
 from harness.records import KEPT_CHECKPOINTS
 from harness.show.console import terminal
+from harness.show.estimate import as_data, print_estimate
+from harness.show.probing import probe_suite
 
 
-def print_plan(suite: Suite, results: Path, *, simulate: bool, as_json: bool) -> None:
-    """Print the plan of a suite as a table or as JSON."""
-    runs = merged(suite.runs)
-    costs = {run_id: run_cost(run) for run_id, (run, _) in runs.items()}
-    states = {run_id: standing(run, evals, results) for run_id, (run, evals) in runs.items()}
-    rows = [_row(run, costs[run.run_id], states[run.run_id]) for run in suite.runs]
+def print_plan(
+    suite: Suite,
+    results: Path,
+    *,
+    simulate: bool,
+    as_json: bool,
+    profile_path: Path | None = None,
+    probe: bool = False,
+) -> int:
+    """Print a suite's plan as a table or as JSON, with an estimate for a profile or from probes.
+
+    Returns the exit code: 0; 1 where a probe failed; 130 where probing was interrupted.
+    """
+    profile = None if profile_path is None else load_profile(profile_path)
+    plan = _planned(suite, results)
+    probing = Probing()
+    if probe:
+        untrained = [r for run_id, r in plan.runs.items() if plan.states[run_id] not in TRAINED]
+        probing = probe_suite(untrained, results, profile)
+        if probing.interrupted:
+            return 130
+    estimate = None
+    if profile is not None or probe:
+        kind = probing.kind if profile is None else profile.device
+        estimate = estimate_suite(
+            plan.runs, plan.costs, plan.states, measured_speeds(results, kind), results, profile
+        )
     decisions = _decisions(suite) if simulate else []
-    flops = total_flops(costs.values())
     if as_json:
-        document = {
-            "suite": suite.name,
-            "version": suite.version,
-            "runs": rows,
-            "total_flops": flops,
-            "decisions": decisions,
-        }
-        print(json.dumps(document, indent=1, allow_nan=False))
-        return
+        print(json.dumps(_document(plan, decisions, estimate, profile), indent=1, allow_nan=False))
+        return int(bool(probing.failed))
     console = terminal()
-    console.print(_table(rows, [run.name for run in suite.runs]))
-    shared = len(suite.runs) - len(runs)
-    evaluations = sum(len(evals) for _, evals in runs.values())
-    counts = ", ".join(f"{count} {state}" for state, count in Counter(states.values()).items())
-    console.print(
-        f"\n{suite.name} version {suite.version}: {len(runs)} runs"
-        + (f" ({shared} shared between experiments)" if shared else "")
-        + f", {evaluations} evaluations, {si(flops)}FLOP of training. {counts}."
+    _print(console, plan, decisions)
+    if estimate is not None:
+        print_estimate(console, estimate, profile, profile_path)
+    return int(bool(probing.failed))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A suite's runs by id, each once, with its cost and how it stands."""
+
+    suite: Suite
+    runs: dict[str, PlannedRun]
+    costs: dict[str, RunCost]
+    states: dict[str, Standing]
+    evaluations: int
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [_row(r, self.costs[r.run_id], self.states[r.run_id]) for r in self.suite.runs]
+
+
+def _planned(suite: Suite, results: Path) -> _Plan:
+    found = merged(suite.runs)
+    return _Plan(
+        suite=suite,
+        runs={run_id: run for run_id, (run, _) in found.items()},
+        costs={run_id: run_cost(run) for run_id, (run, _) in found.items()},
+        states={run_id: standing(run, evals, results) for run_id, (run, evals) in found.items()},
+        evaluations=sum(len(evals) for _, evals in found.values()),
     )
-    replaying = [cost for cost in costs.values() if cost.replay_checkpoint_bytes]
+
+
+def _document(
+    plan: _Plan,
+    decisions: list[dict[str, Any]],
+    estimate: Estimate | None,
+    profile: Profile | None,
+) -> dict[str, Any]:
+    return {
+        "suite": plan.suite.name,
+        "version": plan.suite.version,
+        "runs": plan.rows(),
+        "total_flops": total_flops(plan.costs.values()),
+        "decisions": decisions,
+        "profile": None if profile is None else profile.model_dump(mode="json"),
+        "estimate": None if estimate is None else as_data(estimate),
+    }
+
+
+def _print(console: Console, plan: _Plan, decisions: list[dict[str, Any]]) -> None:
+    suite, costs = plan.suite, plan.costs.values()
+    console.print(_table(plan.rows(), [run.name for run in suite.runs]))
+    shared = len(suite.runs) - len(plan.runs)
+    states = Counter(plan.states.values())
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    console.print(
+        f"\n{suite.name} version {suite.version}: {len(plan.runs)} runs"
+        + (f" ({shared} shared between experiments)" if shared else "")
+        + f", {plan.evaluations} evaluations, {si(total_flops(costs))}FLOP of training. {counts}."
+    )
+    replaying = [cost for cost in costs if cost.replay_checkpoint_bytes]
     if replaying:
         disk = KEPT_CHECKPOINTS * sum(cost.replay_checkpoint_bytes for cost in replaying)
         console.print(

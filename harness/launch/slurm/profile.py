@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -138,7 +138,7 @@ class Profile(Frozen):
         return self.nodes * self.tasks_per_node
 
     @property
-    def device(self) -> str:
+    def device(self) -> Literal["cpu", "cuda"]:
         """`cuda` or `cpu`: what a run's processes compute on."""
         return "cuda" if self.gpus_per_node or "gpu" in (self.gres or "") else "cpu"
 
