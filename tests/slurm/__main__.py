@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.slurm.cluster import APT, NODES, Cluster, ClusterError, missing_binaries
+from tests.slurm.cluster import APT, Cluster, ClusterError, missing_binaries
+from tests.slurm.configuration import NODES
 
 #: slurmctld, slurmd of each node, slurmdbd, mariadbd, munged.
 DAEMONS = 4 + len(NODES)
@@ -26,6 +27,9 @@ def main() -> int:
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Interrupted; `down` ends what runs and deletes the files", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

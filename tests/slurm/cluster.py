@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from tests.slurm import configuration, processes
@@ -69,12 +70,11 @@ class Cluster:
 
     def start(self) -> None:
         """Write the configuration, start every daemon, wait for idle nodes; else stop them all."""
+        configuration.write(self.directory, self.options)
         try:
-            configuration.write(self.directory, self.options)
             self._start_services()
-            self._launch("slurmctld", "-D", "-f", str(self.conf))
-            for node in NODES:
-                self.start_node(node)
+            for start in self._starts.values():
+                start()
             self.wait_idle(_START_S)
         except BaseException:
             self._end_all()
@@ -194,11 +194,20 @@ class Cluster:
 
     def clear(self, seconds: float = 60.0) -> None:
         """Cancel every job and wait for idle nodes."""
-        listed = self.run("squeue", "-h", "-o", "%A").split()
-        if jobs := sorted(set(listed)):
-            self.run("scancel", *jobs)
+        if jobs := sorted(set(self.run("squeue", "-h", "-o", "%A").split())):
+            with contextlib.suppress(ClusterError):  # of those that ended meanwhile
+                self.run("scancel", *jobs)
         self.wait(lambda: not self.run("squeue", "-h"), seconds, "an empty queue")
         self.wait_idle(seconds)
+
+    def restore(self) -> None:
+        """Start what was killed or stopped, and cancel every job."""
+        running = self.daemons()
+        for name, start in self._starts.items():
+            if name not in running:
+                start()
+        self.wait(self._answers, _START_S, "slurmctld")
+        self.clear()
 
     def start_node(self, node: str) -> None:
         """Start its slurmd; `wait_idle` says when Slurm has noticed."""
@@ -209,24 +218,32 @@ class Cluster:
 
         Slurm notices after SlurmdTimeout (10 s) at the next of its rounds: about 30 s.
         """
-        found = [each for each in processes.find(self.directory) if each.node == node]
-        self._end([each for each in found if each.program == "slurmd"], signal.SIGKILL, 5.0)
+        self._sweep(lambda each: each.name == f"slurmd-{node}")
         if tasks:
-            self._end([each for each in found if each.program != "slurmd"], signal.SIGKILL, 5.0)
+            self._sweep(lambda each: each.node == node)
 
-    def stop_daemon(self, name: str) -> None:
-        """End one as its service manager would (`slurmctld`, `slurmdbd`); `start_daemon` undoes."""
+    def stop_daemon(self, name: str, with_signal: signal.Signals = signal.SIGTERM) -> None:
+        """End one (`slurmctld`, `slurmdbd`) without the waits taking it for dead by itself."""
         found = [each for each in processes.find(self.directory) if each.name == name]
-        self._end(found, signal.SIGTERM, 10.0)
+        self._end(found, with_signal, 10.0)
 
     def start_daemon(self, name: str) -> None:
         """Start one that was stopped, with the configuration on disk."""
-        starts = {
-            "slurmctld": lambda: self._launch("slurmctld", "-D", "-f", str(self.conf)),
+        self._starts[name]()
+
+    @property
+    def _starts(self) -> dict[str, Callable[[], None]]:
+        """In the order in which they need each other."""
+        return {
             "slurmdbd": self._start_slurmdbd,
-            **{f"slurmd-{node}": lambda node=node: self.start_node(node) for node in NODES},
+            "slurmctld": lambda: self._launch("slurmctld", "-D", "-f", str(self.conf)),
+            **{f"slurmd-{node}": partial(self.start_node, node) for node in NODES},
         }
-        starts[name]()
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(ClusterError):
+            return bool(self.run("scontrol", "ping"))
+        return False
 
     def tail(self, name: str, lines: int = 20) -> str:
         """The end of a daemon's log."""
@@ -267,7 +284,6 @@ class Cluster:
         )
         for path in (munge / "socket", database / "socket"):
             self.wait(path.is_socket, _START_S, f"{path}")
-        self._start_slurmdbd()
 
     def _start_slurmdbd(self) -> None:
         self._launch("slurmdbd", "-D", MYSQL_UNIX_PORT=f"{self.directory}/db/socket")
@@ -309,13 +325,22 @@ class Cluster:
         """The node daemons first and what they write to last; job steps ignore SIGTERM."""
         for program, seconds in (("slurmd", 3.0), ("slurmctld", 10.0)):
             self._end(self._found(program), signal.SIGTERM, seconds)
-        others = [each for each in processes.find(self.directory) if each.program not in SERVICES]
-        self._end(others, signal.SIGKILL, 5.0)
+        self._sweep(lambda each: each.program not in SERVICES)
         for program in SERVICES:
             self._end(self._found(program), signal.SIGTERM, 10.0)
         for child in self._children.values():  # those that had died before
             child.wait(5.0)
         self._children.clear()
+
+    def _sweep(self, chosen: Callable[[Process], bool]) -> None:
+        """Kill until there are none: a step that we kill may just have started a task."""
+
+        def swept() -> bool:
+            found = [each for each in processes.find(self.directory) if chosen(each)]
+            self._end(found, signal.SIGKILL, 5.0)
+            return not found
+
+        processes.holds_within(swept, 15.0)
 
     def _found(self, program: str) -> list[Process]:
         return [each for each in processes.find(self.directory) if each.program == program]
@@ -338,19 +363,24 @@ def running(options: Options | None = None) -> Iterator[Cluster]:
     cluster = Cluster(Path(tempfile.mkdtemp(prefix="hs-", dir="/tmp")), options)
     with processes.subreaper():
         cluster.start()
-        before = dict(os.environ)
-        _become(cluster.environment())
         try:
-            yield cluster
+            with _named(cluster.conf):
+                yield cluster
         finally:
-            _become(before)
             cluster.remove()
 
 
-def _become(environment: dict[str, str]) -> None:
-    for name in os.environ.keys() - environment.keys():
-        del os.environ[name]
-    os.environ.update(environment)
+@contextlib.contextmanager
+def _named(conf: Path) -> Iterator[None]:
+    """SLURM_CONF names this one, and nothing tells of another."""
+    before = {name: os.environ.pop(name) for name in list(os.environ) if _inherited(name)}
+    os.environ["SLURM_CONF"] = str(conf)
+    try:
+        yield
+    finally:
+        for name in filter(_inherited, list(os.environ)):
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _binary(name: str) -> str | None:

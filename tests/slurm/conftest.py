@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.launch.conftest import room as room
+from tests.launch.room import Room
 from tests.slurm.cluster import APT, Cluster, ClusterError, missing_binaries, running
+from tests.slurm.yard import Yard
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +33,17 @@ def cluster(slurm_installed: None) -> Iterator[Cluster]:
             yield started
     except ClusterError as error:
         pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture
+def idle_cluster(cluster: Cluster) -> Iterator[Cluster]:
+    """The same, whole and without jobs again after the test, whatever that killed or queued."""
+    yield cluster
+    cluster.restore()
+
+
+@pytest.fixture
+def yard(cluster: Cluster, room: Room) -> Iterator[Yard]:
+    """A room whose suites go to the cluster; it is left empty."""
+    yield Yard(room.folder, cluster)
+    cluster.clear()

@@ -13,19 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.slurm import processes
-from tests.slurm.cluster import NODES, Cluster, ClusterError, Options, running
+from tests.slurm.cluster import Cluster, ClusterError, running
+from tests.slurm.configuration import NODES, Options
 
 ROOT = Path(__file__).resolve().parents[2]
 UNTIL_TOLD = "until [ -e go ]; do sleep 0.1; done"
 
 pytestmark = pytest.mark.slurm
-
-
-@pytest.fixture
-def idle(cluster: Cluster) -> Iterator[Cluster]:
-    """The session's cluster, whatever a test leaves in its queue."""
-    yield cluster
-    cluster.clear()
 
 
 @pytest.fixture
@@ -36,62 +30,68 @@ def short_path() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def test_an_array_runs_on_both_nodes(idle: Cluster, tmp_path: Path) -> None:
-    job = idle.submit(UNTIL_TOLD, "--array=0-1", "--exclusive", folder=tmp_path)
-    idle.wait_state(job, "RUNNING")
-    assert set(idle.states(job)) == {f"{job}_0", f"{job}_1"}
-    assert sorted(idle.node_of(job).split()) == list(NODES)
+def test_an_array_runs_on_both_nodes(idle_cluster: Cluster, tmp_path: Path) -> None:
+    job = idle_cluster.submit(UNTIL_TOLD, "--array=0-1", "--exclusive", folder=tmp_path)
+    idle_cluster.wait_state(job, "RUNNING")
+    assert set(idle_cluster.states(job)) == {f"{job}_0", f"{job}_1"}
+    assert sorted(idle_cluster.node_of(job).split()) == list(NODES)
     (tmp_path / "go").touch()
-    idle.wait_state(job, "COMPLETED")
-    idle.wait_idle()
+    idle_cluster.wait_state(job, "COMPLETED")
+    idle_cluster.wait_idle()
 
 
-def test_sacct_knows_how_jobs_ended(idle: Cluster, tmp_path: Path) -> None:
-    ends = {idle.submit("exit 0", folder=tmp_path): "COMPLETED"}
-    ends[idle.submit("exit 3", folder=tmp_path)] = "FAILED"
-    ends[idle.submit("kill -9 $$", folder=tmp_path)] = "FAILED"
-    for job, state in ends.items():
-        idle.wait(lambda job=job, state=state: idle.accounted(job) == {job: state}, 30.0, state)
+def test_sacct_knows_how_jobs_ended(idle_cluster: Cluster, tmp_path: Path) -> None:
+    ends = {idle_cluster.submit("exit 0", folder=tmp_path): "COMPLETED"}
+    ends[idle_cluster.submit("exit 3", folder=tmp_path)] = "FAILED"
+    ends[idle_cluster.submit("kill -9 $$", folder=tmp_path)] = "FAILED"
+    asked = ",".join(ends)
+    idle_cluster.wait(lambda: idle_cluster.accounted(asked) == ends, 30.0, f"{ends} in sacct")
 
 
-def test_high_preempts_low_which_is_signalled_and_requeued(idle: Cluster, tmp_path: Path) -> None:
+def test_high_preempts_low_which_is_signalled_and_requeued(
+    idle_cluster: Cluster, tmp_path: Path
+) -> None:
     script = f"""
         [ -n "$SLURM_RESTART_COUNT" ] && exit 0
         trap 'echo signalled; scontrol requeue $SLURM_JOB_ID' USR2
         {UNTIL_TOLD}
     """
     whole = ("--nodes=2", "--exclusive")
-    low = idle.submit(script, *whole, "--open-mode=append", "--signal=B:USR2@1", folder=tmp_path)
-    idle.wait_state(low, "RUNNING")
-    high = idle.submit(UNTIL_TOLD, *whole, "--partition=high", folder=tmp_path)
-    idle.wait_state(high, "RUNNING")
-    assert idle.state(low) == "PENDING"
+    low = idle_cluster.submit(
+        script, *whole, "--open-mode=append", "--signal=B:USR2@1", folder=tmp_path
+    )
+    idle_cluster.wait_state(low, "RUNNING")
+    high = idle_cluster.submit(UNTIL_TOLD, *whole, "--partition=high", folder=tmp_path)
+    idle_cluster.wait_state(high, "RUNNING")
+    assert idle_cluster.state(low) == "PENDING"
     assert (tmp_path / f"{low}.log").read_text().count("signalled") == 1
     (tmp_path / "go").touch()
-    idle.wait_state(high, "COMPLETED")
-    idle.wait_state(low, "COMPLETED")
+    idle_cluster.wait_state(high, "COMPLETED")
+    idle_cluster.wait_state(low, "COMPLETED")
 
 
-def test_a_job_moves_from_a_node_that_crashed(idle: Cluster, tmp_path: Path) -> None:
-    job = idle.submit(UNTIL_TOLD, folder=tmp_path)
-    idle.wait_state(job, "RUNNING")
-    lost = idle.node_of(job)
-    idle.kill_node(lost)
-    assert not [each for each in processes.find(idle.directory) if each.node == lost]
+def test_a_job_moves_from_a_node_that_crashed(idle_cluster: Cluster, tmp_path: Path) -> None:
+    job = idle_cluster.submit(UNTIL_TOLD, folder=tmp_path)
+    idle_cluster.wait_state(job, "RUNNING")
+    lost = idle_cluster.node_of(job)
+    idle_cluster.kill_node(lost)
+    assert not [each for each in processes.find(idle_cluster.directory) if each.node == lost]
     (other,) = set(NODES) - {lost}
-    idle.wait(lambda: idle.node_state(lost).startswith("down"), 90.0, f"{lost} to be down")
-    idle.wait(lambda: idle.node_of(job) == other, 60.0, f"{job} on {other}")
+    idle_cluster.wait(
+        lambda: idle_cluster.node_state(lost).startswith("down"), 90.0, f"{lost} to be down"
+    )
+    idle_cluster.wait(lambda: idle_cluster.node_of(job) == other, 60.0, f"{job} on {other}")
     (tmp_path / "go").touch()
-    idle.wait_state(job, "COMPLETED")
-    idle.start_node(lost)
-    idle.wait_idle()
+    idle_cluster.wait_state(job, "COMPLETED")
+    idle_cluster.start_node(lost)
+    idle_cluster.wait_idle()
 
 
-def test_a_daemon_can_be_stopped_and_started(idle: Cluster) -> None:
-    idle.stop_daemon("slurmctld")
-    assert "slurmctld" not in idle.daemons()
-    idle.start_daemon("slurmctld")
-    idle.wait_idle()
+def test_a_daemon_can_be_stopped_and_started(idle_cluster: Cluster) -> None:
+    idle_cluster.stop_daemon("slurmctld")
+    assert "slurmctld" not in idle_cluster.daemons()
+    idle_cluster.start_daemon("slurmctld")
+    idle_cluster.wait_idle()
 
 
 @pytest.mark.usefixtures("slurm_installed")
