@@ -83,11 +83,10 @@ class Cluster:
     def stop(self) -> None:
         """Cancel the jobs and end every process; raises if a daemon had died or one is left."""
         dead = self._dead()
-        programs = {process.program for process in processes.find(self.directory)}
         try:
-            if {"slurmctld", "slurmd"} <= programs:
+            if self._starts.keys() <= self.daemons().keys():  # else nobody ends the jobs
                 with contextlib.suppress(ClusterError):  # what is left is killed below
-                    self.clear(seconds=15.0 + self.options.kill_wait)
+                    self._cancel(seconds=15.0 + self.options.kill_wait)
         finally:
             self._end_all()
         if dead:
@@ -194,11 +193,14 @@ class Cluster:
 
     def clear(self, seconds: float = 60.0) -> None:
         """Cancel every job and wait for idle nodes."""
+        self._cancel(seconds)
+        self.wait_idle(seconds)
+
+    def _cancel(self, seconds: float) -> None:
         if jobs := sorted(set(self.run("squeue", "-h", "-o", "%A").split())):
             with contextlib.suppress(ClusterError):  # of those that ended meanwhile
                 self.run("scancel", *jobs)
         self.wait(lambda: not self.run("squeue", "-h"), seconds, "an empty queue")
-        self.wait_idle(seconds)
 
     def restore(self) -> None:
         """Start what was killed or stopped, and cancel every job."""
