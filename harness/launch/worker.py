@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -58,6 +58,7 @@ from harness.registry import load_factory
 from harness.training import checkpoint as ckpt
 from harness.training.batches import RowBatches
 from harness.training.loop import NonFiniteLoss, Operation, train
+from harness.training.parallel import ALONE, Ranks, check_parts, device_of
 
 Event = dict[str, Any]
 _AnyEval = LikelihoodEval | ThinkingEval | DenoisingEval | NextFrameEval
@@ -72,27 +73,38 @@ class Ending:
     reason: str | None = None
 
 
-def work(results: Path, job: Job, *, stop: StopFlag, emit: Callable[[Event], None]) -> Ending:
+def work(
+    results: Path,
+    job: Job,
+    *,
+    stop: StopFlag,
+    emit: Callable[[Event], None],
+    ranks: Ranks = ALONE,
+) -> Ending:
     """Train and evaluate one run, unless another process holds it.
 
-    No exception of the run escapes. status.json says how training ended and why; evaluations after
-    it leave it alone.
+    Every rank calls it. Rank 0 holds the run, writes and evaluates; the others return once training
+    has ended, and with it their group (`Ranks.leave`). No exception of the run escapes. status.json
+    says how training ended and why; evaluations after it leave it alone.
     """
     folder = RunFolder(results, job.run_id)
-    with folder.hold(wait_seconds=job.hold_seconds) as held:
-        if not held:
-            return Ending("held", "another process works on it")
-        claim = claim_of(folder)
-        if claim is not None and str(claim) != job.claim:
-            return Ending("held", f"submission {claim.submission} has it")
+    leads = ranks.rank == 0
+    with folder.hold(wait_seconds=job.hold_seconds) if leads else nullcontext(True) as held:
         progress: dict[str, Any] = {}
 
         def note(event: Event) -> None:
             progress.update({k: event[k] for k in ("step", "total_steps") if k in event})
-            emit({"run": job.run_id, **event})
+            if leads:
+                emit({"run": job.run_id, **event})
 
-        ending = _ending(lambda: _work(results, folder, job, stop, note))
-        if ending.how in ("failed", "stopped") and not folder.training.exists():
+        def run() -> Ending:
+            elsewhere = ranks.broadcast(_elsewhere(folder, job, held=held) if leads else None)
+            return elsewhere or _work(results, folder, job, stop, note, ranks)
+
+        own = _ending(run, ranks)
+        ending = _as_first_told(own, ranks)
+        told = leads or (own.how == "failed" and own == ending)
+        if told and ending.how in ("failed", "stopped") and not folder.training.exists():
             try:
                 folder.set_status(ending.how, ending.reason, **progress)
             except OSError:  # a full disk: the caller still hears the reason
@@ -100,7 +112,17 @@ def work(results: Path, job: Job, *, stop: StopFlag, emit: Callable[[Event], Non
         return ending
 
 
-def _ending(run: Callable[[], Ending]) -> Ending:
+def _elsewhere(folder: RunFolder, job: Job, *, held: bool) -> Ending | None:
+    """That the run is another's, if it is."""
+    if not held:
+        return Ending("held", "another process works on it")
+    claim = claim_of(folder)
+    if claim is not None and str(claim) != job.claim:
+        return Ending("held", f"submission {claim.submission} has it")
+    return None
+
+
+def _ending(run: Callable[[], Ending], ranks: Ranks) -> Ending:
     try:
         return run()
     except (Stopped, KeyboardInterrupt):
@@ -109,7 +131,15 @@ def _ending(run: Callable[[], Ending]) -> Ending:
         return Ending("failed", f"not finite: {error}")
     except Exception as error:
         traceback.print_exc()
-        return Ending("failed", _reason(error))
+        own = ranks.rank > 0 and not isinstance(error, HarnessError)
+        return Ending("failed", f"rank {ranks.rank}: {_reason(error)}" if own else _reason(error))
+
+
+def _as_first_told(ending: Ending, ranks: Ranks) -> Ending:
+    """The ending for the reason that the rank which failed first gave: the others lost it."""
+    if ending.how != "failed" or ending.reason is None:
+        return ending
+    return replace(ending, reason=ranks.first_reason(ending.reason) or ending.reason)
 
 
 def _reason(error: Exception) -> str:
@@ -120,14 +150,23 @@ def _reason(error: Exception) -> str:
 
 
 def _work(
-    results: Path, folder: RunFolder, job: Job, stop: StopFlag, emit: Callable[[Event], None]
+    results: Path,
+    folder: RunFolder,
+    job: Job,
+    stop: StopFlag,
+    emit: Callable[[Event], None],
+    ranks: Ranks,
 ) -> Ending:
     missing = [e for e in map(folder.evaluation, job.eval_ids) if not e.is_done()]
-    if folder.training.exists() and folder.status().state == "done" and not missing:
-        return Ending("done")
+    trained = ranks.broadcast(folder.training.exists())
+    if trained:
+        ranks.leave()
+        if ranks.rank or (folder.status().state == "done" and not missing):
+            return Ending("done")
     spec = TrainSpec.model_validate(read_json(folder.spec))
+    check_parts(spec, ranks)
     torch.set_num_threads(spec.threads)
-    device = _device(job.device)
+    device = device_of(job.device, None if ranks.size == 1 else ranks.local_rank)
     record = find_adapter(spec.adapter)
     config = record.config.model_validate(spec.config)
     shape = shape_of(spec.task)
@@ -144,38 +183,53 @@ def _work(
         device=device,
         cache=results / "data",
     )
-    if not folder.training.exists():
-        _train(folder, context, job, data, stop, emit)
+    if not trained:
+        _record_origin(folder, context, job, data, ranks)
+        _train(folder, context, job, stop, emit, ranks)
+        ranks.leave()
+    if ranks.rank:
+        return Ending("done")
     if folder.status().state != "done":
         steps = read_json(folder.training)["steps"]
         folder.set_status("done", step=steps, total_steps=steps)
     return _evaluate_all(folder, missing, job, context, stop, emit) if missing else Ending("done")
 
 
+def _record_origin(
+    folder: RunFolder, context: EvalContext, job: Job, data: dict[str, str], ranks: Ranks
+) -> None:
+    """Write what the run is made by and of; where it was begun by something else, both."""
+    device = device_name(context.device, context.spec.threads)
+    check_device_class(context.spec, device)
+    devices = dict.fromkeys(ranks.all_gather(device))  # until all have looked at what was there
+    if ranks.rank:
+        return
+    folder.set_status("running")
+    known = provenance(context.record, device="+".join(devices), data=data, command=job.command)
+    known["processes"] = ranks.size
+    if begun(folder):
+        before = {"processes": 1} | read_json(folder.provenance)
+        for key in ("source_digest", "device", "processes"):
+            if before[key] != known[key]:
+                known[key] = f"{before[key]}+{known[key]}"
+    write_json(folder.provenance, known)
+
+
 def _train(
     folder: RunFolder,
     context: EvalContext,
     job: Job,
-    data: dict[str, str],
     stop: StopFlag,
     emit: Callable[[Event], None],
+    ranks: Ranks,
 ) -> None:
     """Train to the end of the budget; Stopped where a signal asked for an end before."""
     spec, record, shape = context.spec, context.record, context.shape
-    folder.set_status("running")
     emit({"event": "phase", "phase": "train"})
-    name = device_name(context.device, spec.threads)
-    known = provenance(record, device=name, data=data, command=job.command)
-    check_device_class(spec, name)
-    if begun(folder):
-        before = read_json(folder.provenance)
-        for key in ("source_digest", "device"):  # where they differ, part of each made the run
-            if before[key] != known[key]:
-                known[key] = f"{before[key]}+{known[key]}"
-    write_json(folder.provenance, known)
     if spec.compile:
         assert isinstance(context.adapter, Compiles), "planning asks the record"
         torch._dynamo.reset()  # of what earlier runs of this worker compiled
+        torch._dynamo.config.optimize_ddp = False  # the body is compiled whole, as alone
         context.adapter.compile_body()
     replay_bytes = record.replay_bytes
     operation = Operation(
@@ -189,11 +243,12 @@ def _train(
     finished = train(
         spec,
         context.adapter,
-        RowBatches(_training_rows(spec, context.cache), spec, context.device),
+        RowBatches(_training_rows(spec, context.cache), spec, context.device, ranks),
         folder,
         total_steps=spec.total_steps(record.training_flops(context.config, shape).total),
         operation=operation,
         vocab_size=shape.vocab_size if isinstance(shape, TextShape) else None,
+        ranks=ranks,
     )
     if not finished:
         raise Stopped
@@ -207,12 +262,6 @@ def _training_rows(spec: TrainSpec, cache: Path) -> TextRows | ImageRows | ClipR
     if isinstance(task, NextFrameTask):
         return ClipRows(load_clips(task.data, "train"), context=task.context)
     return ImageRows(load_images(task.data, "train"))
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 def _evaluate_all(

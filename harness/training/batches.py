@@ -14,6 +14,7 @@ from harness.data.text import TextRows, row_order
 from harness.data.video import ClipRows
 from harness.planning.spec import TrainSpec
 from harness.protocol import Batch
+from harness.training.parallel import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,15 @@ class RowBatches:
     rows: TextRows | ImageRows | ClipRows
     spec: TrainSpec
     device: torch.device
+    ranks: Ranks = ALONE
 
     def micro_batches(self, step: int) -> list[Batch]:
-        """Optimizer step `step`'s rows, cut into `accumulate` equal parts."""
+        """Optimizer step `step`'s rows, cut into `accumulate` equal parts: of each, the rank's."""
         ids = row_order(
             len(self.rows), batch_size=self.spec.batch_size, seed=self.spec.seed, step=step
         )
-        return [self._batch(part) for part in np.split(ids, self.spec.accumulate)]
+        parts = np.split(ids, self.spec.accumulate)
+        return [self._batch(np.split(part, self.ranks.size)[self.ranks.rank]) for part in parts]
 
     def _batch(self, ids: NDArray[np.int64]) -> Batch:
         if isinstance(self.rows, TextRows):

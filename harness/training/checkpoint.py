@@ -3,13 +3,14 @@
 The manifest is written last and holds each file's size and SHA-256, so a crash, a full disk or a
 damaged file can never be resumed from. The newest complete checkpoint and the one before are kept;
 whatever lies beyond the newest belongs to an abandoned or damaged end and is dropped. What a replay
-buffer holds is a file of its own per rank.
+buffer holds is a file of its own per rank, which that rank writes; all else is rank 0's.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,14 +23,14 @@ from torch import Tensor, nn
 
 from harness.errors import HarnessError
 from harness.records import KEPT_CHECKPOINTS, read_json, write_json
+from harness.training.parallel import ALONE, Ranks
 
 MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.pt"
 STATE = "state.json"
 FILES = (MODEL, OPTIMIZER, STATE)
-RANK = 0  # of the one process that trains a run
-REPLAY = f"replay-{RANK}.safetensors"
+_REPLAY = re.compile(r"replay-\d+\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,18 @@ class Checkpoint:
         digest: str = read_json(self.path / MANIFEST)["files"][MODEL]["sha256"]
         return digest
 
-    def holds_replay(self) -> bool:
-        return REPLAY in read_json(self.path / MANIFEST)["files"]
+    def replay_ranks(self) -> int:
+        """How many ranks' replay buffers it holds."""
+        return sum(map(_is_replay, read_json(self.path / MANIFEST)["files"]))
+
+
+def replay_file(rank: int) -> str:
+    """The file that holds the rank's replay buffer."""
+    return f"replay-{rank}.safetensors"
+
+
+def _is_replay(name: str) -> bool:
+    return _REPLAY.fullmatch(name) is not None
 
 
 def save_checkpoint(
@@ -59,36 +70,67 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
     replay: Mapping[str, Tensor] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Checkpoint:
-    """Write `step-<step>` beside the others, then drop all but the newest `KEPT_CHECKPOINTS`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"step-{step}"
+    """Write `step-<step>` beside the others, then drop all but the newest `KEPT_CHECKPOINTS`.
+
+    Every rank calls it, with a `replay` of its own or none of them with any. Ranks but 0 return
+    when what is theirs is written.
+    """
+    saved = checkpoint_at(folder, step)
     building = folder / f".step-{step}.partial"
-    for abandoned in folder.glob(".step-*.partial"):
-        shutil.rmtree(abandoned, ignore_errors=True)
-    building.mkdir()
+    if ranks.rank == 0:
+        for abandoned in folder.glob(".step-*.partial"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        building.mkdir(parents=True)
     try:
-        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
-        save_file(tensors, building / MODEL)
-        torch.save(optimizer.state_dict(), building / OPTIMIZER)
-        write_json(building / STATE, {**state, "step": step})
-        names: tuple[str, ...] = FILES
-        if replay:
-            # Gigabytes: safetensors writes CPU tensors from where they lie.
-            save_file(
-                {k: v.detach().cpu().contiguous() for k, v in replay.items()}, building / REPLAY
-            )
-            names = (*FILES, REPLAY)
-        files = {name: _fingerprint(building / name, sync=True) for name in names}
-        write_json(building / MANIFEST, {"step": step, "files": files})
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(building, path)
+        files = {} if replay is None else _save_replay(building, replay, ranks)
+        if ranks.rank == 0:
+            _save_rest(building, step, model, optimizer, state, files)
+            shutil.rmtree(saved.path, ignore_errors=True)
+            os.replace(building, saved.path)
     except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
+        if ranks.rank == 0:
+            shutil.rmtree(building, ignore_errors=True)
         raise
-    _sync_folder(folder)
-    _drop_all_but_newest(folder, step)
-    return Checkpoint(path, step)
+    if ranks.rank == 0:
+        _sync_folder(folder)
+        _drop_all_but_newest(folder, step)
+    return saved
+
+
+def _save_replay(building: Path, replay: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Any]:
+    """Write this rank's buffer, if it holds anything; the fingerprints of all ranks' by name."""
+    ranks.barrier()  # until the folder is there
+    own = {}
+    if replay:
+        name = replay_file(ranks.rank)
+        # Gigabytes: safetensors writes CPU tensors from where they lie.
+        save_file({k: v.detach().cpu().contiguous() for k, v in replay.items()}, building / name)
+        own[name] = _fingerprint(building / name, sync=True)
+    return {name: found for each in ranks.all_gather(own) for name, found in each.items()}
+
+
+def _save_rest(
+    building: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    files: dict[str, Any],
+) -> None:
+    """Write everything but the `files` that are there; the manifest last."""
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
+    save_file(tensors, building / MODEL)
+    torch.save(optimizer.state_dict(), building / OPTIMIZER)
+    write_json(building / STATE, {**state, "step": step})
+    files = {name: _fingerprint(building / name, sync=True) for name in FILES} | files
+    write_json(building / MANIFEST, {"step": step, "files": files})
+
+
+def checkpoint_at(folder: Path, step: int) -> Checkpoint:
+    """The checkpoint of `step`, which is there."""
+    return Checkpoint(folder / f"step-{step}", step)
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
@@ -110,9 +152,11 @@ def load_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> 
     optimizer.load_state_dict(stored)
 
 
-def load_replay(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """What `replay_state` gave when the checkpoint was written, on the CPU; empty for nothing."""
-    return load_file(checkpoint.path / REPLAY) if checkpoint.holds_replay() else {}
+def load_replay(checkpoint: Checkpoint, rank: int = 0) -> dict[str, Tensor]:
+    """What the rank's `replay_state` gave when the checkpoint was written; empty for nothing."""
+    name = replay_file(rank)
+    recorded = read_json(checkpoint.path / MANIFEST)["files"]
+    return load_file(checkpoint.path / name) if name in recorded else {}
 
 
 def _complete(folder: Path) -> Iterator[Checkpoint]:
@@ -133,7 +177,7 @@ def _drop_all_but_newest(folder: Path, step: int) -> None:
 def _intact(path: Path) -> bool:
     try:
         recorded = read_json(path / MANIFEST)["files"]
-        unrecorded = {REPLAY} & {file.name for file in path.iterdir()}
+        unrecorded = {file.name for file in path.iterdir() if _is_replay(file.name)}
         names = {*FILES, *recorded, *unrecorded}
         return all(_fingerprint(path / name) == recorded[name] for name in names)
     except (HarnessError, OSError, ValueError, KeyError, TypeError):

@@ -19,11 +19,13 @@ from harness.training.checkpoint import (
     FILES,
     MANIFEST,
     MODEL,
-    REPLAY,
     STATE,
     newest_checkpoint,
+    replay_file,
     save_checkpoint,
 )
+
+REPLAY = replay_file(0)
 
 
 def save(folder: Path, step: int, *, width: int = 4) -> None:
