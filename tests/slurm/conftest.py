@@ -43,7 +43,6 @@ def idle_cluster(cluster: Cluster) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def yard(cluster: Cluster, room: Room) -> Iterator[Yard]:
-    """A room whose suites go to the cluster; it is left empty."""
-    yield Yard(room.folder, cluster)
-    cluster.clear()
+def yard(idle_cluster: Cluster, room: Room) -> Yard:
+    """A room whose suites go to the cluster."""
+    return Yard(room.folder, idle_cluster)

@@ -29,7 +29,10 @@ def limits_of(profile: Profile) -> Limits:
     sizes = [int(found) for pattern in patterns for found in re.findall(pattern, config)]
     if profile.max_array_size is not None:
         sizes.append(profile.max_array_size)
-    submitted = [*_of_association(profile), *_of_qos(profile)]
+    enforced = re.search(r"AccountingStorageEnforce\s*=\s*(.*)", config)
+    submitted = []
+    if enforced is not None and "limits" in enforced[1]:
+        submitted = [*_of_association(profile), *_of_qos(profile)]
     if profile.max_submitted is not None:
         submitted.append(profile.max_submitted)
     room = max(0, min(submitted) - _queued()) if submitted else None
