@@ -18,6 +18,7 @@ from harness.show import doctor
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = str(ROOT / "suites" / "quickstart.yaml")
+PROFILE = str(ROOT / "slurm" / "profiles" / "gpu.yaml")
 
 #: Runs the command line and, after its output, names what was imported of the packages given last.
 PROBE = """
@@ -35,7 +36,9 @@ ANALYSIS = "pandas,seaborn,matplotlib,scipy,sklearn"
 
 
 def _named(value: list[str] | str) -> str:
-    return "" if isinstance(value, str) else " ".join(value).replace(QUICKSTART, "SUITE")
+    if isinstance(value, str):
+        return ""
+    return " ".join(value).replace(QUICKSTART, "SUITE").replace(PROFILE, "PROFILE")
 
 
 def _probe(folder: Path, *arguments: str, heavy: str) -> tuple[int, str, str]:
@@ -62,6 +65,7 @@ def _probe(folder: Path, *arguments: str, heavy: str) -> tuple[int, str, str]:
         (["ls", "schema"], f"{MODELS},{ANALYSIS}"),
         (["plan", QUICKSTART], f"{MODELS},pandas,seaborn,matplotlib,sklearn"),
         (["plan", QUICKSTART, "--no-simulate"], f"{MODELS},{ANALYSIS}"),
+        (["plan", QUICKSTART, "--no-simulate", "--profile", PROFILE], f"{MODELS},{ANALYSIS}"),
         (["table", QUICKSTART], f"{MODELS},seaborn,matplotlib,sklearn"),
     ],
     ids=_named,
@@ -114,6 +118,7 @@ def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["plan", QUICKSTART, "--bad"], "No such option"),
         (["plan", QUICKSTART, "--set"], "requires an argument"),
         (["plan", QUICKSTART, "--set", "nonsense"], "path=value"),
+        (["plan", QUICKSTART, "--profile", "absent.yaml"], "there is no such profile"),
         (["run", QUICKSTART, "--device", "gpu"], "allowed: auto, cpu, cuda"),
         (["run", QUICKSTART, "--workers", "0"], "--workers"),
         (["ls", "adaptrs"], "did you mean 'adapters'?"),

@@ -69,11 +69,11 @@ class Total:
 
 
 def total(seconds: Iterable[float | None]) -> Total:
-    """The sum of what is known."""
+    """The sum of what is known: not 0 where the rest has no training left."""
     found = list(seconds)
     known = [each for each in found if each is not None]
     missing = len(found) - len(known)
-    return Total(len(found), missing, None if missing and not known else sum(known))
+    return Total(len(found), missing, None if missing and not any(known) else sum(known))
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def layout(seconds: Sequence[float | None], job: Job) -> Layout:
     full, rest = divmod(len(seconds), job.array_size)
     arrays = (job.array_size,) * full + ((rest,) if rest else ())
     known = [each for each in seconds if each is not None]
-    if seconds and not known:
+    if len(known) < len(seconds) and not any(known):
         return Layout(arrays, None, None)
     return Layout(arrays, makespan(known, job.slots), max(known, default=0.0))
 

@@ -201,15 +201,16 @@ def _lines(estimate: Estimate, profile: Profile | None) -> list[str]:
     if estimate.layout is not None and job is not None and estimate.layout.arrays:
         lines.append(_layout(estimate, job))
     lines.append(
-        f"Checkpoints are {KEPT_CHECKPOINTS} per run; while they are written, at most "
-        f"{si(estimate.storage.peak)}B."
+        f"{KEPT_CHECKPOINTS} checkpoints of a run are kept; while they are written, all take at "
+        f"most {si(estimate.storage.peak)}B."
     )
     lines.append(_summary(estimate.times))
     if any(run.speed is not None and run.speed.divided for run in estimate.times):
         processes = 1 if profile is None else profile.processes
         if processes > 1:
             lines.append(
-                f"Times are those of one process, as if {processes} were {processes} times as fast."
+                f"Where {processes} processes were not measured together, they are taken to be "
+                f"{processes} times as fast as one."
             )
         else:
             lines.append("Times of several processes are those of one, as if without loss.")
@@ -247,10 +248,18 @@ def _layout(estimate: Estimate, job: Job) -> str:
 
 def _summary(times: Sequence[RunTime]) -> str:
     counts = Counter(run.source for run in times)
-    told = "; ".join(f"{text}: {counts[source]}" for source, text in _SUMMED.items())
-    devices = sorted({run.speed.device for run in times if run.speed and run.speed.device})
-    on = f" Measured on {', '.join(devices)}." if devices else ""
-    return escape(f"Runs by what their speed is from: {told}.{on}")
+    told = [
+        f"{text} {counts[source]}"
+        for source, text in _SUMMED.items()
+        if counts[source] or source is None
+    ]
+    devices = Counter(run.speed.device for run in times if run.speed and run.speed.device)
+    on = ", ".join(
+        device if len(devices) == 1 else f"{device} ({counted(count, 'run')})"
+        for device, count in sorted(devices.items())
+    )
+    measured = f" Measured on {on}." if devices else ""
+    return escape(f"Speeds of {counted(len(times), 'run')}: {', '.join(told)}.{measured}")
 
 
 def _overdue(found: Sequence[Overdue], job: Job, profile: Profile) -> list[str]:
