@@ -25,8 +25,8 @@ DeviceKind = Literal["cpu", "cuda"]
 def measured_speeds(results: Path, kind: DeviceKind) -> list[Measured]:
     """Every speed that was measured on a device of this kind.
 
-    Left out: runs that trained on more than one device, probes of other source code, and whatever
-    cannot be read or planned any more.
+    Left out: runs that trained on several kinds of devices or in several numbers of processes,
+    probes of other source code, and whatever cannot be read or planned any more.
     """
     found = [*_of_runs(results), *_of_probes(results)]
     return [m for m in found if kind_of(m.device) == kind]
@@ -51,13 +51,17 @@ def _of_run(folder: RunFolder) -> Measured | None:
     training, known = read_json(folder.training), read_json(folder.provenance)
     spec = read_json(folder.spec)
     work = _work(spec)
-    if work is None or not training["steps"] or training["device"] != known["device"]:
+    processes = training.get("processes", 1)
+    made_by = training["device"], processes
+    if work is None or not training["steps"]:
+        return None
+    if made_by != (known["device"], known.get("processes", 1)):  # it was gone on with by others
         return None
     return Measured(
         work=work,
         seconds_per_step=training["seconds"] / training["steps"],
         device=training["device"],
-        processes=known.get("processes", 1),
+        processes=processes,
         current=known["source_digest"] == source_digest(find_adapter(work.adapter)),
         time=folder.training.stat().st_mtime,
     )

@@ -34,10 +34,9 @@ def _finished(run: PlannedRun, results: Path, *, step: float = 0.1, **known: Any
     folder = RunFolder(results, run.run_id)
     device = known.get("device", CPU)
     write_json(folder.spec, run.spec.model_dump(mode="json"))
-    write_json(
-        folder.training,
-        {"steps": STEPS, "seconds": STEPS * step, "device": known.pop("trained_on", device)},
-    )
+    training = {"steps": STEPS, "seconds": STEPS * step, "device": known.pop("trained_on", device)}
+    last = {"processes": known["processes"]} if "processes" in known else {}
+    write_json(folder.training, training | last | known.pop("training", {}))
     provenance = {"device": device, "source_digest": source_digest(run.record), "data": {}}
     write_json(folder.provenance, provenance | known)
     folder.set_status("done", step=STEPS, total_steps=STEPS)
@@ -96,6 +95,8 @@ def test_what_is_no_measurement_is_left_out(runs: dict[str, PlannedRun], tmp_pat
     ebt, plain = runs["text/ebt size=small"], runs["text/transformer++ size=small"]
     mixed = f"{CPU}+{H100}"
     _finished(ebt, tmp_path, device=mixed, trained_on=H100)
+    grown = runs["text/ebt size=medium"]
+    _finished(grown, tmp_path, processes="1+8", training={"processes": 8})
     _probe(plain, tmp_path, source_digest="of other code")
     (tmp_path / "probes" / "x").mkdir()
     (tmp_path / "probes" / "x" / "cut-short.json").write_text("{")
