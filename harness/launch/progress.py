@@ -12,6 +12,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from harness.quantities import duration
+
 
 class ProgressTable:
     """Shows every active run's loss, step, speed and time left, and how many are finished."""
@@ -97,13 +99,3 @@ class ProgressTable:
             return [phase, f"{entry['loss']:.4f}", f"{step}", speed, left]
         left = duration((total - step) / rate) if rate else ""
         return [phase, f"{entry['loss']:.4f}", f"{step}/{total}", speed, left]
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: `12 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -15,11 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.errors import HarnessError
-from harness.launch.progress import duration
 from harness.launch.slurm.cancel import cancel
 from harness.launch.status import ACTIVE, RunStatus, SuiteStatus, status_of
 from harness.planning.planned import Suite
-from harness.quantities import counted
+from harness.quantities import counted, duration
 from harness.show.console import terminal
 
 _WATCH_SECONDS = 5.0

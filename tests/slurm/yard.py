@@ -68,7 +68,7 @@ class Yard(Room):
     # --- what happens there --------------------------------------------------------------
 
     def wait(self, condition: Callable[[], Any], what: str, *, seconds: float = 120.0) -> Any:
-        """Until it holds; returns what it returned. Says what the jobs printed where it never does."""
+        """Until it holds; returns what it returned, or says what the jobs printed."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = condition()

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from harness.launch.slurm.commands import NoSlurm, call
 from harness.launch.slurm.profile import Profile
+from harness.planning.estimate import MAX_ARRAY_SIZE
 
-#: Slurm's default MaxArraySize, where the cluster cannot be asked.
-DEFAULT_ARRAY_SIZE = 1001
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def limits_of(profile: Profile) -> Limits:
     if profile.max_submitted is not None:
         submitted.append(profile.max_submitted)
     room = max(0, min(submitted) - _queued()) if submitted else None
-    return Limits(min(sizes, default=DEFAULT_ARRAY_SIZE), room)
+    return Limits(min(sizes, default=MAX_ARRAY_SIZE), room)
 
 
 def _of_association(profile: Profile) -> list[int]:

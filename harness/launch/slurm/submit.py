@@ -15,11 +15,12 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.launch.claims import Claim, claiming, give_back, release, take
 from harness.launch.missing import MissingRun, Work, work_of
-from harness.launch.slurm.limits import DEFAULT_ARRAY_SIZE, Limits, limits_of
+from harness.launch.slurm.limits import Limits, limits_of
 from harness.launch.slurm.profile import Profile
 from harness.launch.slurm.script import array_script, send
 from harness.launch.slurm.snapshot import take_snapshot
 from harness.launch.slurm.submission import Element, Plan, Submission, arrays_of, new_id
+from harness.planning.estimate import MAX_ARRAY_SIZE
 from harness.planning.planned import Suite
 from harness.provenance import user_command
 from harness.records import RunFolder
@@ -75,7 +76,7 @@ def rehearse(
     work = work_of(suite, results)
     ordered = in_order(work.missing)
     profile = fitted(profile, ordered)
-    limits = limits or Limits(profile.max_array_size or DEFAULT_ARRAY_SIZE, profile.max_submitted)
+    limits = limits or Limits(profile.max_array_size or MAX_ARRAY_SIZE, profile.max_submitted)
     plan = _plan(suite, profile, ordered[: limits.room], limits)
     submission = Submission(results, new_id(), plan)
     return [array_script(submission, number) for number in range(len(plan.arrays))]

@@ -126,17 +126,30 @@ def main(arguments: list[str] | None = None) -> int:
 def _work(task: Task, stop: StopFlag) -> Ending:
     print(f"run {task.folder.run_id}: {task.element.name}, attempt {task.restart + 1}", flush=True)
     from harness.launch.worker import Ending, output_to, work
+    from harness.training.parallel import joined
 
+    profile = task.submission.profile
+    name = "worker.log" if task.rank == 0 else f"rank-{task.rank}.log"
     try:
         check_environment(task.submission.code)
+        _tell_ranks(task)
+        with output_to(task.folder.logs / name), joined(profile.device) as ranks:
+            return work(
+                task.submission.results, task.job(), stop=stop, emit=lambda event: None, ranks=ranks
+            )
     except HarnessError as error:
-        reason = "; ".join(str(error).split("\n"))
+        reason = "; ".join(line.strip() for line in str(error).splitlines())
         if task.rank == 0 and not task.folder.training.exists():
             task.folder.change_status("failed", reason)
         return Ending("failed", reason)
-    name = "worker.log" if task.rank == 0 else f"rank-{task.rank}.log"
-    with output_to(task.folder.logs / name):
-        return work(task.submission.results, task.job(), stop=stop, emit=lambda event: None)
+
+
+def _tell_ranks(task: Task) -> None:
+    """Say in torchrun's variables who this process is among those that train the run."""
+    if task.size > 1:
+        from submitit.helpers import TorchDistributedEnvironment
+
+        TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
 
 
 def _finish(task: Task, ending: Ending, stop: StopFlag) -> int:
