@@ -86,13 +86,19 @@ class Layout:
 
 
 def layout(seconds: Sequence[float | None], job: Job) -> Layout:
-    """One element per run, the longest first; runs of unknown length take part in no time."""
+    """One element per run, the longest first; runs of unknown length take part in no time.
+
+    Each array has `slots` of its own, as Slurm has it.
+    """
     full, rest = divmod(len(seconds), job.array_size)
     arrays = (job.array_size,) * full + ((rest,) if rest else ())
     known = [each for each in seconds if each is not None]
     if len(known) < len(seconds) and not any(known):
         return Layout(arrays, None, None)
-    return Layout(arrays, makespan(known, job.slots), max(known, default=0.0))
+    ordered = sorted(known, reverse=True)
+    starts = range(0, len(ordered), job.array_size)
+    ends = [makespan(ordered[i : i + job.array_size], job.slots) for i in starts]
+    return Layout(arrays, max(ends, default=0.0), max(known, default=0.0))
 
 
 def makespan(seconds: Iterable[float], slots: int) -> float:

@@ -15,10 +15,11 @@ from rich.table import Table
 from harness.launch.estimate import TRAINED, estimate_suite
 from harness.launch.pending import Standing, merged, standing
 from harness.launch.probe import Probing
+from harness.launch.slurm.limits import array_size
 from harness.launch.slurm.profile import Profile, load_profile
 from harness.launch.throughput import measured_speeds
 from harness.planning.budget import RunCost, run_cost, scaling_designs, total_flops
-from harness.planning.estimate import Estimate
+from harness.planning.estimate import MAX_ARRAY_SIZE, Estimate
 from harness.planning.planned import PlannedRun, Suite
 from harness.quantities import counted, si
 from harness.records import KEPT_CHECKPOINTS
@@ -52,7 +53,13 @@ def print_plan(
     if profile is not None or probe:
         kind = probing.kind if profile is None else profile.device
         estimate = estimate_suite(
-            plan.runs, plan.costs, plan.states, measured_speeds(results, kind), results, profile
+            plan.runs,
+            plan.costs,
+            plan.states,
+            measured_speeds(results, kind),
+            results,
+            profile,
+            max_array_size=MAX_ARRAY_SIZE if profile is None else array_size(),
         )
     decisions = _decisions(suite) if simulate else []
     if as_json:

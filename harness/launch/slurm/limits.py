@@ -12,7 +12,6 @@ from harness.launch.slurm.profile import Profile
 from harness.planning.estimate import MAX_ARRAY_SIZE
 
 
-
 @dataclass(frozen=True)
 class Limits:
     """`array_size` elements at most in an array; `room` more jobs, None where nothing limits."""
@@ -21,13 +20,24 @@ class Limits:
     room: int | None
 
 
+def array_size() -> int:
+    """The cluster's largest array; Slurm's default where no cluster answers."""
+    try:
+        return _array_size(call("scontrol", "show", "config"))
+    except NoSlurm:
+        return MAX_ARRAY_SIZE
+
+
+def _array_size(config: str) -> int:
+    patterns = r"MaxArraySize\s*=\s*(\d+)", r"max_array_tasks=(\d+)"
+    sizes = [int(found) for pattern in patterns for found in re.findall(pattern, config)]
+    return min(sizes, default=MAX_ARRAY_SIZE)
+
+
 def limits_of(profile: Profile) -> Limits:
     """The profile's limits and the cluster's, whichever is smaller; NoSlurm without a cluster."""
     config = call("scontrol", "show", "config")
-    patterns = r"MaxArraySize\s*=\s*(\d+)", r"max_array_tasks=(\d+)"
-    sizes = [int(found) for pattern in patterns for found in re.findall(pattern, config)]
-    if profile.max_array_size is not None:
-        sizes.append(profile.max_array_size)
+    size = _array_size(config)
     enforced = re.search(r"AccountingStorageEnforce\s*=\s*(.*)", config)
     submitted = []
     if enforced is not None and "limits" in enforced[1]:
@@ -35,7 +45,7 @@ def limits_of(profile: Profile) -> Limits:
     if profile.max_submitted is not None:
         submitted.append(profile.max_submitted)
     room = max(0, min(submitted) - _queued()) if submitted else None
-    return Limits(min(sizes, default=MAX_ARRAY_SIZE), room)
+    return Limits(min(size, profile.max_array_size or size), room)
 
 
 def _of_association(profile: Profile) -> list[int]:
