@@ -182,7 +182,7 @@ class _Averaged(Replica):
         # Which parameters a step uses may differ by step and rank (a random number of optimization
         # steps, a landscape that is not reached), and one that nobody used must keep no gradient,
         # as alone. DDP then keeps its buckets, too, so that a resumed run adds in the same order.
-        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         self.parallel = nn.parallel.DistributedDataParallel(
             _Loss(adapter),
             broadcast_buffers=False,
@@ -199,11 +199,16 @@ class _Averaged(Replica):
 
 
 class _Loss(nn.Module):
-    """A training loss as one forward pass: its loss alone leads to parameters."""
+    """A training loss as one forward pass: its loss alone leads to parameters.
+
+    One parameter is never used: where all are, DDP warns that it need not look for the others.
+    """
 
     def __init__(self, adapter: Adapter) -> None:
         super().__init__()
+        assert isinstance(adapter, nn.Module)
         self.adapter = adapter
+        self.unused = nn.Parameter(next(adapter.parameters()).new_zeros(1))
 
     def forward(
         self, batch: Batch, noise: Noise

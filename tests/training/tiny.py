@@ -21,6 +21,7 @@ from harness.registry import load_factory
 from harness.training import checkpoint as ckpt
 from harness.training.batches import RowBatches
 from harness.training.loop import Operation, train
+from harness.training.parallel import ALONE, Ranks
 
 CORPUS = "file:{split}.jsonl#text"
 CPU = torch.device("cpu")
@@ -66,19 +67,25 @@ def build(spec: TrainSpec) -> Any:
     return load_factory(record)(config, shape_of(spec.task))
 
 
-def batches_of(spec: TrainSpec, cache: Path) -> RowBatches:
+def batches_of(spec: TrainSpec, cache: Path, ranks: Ranks = ALONE) -> RowBatches:
+    rows: ImageRows | ClipRows | TextRows
     if spec.task.kind == "denoising":
-        return RowBatches(ImageRows(load_images(spec.task.data, "train")), spec, CPU)
-    if spec.task.kind == "next_frame":
-        clips = load_clips(spec.task.data, "train")
-        return RowBatches(ClipRows(clips, context=spec.task.context), spec, CPU)
-    shards = prepare_text(spec.task.data, "train", tokenizer="bytes", cache=cache)
-    rows = TextRows(shards, context=spec.task.context, rows=spec.task.rows, drop_last=True)
-    return RowBatches(rows, spec, CPU)
+        rows = ImageRows(load_images(spec.task.data, "train"))
+    elif spec.task.kind == "next_frame":
+        rows = ClipRows(load_clips(spec.task.data, "train"), context=spec.task.context)
+    else:
+        shards = prepare_text(spec.task.data, "train", tokenizer="bytes", cache=cache)
+        rows = TextRows(shards, context=spec.task.context, rows=spec.task.rows, drop_last=True)
+    return RowBatches(rows, spec, CPU, ranks)
 
 
 def trained(
-    spec: TrainSpec, results: Path, *, adapter: Any = None, **operation: Any
+    spec: TrainSpec,
+    results: Path,
+    *,
+    adapter: Any = None,
+    ranks: Ranks = ALONE,
+    **operation: Any,
 ) -> tuple[RunFolder, bool]:
     """Train (on) in `results`; returns the run's folder and whether it finished."""
     record = find_adapter(spec.adapter)
@@ -88,11 +95,12 @@ def trained(
     finished = train(
         spec,
         build(spec) if adapter is None else adapter,
-        batches_of(spec, results / "data"),
+        batches_of(spec, results / "data", ranks),
         folder,
         total_steps=spec.total_steps(record.training_flops(config, shape).total),
         operation=Operation(**operation),
         vocab_size=shape.vocab_size if isinstance(shape, TextShape) else None,
+        ranks=ranks,
     )
     return folder, finished
 
