@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from harness import registry
 from harness.cli import app
+from harness.launch.slurm.profile import Profile, load_profile
 from harness.noise import NoiseSource
 from harness.planning.suite import load_suite
 from harness.protocol import Single, TextBatch, TextShape
@@ -25,6 +26,8 @@ DOCUMENTS = [
     "CHANGELOG.md",
     "examples/README.md",
     "suites/README.md",
+    "slurm/README.md",
+    "slurm/local/README.md",
 ]
 
 
@@ -60,8 +63,19 @@ def _code(document: str) -> str:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_make_targets_exist(document):
     makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.M))
-    assert set(re.findall(r"\bmake ([a-z]+)", _code(document))) <= targets
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    assert set(re.findall(r"\bmake ([a-z-]+)", _code(document))) <= targets
+
+
+def test_every_key_of_a_profile_is_explained():
+    rows = re.findall(r"^\| (`.*?`) \|", (ROOT / "slurm/README.md").read_text(), re.M)
+    explained = [key for row in rows for key in re.findall(r"`(\w+)`", row)]
+    assert sorted(explained) == sorted(Profile.model_fields)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "slurm/profiles").glob("*.yaml")), ids=str)
+def test_every_profile_is_one(path):
+    assert load_profile(path).time
 
 
 @pytest.mark.parametrize("document", ["README.md", "suites/README.md"])
