@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from harness.planning.planned import Suite
 
 app = typer.Typer(
     name="harness",
@@ -23,6 +27,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Override a setting, e.g. budget.steps=100."),
 ]
+RESULTS = Path("results")
 Results = Annotated[
     Path, typer.Option("--results", envvar="HARNESS_RESULTS", help="Where records are kept.")
 ]
@@ -39,7 +44,7 @@ RedoChanged = Annotated[
 def plan(
     suite: SuitePath,
     overrides: Overrides = None,
-    results: Results = Path("results"),
+    results: Results = RESULTS,
     simulate: Annotated[
         bool, typer.Option(help="Simulate the interval that each scaling section can reach.")
     ] = True,
@@ -58,10 +63,9 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show every run of a suite: size, cost, what is done, and what it can decide."""
-    from harness.planning.suite import load_suite
     from harness.show import plan as show
 
-    loaded = load_suite(suite, overrides=overrides or [])
+    loaded = _load(suite, overrides, results)
     code = show.print_plan(
         loaded, results, simulate=simulate, as_json=as_json, profile_path=profile, probe=probe
     )
@@ -72,7 +76,7 @@ def plan(
 def run(
     suite: SuitePath,
     overrides: Overrides = None,
-    results: Results = Path("results"),
+    results: Results = RESULTS,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Runs at once; default: cores / threads per run.")
     ] = None,
@@ -88,10 +92,9 @@ def run(
 ) -> None:
     """Train and evaluate whatever of a suite is missing, on this machine."""
     from harness.launch.local import LocalOptions
-    from harness.planning.suite import load_suite
     from harness.show import run as show
 
-    loaded = load_suite(suite, overrides=overrides or [])
+    loaded = _load(suite, overrides, results)
     _check_device(device)
     options = LocalOptions(workers, device, checkpoint_seconds, checkpoint_steps)
     raise typer.Exit(
@@ -104,7 +107,7 @@ def submit(
     suite: SuitePath,
     profile: ProfilePath,
     overrides: Overrides = None,
-    results: Results = Path("results"),
+    results: Results = RESULTS,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the sbatch scripts and submit nothing.")
     ] = False,
@@ -113,10 +116,9 @@ def submit(
 ) -> None:
     """Hand whatever of a suite is missing or failed to Slurm as job arrays, and return."""
     from harness.launch.slurm.profile import load_profile
-    from harness.planning.suite import load_suite
     from harness.show import submit as show
 
-    loaded, chosen = load_suite(suite, overrides=overrides or []), load_profile(profile)
+    loaded, chosen = _load(suite, overrides, results), load_profile(profile)
     if dry_run:
         show.print_scripts(loaded, results, chosen)
     else:
@@ -127,7 +129,7 @@ def submit(
 def status(
     suite: SuitePath,
     overrides: Overrides = None,
-    results: Results = Path("results"),
+    results: Results = RESULTS,
     states: Annotated[
         list[str] | None, typer.Option("--state", help="Only runs in this state; repeatable.")
     ] = None,
@@ -137,10 +139,9 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show where every run of a suite is: state, job, node, progress, time left, reason."""
-    from harness.planning.suite import load_suite
     from harness.show import status as show
 
-    loaded = load_suite(suite, overrides=overrides or [])
+    loaded = _load(suite, overrides, results)
     show.print_status(loaded, results, states=states or [], watch=watch, as_json=as_json)
 
 
@@ -151,15 +152,14 @@ def retry(
         Path | None, typer.Option("--profile", help="Another profile than last time.")
     ] = None,
     overrides: Overrides = None,
-    results: Results = Path("results"),
+    results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
     """Submit the failed runs of a suite again, and no others."""
     from harness.launch.slurm.profile import load_profile
-    from harness.planning.suite import load_suite
     from harness.show import submit as show
 
-    loaded = load_suite(suite, overrides=overrides or [])
+    loaded = _load(suite, overrides, results)
     chosen = None if profile is None else load_profile(profile)
     show.retry_suite(loaded, results, chosen, as_json=as_json)
 
@@ -168,20 +168,19 @@ def retry(
 def cancel(
     suite: SuitePath,
     overrides: Overrides = None,
-    results: Results = Path("results"),
+    results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
     """Cancel a suite's jobs; running runs write a checkpoint and can be submitted again."""
-    from harness.planning.suite import load_suite
     from harness.show import status as show
 
-    show.cancel_suite(load_suite(suite, overrides=overrides or []), results, as_json=as_json)
+    show.cancel_suite(_load(suite, overrides, results), results, as_json=as_json)
 
 
 @app.command()
 def logs(
     run: Annotated[str, typer.Argument(help="A run's id, or how it begins.")],
-    results: Results = Path("results"),
+    results: Results = RESULTS,
     lines: Annotated[int, typer.Option(min=1, help="Lines of each log, from its end.")] = 100,
 ) -> None:
     """Print what a run printed, wherever it ran."""
@@ -194,17 +193,16 @@ def logs(
 def table(
     suite: SuitePath,
     overrides: Overrides = None,
-    results: Results = Path("results"),
+    results: Results = RESULTS,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write to; default: RESULTS/tables/SUITE.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Print a suite's tables and verdicts; write them as Markdown, CSV and LaTeX."""
-    from harness.planning.suite import load_suite
     from harness.show import tables as show
 
-    loaded = load_suite(suite, overrides=overrides or [])
+    loaded = _load(suite, overrides, results)
     show.print_tables(loaded, results, out or results / "tables" / loaded.name, as_json=as_json)
 
 
@@ -212,17 +210,16 @@ def table(
 def figures(
     suite: SuitePath,
     overrides: Overrides = None,
-    results: Results = Path("results"),
+    results: Results = RESULTS,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write to; default: RESULTS/figures/SUITE.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Draw a suite's figures as PNG and PDF, with the CSV they draw beside them."""
-    from harness.planning.suite import load_suite
     from harness.show import figures as show
 
-    loaded = load_suite(suite, overrides=overrides or [])
+    loaded = _load(suite, overrides, results)
     show.write_figures(loaded, results, out or results / "figures" / loaded.name, as_json=as_json)
 
 
@@ -257,13 +254,20 @@ def ls(
     what: Annotated[
         str, typer.Argument(help="adapters, data, suites, runs or schema.")
     ] = "adapters",
-    results: Results = Path("results"),
+    results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
     """List what exists: adapters, data, suites, runs; or print the suite files' JSON schema."""
     from harness.show.listing import print_listing
 
     print_listing(what, results, as_json=as_json)
+
+
+def _load(suite: Path, overrides: list[str] | None, results: Path) -> Suite:
+    from harness.planning.suite import load_suite
+
+    loaded = load_suite(suite, overrides=overrides or [])
+    return loaded if results == RESULTS else replace(loaded, results=results)
 
 
 def _check_device(device: str) -> None:

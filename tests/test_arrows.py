@@ -83,6 +83,20 @@ ARROWS: dict[str, set[str]] = {
         "harness.provenance",
         "harness.records",
     },
+    "harness.launch.slurm.task": {
+        "harness.errors",
+        "harness.launch",
+        "harness.records",
+        "harness.training.parallel",
+    },
+    "harness.launch.torchrun": {
+        "harness.errors",
+        "harness.launch",
+        "harness.planning",
+        "harness.provenance",
+        "harness.records",
+        "harness.training.parallel",
+    },
     "harness.launch.worker": {
         "harness.capabilities",
         "harness.launch.claims",
@@ -129,14 +143,21 @@ ARROWS: dict[str, set[str]] = {
     },
     "baselines": {"harness.protocol"},
 }
-#: Arrows out of a room that lead to one place in it only; the worker runs in its own process.
-CLOSED = {"harness.launch.worker": {"harness.launch.worker", "harness.launch.slurm.task"}}
+#: Whose doors open to few: the worker runs in processes of its own, which these are.
+CLOSED = {
+    "harness.launch.worker": {
+        "harness.launch.worker",
+        "harness.launch.slurm.task",
+        "harness.launch.torchrun",
+    }
+}
 #: What may load torch when it is imported; all else answers without it.
 WITH_TORCH = (
     "harness.conformance",
     "harness.cost",
     "harness.data.tensors",
     "harness.evals",
+    "harness.launch.torchrun",
     "harness.launch.worker",
     "harness.noise",
     "harness.training",

@@ -56,7 +56,10 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Suite:
-    """Every run of a suite file, in file order, and what to report."""
+    """Every run of a suite file, in file order, and what to report.
+
+    `results` are the user's, where not the default ones: commands that are proposed name them.
+    """
 
     name: str
     version: int
@@ -65,12 +68,15 @@ class Suite:
     runs: tuple[PlannedRun, ...]
     report: tuple[Section, ...]
     overrides: tuple[str, ...] = ()
+    results: Path | None = None
 
     def command(self, verb: str) -> str:
         """The command line that applies `verb` to this suite as it was loaded."""
         words = ["harness", verb, str(self.path)]
         for override in self.overrides:
             words += ["--set", override]
+        if self.results is not None:
+            words += ["--results", str(self.results)]
         return shlex.join(words)
 
     def of(self, experiment: str) -> list[PlannedRun]:
