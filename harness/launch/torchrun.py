@@ -9,6 +9,7 @@ losses are those of one process up to rounding.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
             if not stop.asked:
                 endings.append(_work(given, job, stop))
     except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
         return 2
     if stop.asked or any(ending.how == "stopped" for ending in endings):
         return 130
@@ -52,17 +54,26 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _jobs(given: argparse.Namespace, ranks: Ranks) -> list[Job]:
-    """What rank 0 finds missing; the others follow it."""
-    jobs: list[Job] | None = None
+    """What rank 0 finds missing, or its error: the others follow it."""
+    found: list[Job] | HarnessError | None = None
     if ranks.rank == 0:
-        suite = load_suite(given.suite, overrides=given.overrides)
-        missing = local_work(suite, given.results, redo_changed=False).missing
-        pending = [each.begin(given.results) for each in missing]
-        command = user_command()
-        jobs = [Job(p.run_id, p.eval_ids, device=given.device, command=command) for p in pending]
-    jobs = ranks.broadcast(jobs)
-    assert jobs is not None
-    return jobs
+        try:
+            found = _missing(given)
+        except HarnessError as error:
+            found = error
+    found = ranks.broadcast(found)
+    if isinstance(found, HarnessError):
+        raise found
+    assert found is not None
+    return found
+
+
+def _missing(given: argparse.Namespace) -> list[Job]:
+    suite = load_suite(given.suite, overrides=given.overrides)
+    missing = local_work(suite, given.results, redo_changed=False).missing
+    pending = [each.begin(given.results) for each in missing]
+    command = user_command()
+    return [Job(p.run_id, p.eval_ids, device=given.device, command=command) for p in pending]
 
 
 def _work(given: argparse.Namespace, job: Job, stop: StopFlag) -> Ending:
