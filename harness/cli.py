@@ -179,7 +179,7 @@ def cancel(
 
 @app.command()
 def logs(
-    run: Annotated[str, typer.Argument(help="A run's id, or how it begins.")],
+    run: Annotated[str, typer.Argument(help="A run's id, how it begins, or its job.")],
     results: Results = RESULTS,
     lines: Annotated[int, typer.Option(min=1, help="Lines of each log, from its end.")] = 100,
 ) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -19,8 +20,11 @@ from rich.text import Text
 
 from harness.data.builtin import DOCS_SHA256, SNAPSHOTS, SOURCE_SHA256
 from harness.errors import HarnessError
+from harness.launch.slurm import commands
+from harness.launch.slurm.limits import array_size
 from harness.provenance import git_state
 from harness.quantities import si
+from harness.records import locked
 from harness.registry import adapter, adapter_names
 from harness.show.console import terminal
 
@@ -55,6 +59,7 @@ def examine(*, as_json: bool, results: Path | None = None) -> int:
         _snapshots,
         _machine,
         lambda: _results(folder),
+        _slurm,
         _git,
     )
     checks: list[Check] = []
@@ -234,8 +239,11 @@ def _results(folder: Path) -> Iterator[Check]:
         place = place.parent
     advice = "choose another folder: --results, or the variable HARNESS_RESULTS"
     try:
-        with tempfile.TemporaryFile(dir=place):
+        with tempfile.TemporaryDirectory(dir=place) as made, locked(Path(made) / "lock"):
             pass
+    except HarnessError as error:
+        yield Check("results", "FAIL", f"{folder}: {error.problem}", error.hint)
+        return
     except OSError as error:
         yield Check(
             "results", "FAIL", f"{folder}: cannot write to {place}: {error.strerror}", advice
@@ -251,6 +259,21 @@ def _results(folder: Path) -> Iterator[Check]:
         f"{si(free)}B free where results go",
         None if verdict == "ok" else f"make room, or {advice}",
     )
+
+
+def _slurm() -> Iterator[Check]:
+    """A cluster that `harness submit` would speak to, where there is one."""
+    if not commands.available():
+        yield Check("slurm", "ok", "not on this machine; only submitting to a cluster needs it")
+        return
+    try:
+        found = dict(re.findall(r"^(\w+) *= (.*?) *$", commands.configuration(), re.M))
+    except commands.NoSlurm as error:
+        advice = "set SLURM_CONF, or submit from a login node"
+        yield Check("slurm", "warn", f"its commands are here, but {error.problem}", advice)
+        return
+    name, release = found.get("ClusterName", "?"), found.get("SLURM_VERSION", "?")
+    yield Check("slurm", "ok", f"{release}, cluster {name}, arrays of {array_size()}")
 
 
 def _git() -> Iterator[Check]:

@@ -37,10 +37,15 @@ def _logs(folder: RunFolder, results: Path) -> Iterator[Path]:
 
 
 def _whole_id(run: str, results: Path) -> str:
-    """The run id that `run` begins; HarnessError where there is none, or several."""
+    """The run that an id, the beginning of one, or a job means; HarnessError where none does."""
     known = sorted(path.name for path in (results / "runs").glob("*") if path.is_dir())
     if run in known:
         return run
+    if run[:1].isdecimal():
+        for name in known:
+            owner = owner_of(RunFolder(results, name))
+            if owner is not None and run in (owner.job, owner.job_id):
+                return name
     found = [name for name in known if name.startswith(run)]
     if len(found) == 1:
         return found[0]
@@ -49,5 +54,5 @@ def _whole_id(run: str, results: Path) -> str:
         where=str(results / "runs"),
         given=run,
         allowed=found or known,
-        hint="`harness status SUITE --json` and `harness plan SUITE` list run ids",
+        hint="`harness plan SUITE` lists run ids; `harness status SUITE` jobs, which do as well",
     )

@@ -181,6 +181,11 @@ def details(job_id: str) -> dict[str, str]:
     return dict(re.findall(r"(\w[\w:/]*)=(\S*)", text.splitlines()[0] if text else ""))
 
 
+def configuration() -> str:
+    """`scontrol show config`."""
+    return call("scontrol", "show", "config")
+
+
 def requeue(job_id: str) -> None:
     """Put a job back in the queue; fine where Slurm has done so already."""
     try:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.launch.slurm.commands import NoSlurm, call
+from harness.launch.slurm.commands import NoSlurm, call, configuration
 from harness.launch.slurm.profile import Profile
 from harness.planning.estimate import MAX_ARRAY_SIZE
 
@@ -23,7 +23,7 @@ class Limits:
 def array_size() -> int:
     """The cluster's largest array; Slurm's default where no cluster answers."""
     try:
-        return _array_size(call("scontrol", "show", "config"))
+        return _array_size(configuration())
     except NoSlurm:
         return MAX_ARRAY_SIZE
 
@@ -36,7 +36,7 @@ def _array_size(config: str) -> int:
 
 def limits_of(profile: Profile) -> Limits:
     """The profile's limits and the cluster's, whichever is smaller; NoSlurm without a cluster."""
-    config = call("scontrol", "show", "config")
+    config = configuration()
     size = _array_size(config)
     enforced = re.search(r"AccountingStorageEnforce\s*=\s*(.*)", config)
     submitted = []
