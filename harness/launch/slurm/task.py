@@ -115,9 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
     watch = _Watch(task)
     ending = _work(task, stop)
     watch.over.set()
-    print(
-        f"{time.strftime('%Y-%m-%d %H:%M:%S')} {ending.how}: {ending.reason or task.element.name}"
-    )
+    _say(ending)
     if task.rank == 0:
         return _finish(task, ending, stop)
     return 1 if ending.how == "failed" else 0
@@ -134,14 +132,20 @@ def _work(task: Task, stop: StopFlag) -> Ending:
         check_environment(task.submission.code)
         _tell_ranks(task)
         with output_to(task.folder.logs / name), joined(profile.device) as ranks:
-            return work(
-                task.submission.results, task.job(), stop=stop, emit=lambda event: None, ranks=ranks
-            )
+            results, job = task.submission.results, task.job()
+            ending = work(results, job, stop=stop, emit=lambda event: None, ranks=ranks)
+            _say(ending)
+            return ending
     except HarnessError as error:
         reason = "; ".join(line.strip() for line in str(error).splitlines())
         if task.rank == 0 and not task.folder.training.exists():
             task.folder.change_status("failed", reason)
         return Ending("failed", reason)
+
+
+def _say(ending: Ending) -> None:
+    when = time.strftime("%Y-%m-%d %H:%M:%S")
+    print(f"{when} {ending.how}" + (f": {ending.reason}" if ending.reason else ""), flush=True)
 
 
 def _tell_ranks(task: Task) -> None:
