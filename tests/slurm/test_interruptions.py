@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.records import RunFolder, read_json, read_jsonl
-from tests.launch.room import has_checkpoint
+from tests.launch.room import Room, has_checkpoint
 from tests.slurm import processes
+from tests.slurm.cluster import Cluster, running
+from tests.slurm.configuration import Options
 from tests.slurm.yard import Yard, assert_as_undisturbed, slow
 from tests.training.tiny import CONFIGS, trained
 
@@ -137,6 +140,28 @@ def test_a_killed_task_fails_with_the_reason_and_goes_on_when_retried(
     assert yard.wait_over(suite) == {"done": 1}
     assert yard.events(folder) == ["start", "start", "end"]
     assert_as_undisturbed(yard, yard.runs(suite), monkeypatch)
+
+
+@pytest.fixture
+def strict_memory(slurm_installed: None) -> Iterator[Cluster]:
+    extra = [
+        "JobAcctGatherType=jobacct_gather/linux",
+        "JobAcctGatherFrequency=1",
+        "JobAcctGatherParams=OverMemoryKill",
+        "SelectTypeParameters=CR_Core_Memory",
+    ]
+    with running(Options(extra=extra)) as cluster:
+        yield cluster
+
+
+def test_running_out_of_memory_is_the_reason(strict_memory: Cluster, room: Room) -> None:
+    yard = Yard(room.folder, strict_memory)
+    suite = yard.suite({"slow": slow(20)}, **TRAINED)
+    yard.submit(suite, mem="150M")
+    assert yard.wait_over(suite) == {"failed": 1}
+    reason = str(yard.folder_of(suite, "slow").status().reason)
+    assert reason.endswith("; the profile asks for mem: 150M")
+    assert "ran out of memory on 127.0.0." in reason
 
 
 def test_a_job_that_never_comes_to_its_run_says_what_it_printed(yard: Yard) -> None:

@@ -7,6 +7,7 @@ forgotten by Slurm.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +15,12 @@ from typing import Literal
 
 from harness.launch.claims import Claim, give_back, release
 from harness.launch.slurm.commands import SlurmJob, jobs_of
+from harness.launch.slurm.profile import Profile
 from harness.launch.slurm.submission import Submission
 from harness.records import RunFolder, write_json
 
+_OUT_OF_MEMORY = re.compile(r"oom.?kill|memory limit", re.IGNORECASE)
+_LINES = 50
 #: Where sbatch has not answered yet, its submitter is at work.
 SUBMITTING = SlurmJob("SUBMITTING")
 
@@ -90,7 +94,8 @@ def explain(
         return "stopped", f"Slurm knows {element} no longer: its record is gone"
     node = f" on {job.node}" if job.node and job.node != "None assigned" else ""
     detail = f" ({job.reason})" if job.reason else ""
-    said = _last_words(submission, claim)
+    lines = _printed(submission, claim)
+    said = _last_words(lines)
     match job.state:
         case "TIMEOUT" | "DEADLINE":
             return "stopped", (
@@ -98,8 +103,7 @@ def explain(
                 f"could be written (warning: {profile.signal_seconds} s before)"
             )
         case "OUT_OF_MEMORY":
-            asked = "the partition's default" if profile.mem is None else f"mem: {profile.mem}"
-            return "failed", f"{element} ran out of memory{node}; the profile asks for {asked}"
+            return "failed", f"{element} ran out of memory{node}; {_memory(profile)}"
         case "NODE_FAIL" | "BOOT_FAIL":
             return "stopped", f"the node of {element} failed: {job.node or 'unknown'}"
         case "CANCELLED" | "REVOKED":
@@ -108,15 +112,28 @@ def explain(
             return "stopped", f"{element} was preempted{node} and not requeued"
         case "COMPLETED":
             return "failed", f"{element} ended without finishing the run{said}"
+    if any(map(_OUT_OF_MEMORY.search, lines)):  # without cgroups Slurm calls it no more than FAILED
+        return "failed", f"{element} ran out of memory{node}; {_memory(profile)}"
     hint = "; killed, perhaps for memory" if ":9" in job.reason else said
     return "failed", f"{element} failed{node}{detail}{hint}"
 
 
-def _last_words(submission: Submission, claim: Claim) -> str:
-    """The last line that the job printed, for what went wrong before the run's own log."""
-    for path in submission.log_files(claim):
-        lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-        own = [line for line in lines if not line.startswith(("srun:", "slurmstepd:"))]
-        if own or lines:
-            return f": {(own or lines)[-1].strip()}"
-    return ""
+def _memory(profile: Profile) -> str:
+    asked = "the partition's default" if profile.mem is None else f"mem: {profile.mem}"
+    return f"the profile asks for {asked}"
+
+
+def _printed(submission: Submission, claim: Claim) -> list[str]:
+    """What Slurm's side of the job printed at its end."""
+    return [
+        line.strip()
+        for path in submission.log_files(claim)
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES:]
+        if line.strip()
+    ]
+
+
+def _last_words(lines: list[str]) -> str:
+    """The last line that is not Slurm's own, for what went wrong before the run's own log."""
+    own = [line for line in lines if not re.match(r"(srun|slurmstepd\S*): ", line)]
+    return f": {(own or lines)[-1]}" if lines else ""
