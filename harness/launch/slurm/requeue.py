@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 #: The warning comes up to a minute early, and on the controller's next tick of half a minute.
 _EARLY_SECONDS = 75
-_TRIES = 3
+#: Half a minute in all: a controller that restarts is back by then.
+_TRIES = 5
 
 Why = Literal["preempted", "time limit", "ended by Slurm", "asked to stop"]
 
@@ -97,7 +98,7 @@ def _requeue(task: Task, reason: str) -> int:
             commands.requeue(task.job_id)
         except commands.NoSlurm as error:
             problem = error.problem
-            time.sleep(attempt)
+            time.sleep(2**attempt)
         else:
             return 0
     return stop(task, f"{reason.removesuffix(', requeued')}, and could not be requeued: {problem}")

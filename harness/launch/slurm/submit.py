@@ -98,6 +98,11 @@ def fitted(profile: Profile, missing: Sequence[MissingRun]) -> Profile:
                 f"{each.run.name} has {spec.threads} threads, and the profile gives {cpus} cores",
                 hint="raise cpus_per_task in the profile",
             )
+        if spec.budget.seconds is not None and not profile.exclusive:
+            raise HarnessError(
+                f"{each.run.name} has a budget in seconds, which count only where it runs alone",
+                hint="set `exclusive: true` in the profile",
+            )
         if spec.batch_size % (spec.accumulate * processes):
             raise HarnessError(
                 f"{each.run.name}: {processes} processes cannot share a batch of "
