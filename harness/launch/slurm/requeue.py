@@ -9,13 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from harness.launch.claims import release
 from harness.launch.slurm import commands
-
-if TYPE_CHECKING:
-    from harness.launch.slurm.task import Task
+from harness.launch.slurm.attempt import Attempt
 
 #: The warning comes up to a minute early, and on the controller's next tick of half a minute.
 _EARLY_SECONDS = 75
@@ -25,31 +23,31 @@ _TRIES = 5
 Why = Literal["preempted", "time limit", "ended by Slurm", "asked to stop"]
 
 
-def after_stop(task: Task, *, warned: bool) -> int:
+def after_stop(attempt: Attempt, *, warned: bool) -> int:
     """Decide, do and record it; returns the exit code. `warned`: the signal was the warning."""
     try:
-        job: Mapping[str, str] = commands.details(task.job_id)
+        job: Mapping[str, str] = commands.details(attempt.job_id)
     except commands.NoSlurm:
         job = {}
-    why = why_stopped(job, warned=warned, signal_seconds=task.submission.profile.signal_seconds)
-    step = task.folder.status().step
+    why = why_stopped(job, warned=warned, signal_seconds=attempt.submission.profile.signal_seconds)
+    step = attempt.folder.status().step
     at = "" if step is None else f" at step {step}"
     if why == "ended by Slurm":
         # Cancelled, or requeued by Slurm itself: the claim stays until its record says which.
-        task.note("ended by Slurm", step=step)
+        attempt.note("ended by Slurm", step=step)
         return 0
     if why == "asked to stop":
-        return stop(task, f"stopped by a signal{at}; submit again to go on")
-    task.note(why, step=step)
-    most = task.submission.profile.max_timeouts
-    if why == "time limit" and _timeouts(task) > most:
-        limit = task.submission.profile.time
+        return stop(attempt, f"stopped by a signal{at}; submit again to go on")
+    attempt.note(why, step=step)
+    most = attempt.submission.profile.max_timeouts
+    if why == "time limit" and _timeouts(attempt) > most:
+        limit = attempt.submission.profile.time
         return stop(
-            task,
+            attempt,
             f"reached its limit of {limit} min {most + 1} times (max_timeouts {most}){at}; submit "
             "again to go on, with more time",
         )
-    return _requeue(task, f"{why}{at}, requeued")
+    return _requeue(attempt, f"{why}{at}, requeued")
 
 
 def why_stopped(job: Mapping[str, str], *, warned: bool, signal_seconds: int) -> Why:
@@ -85,29 +83,31 @@ def _moment(text: str) -> float | None:
         return None
 
 
-def _timeouts(task: Task) -> int:
-    attempts: list[dict[str, Any]] = task.submission.attempts(task.claim)
+def _timeouts(attempt: Attempt) -> int:
+    attempts: list[dict[str, Any]] = attempt.submission.attempts(attempt.claim)
     return sum(attempt["event"] == "time limit" for attempt in attempts)
 
 
-def _requeue(task: Task, reason: str) -> int:
-    if not task.folder.training.exists():
-        task.folder.change_status("queued", reason)
-    for attempt in range(_TRIES):
+def _requeue(attempt: Attempt, reason: str) -> int:
+    if not attempt.folder.training.exists():
+        attempt.folder.change_status("queued", reason)
+    for tried in range(_TRIES):
         try:
-            commands.requeue(task.job_id)
+            commands.requeue(attempt.job_id)
         except commands.NoSlurm as error:
             problem = error.problem
-            time.sleep(2**attempt)
+            time.sleep(2**tried)
         else:
             return 0
-    return stop(task, f"{reason.removesuffix(', requeued')}, and could not be requeued: {problem}")
+    return stop(
+        attempt, f"{reason.removesuffix(', requeued')}, and could not be requeued: {problem}"
+    )
 
 
-def stop(task: Task, reason: str) -> int:
+def stop(attempt: Attempt, reason: str) -> int:
     """End here: the run stands as stopped, and whoever submits may have it."""
-    if not task.folder.training.exists():
-        task.folder.change_status("stopped", reason)
-    task.note("end", ending="stopped", reason=reason)
-    release(task.folder, task.claim)
+    if not attempt.folder.training.exists():
+        attempt.folder.change_status("stopped", reason)
+    attempt.note("end", ending="stopped", reason=reason)
+    release(attempt.folder, attempt.claim)
     return 1
