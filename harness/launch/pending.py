@@ -31,7 +31,7 @@ def merged(runs: Iterable[PlannedRun]) -> dict[str, tuple[PlannedRun, dict[str, 
     found: dict[str, tuple[PlannedRun, dict[str, EvalBase]]] = {}
     for run in runs:
         _, evaluations = found.setdefault(run.run_id, (run, {}))
-        evaluations |= {e.spec.eval_id: e.spec for e in run.evaluations}
+        evaluations |= {e.eval_id: e.spec for e in run.evaluations}
     return found
 
 

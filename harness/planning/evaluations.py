@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -54,6 +55,10 @@ class PlannedEval:
     name: str
     spec: EvalBase
 
+    @cached_property
+    def eval_id(self) -> str:
+        return self.spec.eval_id
+
     @property
     def label(self) -> str:
         """`denoising on builtin/digits at level 0.1`."""
@@ -77,7 +82,7 @@ def expand_evaluations(
     labels: Mapping[str, str],
     spec: TrainSpec,
 ) -> tuple[PlannedEval, ...]:
-    """Every evaluation of one run, checked; HarnessError at the first mistake."""
+    """Every evaluation of one run, whatever its seed; HarnessError at the first mistake."""
     planned: list[PlannedEval] = []
     for name in experiment.evaluations:
         own = located.at("evaluations", name)

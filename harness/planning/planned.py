@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ class PlannedRun:
     spec: TrainSpec
     evaluations: tuple[PlannedEval, ...]
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         return self.spec.run_id
 

@@ -131,8 +131,9 @@ def _expand(
             for layer in layers:
                 settings = merge(settings, for_adapter(layer, label, experiment.adapters))
             settings = merge(settings, run_level)
-            for spec in _resolve(settings, experiment.seeds):
-                evaluations = expand_evaluations(experiment, located, label, labels, spec)
+            specs = _resolve(settings, experiment.seeds)
+            evaluations = expand_evaluations(experiment, located, label, labels, specs[0])
+            for spec in specs:
                 yield PlannedRun(name, label, labels, spec, evaluations)
 
 
