@@ -58,7 +58,7 @@ from harness.registry import load_factory
 from harness.training import checkpoint as ckpt
 from harness.training.batches import RowBatches
 from harness.training.loop import NonFiniteLoss, Operation, train
-from harness.training.parallel import ALONE, Ranks, check_parts, device_of
+from harness.training.parallel import ALONE, Ranks, check_parts, device_of, lost_peer
 
 Event = dict[str, Any]
 _AnyEval = LikelihoodEval | ThinkingEval | DenoisingEval | NextFrameEval
@@ -131,6 +131,8 @@ def _ending(run: Callable[[], Ending], ranks: Ranks) -> Ending:
         return Ending("failed", f"not finite: {error}")
     except Exception as error:
         traceback.print_exc()
+        if lost_peer(error):
+            return Ending("failed", "another process of the run ended and gave no reason; see logs")
         own = ranks.rank > 0 and not isinstance(error, HarnessError)
         return Ending("failed", f"rank {ranks.rank}: {_reason(error)}" if own else _reason(error))
 

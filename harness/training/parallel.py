@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -84,7 +85,8 @@ class Ranks:
     def first_reason(self, reason: str) -> str | None:
         """This rank fails for `reason`: the first that any rank gave; None where nobody answers.
 
-        A rank whose peer failed says so here before it leaves, and its peers fail after that.
+        It should end its process then. Its peers fail when that is gone, so that theirs, to have
+        lost it, comes after its own.
         """
         return reason
 
@@ -218,6 +220,12 @@ class _Loss(nn.Module):
         return output.loss_sum, output.n, metrics
 
 
+def lost_peer(error: Exception) -> bool:
+    """The error is what gloo or nccl raises where another process has ended."""
+    signs = ("closed by peer", "reset by peer", "remote process exited")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
 def check_parts(spec: TrainSpec, ranks: Ranks) -> None:
     """HarnessError where micro-batches cannot be cut into equal parts for all ranks."""
     if spec.batch_size % (spec.accumulate * ranks.size):
@@ -252,8 +260,8 @@ def joined(device: str = "auto", *, timeout_min: float = TIMEOUT_MIN) -> Iterato
     """Join the processes that `VARIABLES` tell of; `ALONE` where they tell of no other.
 
     Exchanges go by gloo on CPU, by nccl on GPUs. Whoever waits for a rank longer than `timeout_min`
-    fails; gloo's ranks fail as soon as a peer is gone, while nccl's may wait, so that whoever
-    started the processes should end all when one fails (as torchrun and `srun
+    fails. gloo's ranks fail as soon as a peer's process has ended, while nccl's may wait, so that
+    whoever started the processes should end all when one fails (as torchrun and `srun
     --kill-on-bad-exit` do). Raises HarnessError where variables are missing or contradict each
     other, and where the others cannot be reached.
     """
@@ -303,19 +311,28 @@ def _number(name: str, text: str) -> int:
 _groups = 0  # that this process has joined
 
 
+@cache
+def _store(address: str, port: str, timeout: timedelta) -> Store:
+    """Where the processes find each other: kept, as who joins again may be there before rank 0."""
+    from torch.distributed import rendezvous  # type: ignore[attr-defined]
+
+    store: Store = next(rendezvous("env://", timeout=timeout))[0]
+    return store
+
+
 def _join(
     rank: int, size: int, local_rank: int, device: torch.device, timeout: timedelta
 ) -> _Group:
     import torch.distributed as dist
-    from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
     global _groups
     _groups += 1
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    place = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
     try:
-        store, *_ = next(rendezvous("env://", timeout=timeout))
-        own = PrefixStore(f"group-{_groups}", store)
+        own = PrefixStore(f"group-{_groups}", _store(*place, timeout))
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
             store=PrefixStore("backend", own),
@@ -325,9 +342,8 @@ def _join(
             device_id=device if device.type == "cuda" else None,
         )
     except RuntimeError as error:
-        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise HarnessError(
-            f"rank {rank} of {size} did not find the others at {place} within "
+            f"rank {rank} of {size} did not find the others at {':'.join(place)} within "
             f"{timeout.total_seconds() / 60:g} min: {str(error).splitlines()[0]}",
             hint="do all processes run, and may they connect to MASTER_ADDR?",
         ) from error

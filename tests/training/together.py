@@ -37,14 +37,17 @@ STEPS = {"budget": {"steps": 5}}
 
 
 @contextmanager
-def two_ranks(case: str, folder: Path) -> Iterator[None]:
-    """Two ranks go through `case` beside what is inside, told of each other as by torchrun."""
+def two_ranks(
+    case: str, folder: Path, *, module: str = "tests.training.together", codes: tuple[int, ...] = ()
+) -> Iterator[None]:
+    """Two ranks go through `case` beside what is inside, told of each other as by torchrun.
+
+    They must end with `codes`, by default 0.
+    """
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    shared = os.environ | {"PYTHONPATH": path, "WORLD_SIZE": "2"}
-    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    command = [sys.executable, "-m", "tests.training.together", case, str(folder)]
+    shared = environment() | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    command = [sys.executable, "-m", module, case, str(folder)]
     pair = [
         subprocess.Popen(
             command,
@@ -63,8 +66,13 @@ def two_ranks(case: str, folder: Path) -> Iterator[None]:
         for process in pair:
             process.kill()
             process.communicate()
-    for process, text in zip(pair, printed, strict=True):
-        assert process.returncode == 0, text
+    assert [process.returncode for process in pair] == list(codes or (0, 0)), "\n".join(printed)
+
+
+def environment() -> dict[str, str]:
+    """This process's, for one that imports the tests from elsewhere."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"PYTHONPATH": path}
 
 
 # --- adapters --------------------------------------------------------------------------------
