@@ -174,7 +174,7 @@ def test_a_job_that_never_comes_to_its_run_says_what_it_printed(yard: Yard) -> N
 
 def test_two_tasks_train_a_run_as_one_process_does(yard: Yard) -> None:
     """Over two nodes, and interrupted: all ranks stop at one step and go on from it."""
-    adapter = {"adapter": "ebt_text", "config": CONFIGS["ebt_text"], "budget": {"steps": 1500}}
+    adapter = {"adapter": "ebt_text", "config": CONFIGS["ebt_text"], "budget": {"steps": 600}}
     suite = yard.suite({"ebt": adapter}, **TRAINED)
     folder = yard.folder_of(suite, "ebt")
     yard.submit(suite, nodes=2, checkpoint_seconds=600)
