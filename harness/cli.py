@@ -120,7 +120,7 @@ def submit(
 
     loaded, chosen = _load(suite, overrides, results), load_profile(profile)
     if dry_run:
-        show.print_scripts(loaded, results, chosen)
+        show.print_scripts(loaded, results, chosen, redo_changed=redo_changed)
     else:
         show.submit_suite(loaded, results, chosen, redo_changed=redo_changed, as_json=as_json)
 

@@ -149,11 +149,15 @@ class RunFolder:
 def locked(path: Path, *, wait_seconds: float = 0.0) -> Iterator[bool]:
     """Hold a lock file, on all machines that share the file system; False where another does.
 
-    Raises HarnessError where the file system has no locks.
+    Raises HarnessError where the file system has no locks, or this user may not write there.
     """
     _make(path.parent)
     deadline = time.monotonic() + wait_seconds
-    with path.open("a") as handle:
+    try:
+        opened = path.open("a")
+    except OSError as error:
+        raise _cannot_write(path.parent, error) from error
+    with opened as handle:
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.records import RunFolder, locked, write_json
+from harness.records import RunFolder, locked, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,21 @@ def claim_of(folder: RunFolder) -> Claim | None:
     """Who has the run; None where nobody has."""
     try:
         found = json.loads(folder.claim.read_bytes())
+        return Claim(found["submission"], found["array"], found["index"])
     except FileNotFoundError:
         return None
-    return Claim(found["submission"], found["array"], found["index"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise HarnessError(
+            "this is no claim", where=str(folder.claim), hint="remove it if no job has the run"
+        ) from error
 
 
 @dataclass(frozen=True)
 class Owner:
-    """The attempt that worked on a run last: `job` is Slurm's element, `job_id` its own number."""
+    """The attempt that had a run last: `job` is Slurm's element, `job_id` its own number.
+
+    An attempt that ended before it came to the run has no `job_id`.
+    """
 
     claim: Claim
     job: str
@@ -68,9 +75,10 @@ def own(folder: RunFolder, owner: Owner) -> None:
 
 
 def take(folder: RunFolder, claim: Claim) -> bool:
-    """Give the run to `claim`; False where another has it."""
+    """Give the run to `claim`; False where another has it. What the run was is kept with it."""
     folder.path.mkdir(parents=True, exist_ok=True)
-    written = asdict(claim) | {"user": getpass.getuser(), "time": time.time()}
+    before = read_json(folder.status_path) if folder.status_path.exists() else None
+    written = asdict(claim) | {"user": getpass.getuser(), "time": time.time(), "before": before}
     descriptor, temporary = tempfile.mkstemp(dir=folder.path, prefix=".claim.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
@@ -93,17 +101,21 @@ def release(folder: RunFolder, claim: Claim) -> None:
 def give_back(folder: RunFolder, claim: Claim) -> None:
     """Release a run that was never submitted: it is as it was before the claim."""
     if claim_of(folder) == claim and folder.status().state == "queued":
-        folder.change_status("planned")
+        before = read_json(folder.claim).get("before")
+        if before is None:
+            folder.status_path.unlink()
+        else:
+            write_json(folder.status_path, before)
     release(folder, claim)
 
 
 @contextmanager
-def claiming(results: Path) -> Iterator[None]:
+def claiming(results: Path, *, wait_seconds: float = 120.0) -> Iterator[None]:
     """Claims are read, settled and taken by one process at a time, on all machines."""
-    with locked(results / "submissions" / ".lock", wait_seconds=120.0) as held:
+    with locked(results / "submissions" / ".lock", wait_seconds=wait_seconds) as held:
         if not held:
             raise HarnessError(
-                "another process has been submitting from these results for two minutes",
+                f"another process has been submitting from these results for {wait_seconds:g} s",
                 where=str(results),
                 hint="wait for it, or end it",
             )

@@ -9,8 +9,7 @@ from pathlib import Path
 from harness.launch.claims import Claim, claim_of, claiming
 from harness.launch.pending import PendingRun, Standing, merged, prepare, set_aside, standing
 from harness.launch.slurm import commands
-from harness.launch.slurm.commands import SlurmJob
-from harness.launch.slurm.settle import settle
+from harness.launch.slurm.settle import Assignment, look_up, settle
 from harness.planning.budget import run_cost
 from harness.planning.planned import PlannedRun, Suite
 from harness.planning.spec import EvalBase
@@ -45,18 +44,25 @@ class Work:
     missing: list[MissingRun] = field(default_factory=list)
     found_done: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
-    claimed: dict[str, SlurmJob] = field(default_factory=dict)
+    claimed: dict[str, Assignment] = field(default_factory=dict)
 
 
-def work_of(suite: Suite, results: Path, *, redo_changed: bool = False) -> Work:
+def work_of(
+    suite: Suite, results: Path, *, redo_changed: bool = False, look_only: bool = False
+) -> Work:
     """Sort a suite's runs. Claims of jobs that are gone are settled first.
 
-    To be called while claiming where the answer is to be acted on by submitting. Raises NoSlurm
-    where there are claims and Slurm does not answer.
+    To be called while claiming, unless it is to `look_only` and to leave such claims alone. Raises
+    NoSlurm where there are claims and Slurm does not answer.
     """
     work = Work()
     runs = merged(suite.runs)
-    work.claimed = settle(claims_of(runs, results), results)
+    claims = claims_of(runs, results)
+    if look_only:
+        found = look_up(claims, results)
+        work.claimed = {run_id: each for run_id, each in found.items() if not each.is_over}
+    else:
+        work.claimed = settle(claims, results)
     for run_id, (run, evaluations) in runs.items():
         if run_id in work.claimed:
             continue

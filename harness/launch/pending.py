@@ -11,7 +11,7 @@ from typing import Literal
 from harness.planning.planned import PlannedRun
 from harness.planning.spec import EvalBase, TrainSpec
 from harness.provenance import is_changed
-from harness.records import RunFolder, write_json
+from harness.records import RunFolder, State, write_json
 
 Standing = Literal["new", "partial", "evaluate", "done", "failed", "changed"]
 
@@ -43,7 +43,13 @@ def standing(run: PlannedRun, eval_ids: Collection[str], results: Path) -> Stand
     folder = RunFolder(results, run.run_id)
     if not folder.path.exists():
         return "new"
-    state = folder.status().state
+    return standing_in(folder, folder.status().state, run, eval_ids)
+
+
+def standing_in(
+    folder: RunFolder, state: State, run: PlannedRun, eval_ids: Collection[str]
+) -> Standing:
+    """`standing` of a run whose folder exists and says that it is in `state`."""
     if state == "done" and folder.training.exists():
         if not all(folder.evaluation(e).is_done() for e in eval_ids):
             return "evaluate"

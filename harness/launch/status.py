@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,18 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.launch.claims import Claim, claiming, owner_of
 from harness.launch.missing import claims_of
-from harness.launch.pending import merged, standing
-from harness.launch.slurm.commands import NoSlurm, SlurmJob
-from harness.launch.slurm.settle import element_id, explain, look_up, settle
-from harness.launch.slurm.submission import Submission
+from harness.launch.pending import merged, standing_in
+from harness.launch.slurm.commands import NoSlurm
+from harness.launch.slurm.settle import UNKNOWN, Assignment, explain, look_up, settle_over
 from harness.planning.budget import run_cost
 from harness.planning.planned import PlannedRun, Suite
-from harness.records import RunFolder, read_json
+from harness.records import RunFolder, Status, read_json
 
 #: States in which nobody need do anything.
 ACTIVE = ("queued", "running", "evaluating")
 _TAIL_BYTES = 4096
+#: Looking on does not wait for who submits as long as submitting does.
+_PATIENCE_SECONDS = 5.0
 _QUEUED = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "SUBMITTING")
 
 
@@ -65,68 +66,72 @@ def status_of(suite: Suite, results: Path) -> SuiteStatus:
     runs = merged(suite.runs)
     claims = claims_of(runs, results)
     trouble = None
-    jobs: dict[str, SlurmJob | None] = {}
+    assigned: dict[str, Assignment] = {}
     if claims:
         try:
-            jobs = look_up(claims, results)
+            assigned = look_up(claims, results)
         except NoSlurm as error:
             trouble = error.problem
-    over = {r: claims[r] for r, job in jobs.items() if job is None or job.is_over}
+    over = {run_id: each for run_id, each in assigned.items() if each.is_over}
     unsettled = _settle(over, results)
     found = []
     for run_id, (run, evaluations) in runs.items():
-        job = None if run_id in over else jobs.get(run_id)
-        status = _status(run, evaluations, results, job, claims.get(run_id))
+        claim = None if run_id in over else claims.get(run_id)
+        status = _status(run, evaluations, results, claim, assigned.get(run_id))
         if run_id in unsettled:
-            state, reason = _explained(run_id, claims[run_id], results, jobs[run_id])
+            state, reason = _explained(over[run_id])
             status = replace(status, state=state, reason=reason)
         found.append(status)
     return SuiteStatus(tuple(found), trouble)
 
 
-def _settle(over: dict[str, Claim], results: Path) -> Collection[str]:
-    """Record the ends of jobs that are gone; returns those that this user may not write."""
+def _settle(over: Mapping[str, Assignment], results: Path) -> Collection[str]:
+    """Record the ends of jobs that are gone; returns those that cannot be written now."""
     if not over:
         return ()
     try:
-        with claiming(results):
-            settle(claims_of(over, results), results)
-    except (HarnessError, PermissionError):
-        return over
+        with claiming(results, wait_seconds=_PATIENCE_SECONDS):
+            same = claims_of(over, results)
+            settle_over({r: each for r, each in over.items() if same.get(r) == each.claim}, results)
+    except (HarnessError, OSError):
+        return over.keys()
     return ()
 
 
-def _explained(
-    run_id: str, claim: Claim, results: Path, job: SlurmJob | None
-) -> tuple[str, str | None]:
-    submission = Submission(results, claim.submission)
-    if element_id(submission, claim) is None:
-        return "planned", None
-    return explain(submission, claim, job)
+def _explained(assignment: Assignment) -> tuple[str, str | None]:
+    return ("planned", None) if assignment.element is None else explain(assignment)
 
 
 def _status(
     run: PlannedRun,
     evaluations: Collection[str],
     results: Path,
-    job: SlurmJob | None,
     claim: Claim | None,
+    assignment: Assignment | None,
 ) -> RunStatus:
     folder = RunFolder(results, run.run_id)
-    stands = standing(run, evaluations, results)
-    status = RunStatus(run.run_id, run.name, stands)
-    if stands == "new" and claim is None and not folder.path.exists():
-        return replace(status, state="planned", total_steps=run_cost(run).steps)
-    state, reason = _recorded(folder, stands, evaluations)
-    owner = owner_of(folder)
+    status = RunStatus(run.run_id, run.name, "planned")
+    if not folder.path.exists():
+        return replace(status, total_steps=run_cost(run).steps)
+    recorded, owner = folder.status(), owner_of(folder)
+    stands = standing_in(folder, recorded.state, run, evaluations)
     if owner is not None:
-        status = replace(status, job=owner.job, node=owner.node)
-    if job is not None and claim is not None:
-        element = element_id(Submission(results, claim.submission), claim)
-        status = replace(status, job=element, node=job.node or None)
+        status = replace(status, job=owner.job, node=owner.node or None)
+    begun = owner is not None and owner.claim == claim
+    if stands in ("done", "changed"):
+        state, reason = str(stands), None
+    elif stands == "evaluate":
+        state, reason = _evaluating(folder, evaluations, claim, begun=begun)
+    else:
+        state, reason = _training(folder, recorded, claim)
+    if assignment is not None and assignment.job is not None and not assignment.is_over:
+        job = assignment.job
+        status = replace(status, job=assignment.element, node=job.node or None)
         if job.state in _QUEUED:
-            state, reason = "queued", "; ".join(filter(None, (reason, job.reason)))
-            status = replace(status, node=None)
+            before = recorded.reason if recorded.state == "queued" else None
+            state, reason = "queued", "; ".join(filter(None, (before, job.reason)))
+        elif job.state == UNKNOWN:
+            reason = job.reason
         elif state != "done":
             state, reason = ("evaluating" if folder.training.exists() else "running"), None
     status = replace(status, state=state, reason=reason or None)
@@ -137,25 +142,35 @@ def _status(
     )
 
 
-def _recorded(
-    folder: RunFolder, stands: str, evaluations: Collection[str]
+def _evaluating(
+    folder: RunFolder, eval_ids: Collection[str], claim: Claim | None, *, begun: bool
 ) -> tuple[str, str | None]:
-    """The state by the records alone, and its reason."""
-    if stands in ("done", "changed"):
-        return stands, None
-    if stands == "evaluate":
-        for evaluation in map(folder.evaluation, evaluations):
-            if not evaluation.is_done() and evaluation.error.exists():
-                return "failed", f"evaluation {evaluation.path.name}: " + str(
-                    read_json(evaluation.error)["reason"]
-                )
-        return "evaluate", None
-    status = folder.status()
-    if status.state == "running" and not folder.claim.exists():
+    """State and reason of a trained run by its records; `begun`: its claim's job has."""
+    if claim is not None:
+        return ("evaluating" if begun else "queued"), None
+    for evaluation in map(folder.evaluation, eval_ids):
+        if not evaluation.is_done() and evaluation.error.exists():
+            reason = read_json(evaluation.error)["reason"]
+            return "failed", f"evaluation {evaluation.path.name}: {reason}"
+    return "evaluate", None
+
+
+def _training(folder: RunFolder, recorded: Status, claim: Claim | None) -> tuple[str, str | None]:
+    """State and reason of a run in training by its records."""
+    if claim is None and recorded.state == "running" and _is_free(folder):
+        return "stopped", "its process is gone; it goes on from its last checkpoint"
+    if claim is None and recorded.state == "queued":  # its claim was removed by hand
+        return ("stopped" if folder.train_log.exists() else "planned"), None
+    return recorded.state, recorded.reason
+
+
+def _is_free(folder: RunFolder) -> bool:
+    """No process works on the run, as far as this user may see."""
+    try:
         with folder.hold() as free:
-            if free:
-                return "stopped", "its process is gone; it goes on from its last checkpoint"
-    return status.state, status.reason
+            return free
+    except HarnessError:
+        return False
 
 
 def _progress(run: PlannedRun, folder: RunFolder, state: str) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from harness.errors import HarnessError
 from harness.launch.claims import owner_of
 from harness.launch.missing import MissingRun
@@ -29,14 +31,15 @@ def submit_suite(
     _report(done, suite, results, profile, as_json=as_json)
 
 
-def print_scripts(suite: Suite, results: Path, profile: Profile) -> None:
+def print_scripts(suite: Suite, results: Path, profile: Profile, *, redo_changed: bool) -> None:
     """Print the sbatch scripts that would be sent now, and nothing else."""
     try:
         limits = limits_of(profile)
     except NoSlurm as error:
         limits = None
-        terminal(stderr=True).print(f"[yellow]{error.problem}; Slurm's default limits are used[/]")
-    scripts = rehearse(suite, results, profile, limits=limits)
+        said = f"{error.problem}; Slurm's default limits are used"
+        terminal(stderr=True).print(f"[yellow]{escape(said)}[/]")
+    scripts = rehearse(suite, results, profile, limits=limits, redo_changed=redo_changed)
     for script in scripts:
         print(script)
     if not scripts:

@@ -190,7 +190,7 @@ def test_jobs_whose_records_were_purged_are_told_so(yard: Yard) -> None:
     folder.claim.write_text(json.dumps({"submission": claim.submission, "array": 0, "index": 0}))
     (status,) = yard.ask("status", suite)["runs"]
     assert status["state"] == "stopped"
-    assert status["reason"] == "Slurm knows job 1_0 no longer: its record is gone"
+    assert str(status["reason"]).startswith("Slurm knows job 1_0 no longer: ")
     assert not folder.claim.exists()
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.launch.claims import claiming
 from harness.launch.missing import claims_of
 from harness.launch.pending import merged
 from harness.launch.slurm import commands
-from harness.launch.slurm.settle import element_id, settle
-from harness.launch.slurm.submission import Submission
+from harness.launch.slurm.commands import SlurmJob
+from harness.launch.slurm.settle import look_up, settle, settle_over
 from harness.planning.planned import Suite
 
 
@@ -30,11 +30,14 @@ def cancel(suite: Suite, results: Path) -> Cancelled:
         return done
     with claiming(results):
         claims = claims_of(merged(suite.runs), results)
-        for run_id in settle(claims, results):
-            claim = claims[run_id]
-            element = element_id(Submission(results, claim.submission), claim)
-            if element is not None:
-                done.elements[run_id] = element
+        for run_id, assignment in settle(claims, results).items():
+            if assignment.element is not None:
+                done.elements[run_id] = assignment.element
         commands.cancel(list(done.elements.values()))
-        done.ending = len(settle({run: claims[run] for run in done.elements}, results))
+        found = look_up({run_id: claims[run_id] for run_id in done.elements}, results)
+        for run_id, assignment in found.items():
+            if assignment.job is None:  # Slurm drops an element that waited
+                found[run_id] = replace(assignment, job=SlurmJob("CANCELLED"))
+        settle_over(found, results)
+        done.ending = sum(not assignment.is_over for assignment in found.values())
     return done

@@ -24,6 +24,10 @@ FINAL = (
 #: Not set by the user but by the job that a command is given in, or by torchrun.
 _INHERITED = re.compile(r"(SLURM|SBATCH|SUBMITIT|PMI|PMIX|SRUN)_|(RANK|WORLD_SIZE|MASTER_\w+)$")
 _KEPT = frozenset(("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT"))
+#: A user's variables that would hide jobs from what is asked, or ask back.
+_FILTERS = re.compile(r"(SQUEUE|SACCT|SCANCEL|SCONTROL)_")
+#: Times as they can be read back, and no list of array elements cut short.
+_PLAIN = {"SLURM_TIME_FORMAT": "standard", "SLURM_BITSTR_LEN": "0"}
 
 
 class NoSlurm(HarnessError):
@@ -62,8 +66,16 @@ def own_environment() -> Iterator[None]:
 
 def call(*words: str) -> str:
     """What a command prints; NoSlurm with its complaint where it fails."""
+    environment = {k: v for k, v in os.environ.items() if not _FILTERS.match(k)} | _PLAIN
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS)
+        done = subprocess.run(
+            words,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_SECONDS,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
     except FileNotFoundError as error:
         raise NoSlurm(
             f"the command {words[0]} is not on this machine",
@@ -86,8 +98,8 @@ def call(*words: str) -> str:
 def jobs_of(elements: Iterable[str]) -> dict[str, SlurmJob]:
     """Array element (`347_3`) or job id -> what Slurm says; absent where it knows nothing.
 
-    The controller is asked first; accounting lags it by seconds, but remembers what the controller
-    has forgotten. Raises NoSlurm where the controller does not answer.
+    The controller is asked first: it knows every job that can still run. Accounting remembers how
+    those ended that it has forgotten. Raises NoSlurm where the controller does not answer.
     """
     wanted = set(elements)
     found = _queued(_arrays(wanted)) if wanted else {}
@@ -132,11 +144,24 @@ def _accounted(job_ids: Sequence[str]) -> dict[str, SlurmJob]:
             return found
         for line in out.splitlines():
             element, state, node, code = line.split("|")
-            first = state.split()[0] if state else "UNKNOWN"  # CANCELLED by 0
+            state, _, by = state.partition(" by ")  # CANCELLED by 0
             ended = f"exit code {code}" if code not in ("0:0", "") else ""
-            by = state.partition(" by ")[2]
-            found[element] = SlurmJob(first, node, f"by user {by}" if by else ended)
+            if state in FINAL:
+                job = SlurmJob(state, node, f"by user {by}" if by else ended)
+                found |= dict.fromkeys(_elements(element), job)
     return found
+
+
+def _elements(written: str) -> Iterator[str]:
+    """Each of `7_[0-3,5%2]`: what never began of an array is one row of accounting."""
+    job, _, inner = written.partition("_[")
+    if not inner:
+        yield written
+        return
+    for span in inner.rstrip("]").partition("%")[0].split(","):
+        first, _, last = span.partition("-")
+        for index in range(int(first), int(last or first) + 1):
+            yield f"{job}_{index}"
 
 
 def _chunks(job_ids: Sequence[str]) -> Iterator[Sequence[str]]:

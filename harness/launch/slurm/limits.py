@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from harness.errors import HarnessError
 from harness.launch.slurm.commands import NoSlurm, call, configuration
 from harness.launch.slurm.profile import Profile
 from harness.planning.estimate import MAX_ARRAY_SIZE
@@ -38,6 +39,8 @@ def limits_of(profile: Profile) -> Limits:
     """The profile's limits and the cluster's, whichever is smaller; NoSlurm without a cluster."""
     config = configuration()
     size = _array_size(config)
+    if size < 1:
+        raise HarnessError("this cluster takes no job arrays: its MaxArraySize is 0")
     enforced = re.search(r"AccountingStorageEnforce\s*=\s*(.*)", config)
     submitted = []
     if enforced is not None and "limits" in enforced[1]:
@@ -69,9 +72,9 @@ def _of_qos(profile: Profile) -> list[int]:
 
 
 def _accounting(what: str, form: str, where: str) -> list[list[str]]:
-    words = ["show", what, "where", where] if what == "associations" else ["show", what, where]
+    words = ["show", what, "where", where, f"format={form}"]
     try:
-        out = call("sacctmgr", "--noheader", "--parsable2", *words, f"format={form}")
+        out = call("sacctmgr", "--noheader", "--parsable2", *words)
     except NoSlurm:  # a cluster without accounting limits nobody
         return []
     return [line.split("|") for line in out.splitlines() if line.count("|") == form.count(",")]

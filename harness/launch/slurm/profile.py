@@ -13,11 +13,12 @@ from harness.planning.located import read_yaml
 from harness.planning.validate import validate
 from harness.protocol import Frozen
 
-#: sbatch options that the harness sets itself.
+#: sbatch options that the harness sets itself, and those that keep sbatch's answer from it.
 RESERVED = (
     *("array", "chdir", "comment", "error", "job-name", "no-requeue", "open-mode", "output"),
-    *("requeue", "signal", "wrap"),
+    *("clusters", "parsable", "quiet", "requeue", "signal", "test-only", "wait", "wrap"),
 )
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _MEMORY = re.compile(r"\d+[KMGT]?")
 _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 
@@ -104,6 +105,14 @@ class Profile(Frozen):
         if value is not None and _MEMORY.fullmatch(value) is None:
             raise ValueError("memory is a whole number with K, M, G or T, such as 16G")
         return value
+
+    @field_validator("environment")
+    @classmethod
+    def _variables(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name in values:
+            if _VARIABLE.fullmatch(name) is None:
+                raise ValueError(f"{name!r} in environment is no name of a variable")
+        return values
 
     @field_validator("sbatch")
     @classmethod

@@ -54,9 +54,10 @@ def why_stopped(job: Mapping[str, str], *, warned: bool, signal_seconds: int) ->
     """Read from `scontrol show job`; without it the warning is taken for the time limit's."""
     if job.get("JobState", "RUNNING") != "RUNNING":
         return "ended by Slurm"
-    if job.get("PreemptTime", "None") not in ("None", "Unknown"):
-        return "preempted"
     limit, start = _seconds(job.get("TimeLimit", "")), _moment(job.get("StartTime", ""))
+    preempted = _moment(job.get("PreemptTime", ""))
+    if preempted is not None and preempted >= (start or 0):  # not an earlier attempt's
+        return "preempted"
     if not job and warned:
         return "time limit"
     if limit is not None and start is not None:

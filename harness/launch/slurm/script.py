@@ -60,8 +60,14 @@ def _complaint(text: str) -> str:
 def _executor(submission: Submission, array: int) -> Any:
     import submitit
 
-    profile = submission.profile
-    executor = submitit.SlurmExecutor(submission.logs, python=_python(profile))
+    class Executor(submitit.SlurmExecutor):
+        """Also where there is no srun: a script is text, and sbatch says itself if it is absent."""
+
+        @classmethod
+        def affinity(cls) -> int:
+            return 1
+
+    executor = Executor(submission.logs, python=_python(submission.profile))
     executor.update_parameters(**_parameters(submission, array))
     executor.parameters["map_count"] = len(submission.plan.arrays[array])
     return executor
@@ -93,8 +99,13 @@ def _parameters(submission: Submission, array: int) -> dict[str, Any]:
         "wckey": None,
         "setup": _setup(submission),
         "srun_args": _srun(profile),
-        "additional_parameters": further | profile.sbatch,
+        "additional_parameters": further | _switched_on(profile.sbatch),
     }
+
+
+def _switched_on(options: dict[str, Any]) -> dict[str, Any]:
+    """Without those that are `false`: sbatch's switches take no value."""
+    return {name: value for name, value in options.items() if value is not False}
 
 
 def _setup(submission: Submission) -> list[str]:

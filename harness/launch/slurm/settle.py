@@ -7,13 +7,15 @@ forgotten by Slurm.
 
 from __future__ import annotations
 
+import getpass
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.launch.claims import Claim, give_back, release
+from harness.launch.claims import Claim, Owner, give_back, own, owner_of, release
 from harness.launch.slurm.commands import SlurmJob, jobs_of
 from harness.launch.slurm.profile import Profile
 from harness.launch.slurm.submission import Submission
@@ -23,73 +25,125 @@ _OUT_OF_MEMORY = re.compile(r"oom.?kill|memory limit", re.IGNORECASE)
 _LINES = 50
 #: Where sbatch has not answered yet, its submitter is at work.
 SUBMITTING = SlurmJob("SUBMITTING")
+#: The state of a job that Slurm may not show to this user.
+UNKNOWN = "UNKNOWN"
 
 
-def settle(claims: Mapping[str, Claim], results: Path) -> dict[str, SlurmJob]:
+@dataclass(frozen=True)
+class Assignment:
+    """A claimed run and its job: Slurm's `element`, None where it never came to Slurm."""
+
+    submission: Submission
+    claim: Claim
+    element: str | None
+    job: SlurmJob | None
+
+    @property
+    def is_over(self) -> bool:
+        return self.job is None or self.job.is_over
+
+
+def settle(claims: Mapping[str, Claim], results: Path) -> dict[str, Assignment]:
     """Run id -> the job that has it still; runs whose jobs are gone are settled and given back.
 
     To be called while claiming. Raises NoSlurm where Slurm does not answer.
     """
+    found = look_up(claims, results)
+    settle_over(found, results)
+    return {run_id: each for run_id, each in found.items() if not each.is_over}
+
+
+def settle_over(assignments: Mapping[str, Assignment], results: Path) -> None:
+    """Record the ends of those that are over, and give their runs back. While claiming."""
+    for run_id, assignment in assignments.items():
+        if assignment.is_over:
+            _end(RunFolder(results, run_id), assignment)
+
+
+def look_up(claims: Mapping[str, Claim], results: Path) -> dict[str, Assignment]:
+    """Run id -> its job, and what Slurm says of it. Raises NoSlurm where it does not answer."""
+    submissions: dict[str, Submission] = {}
+    sent: dict[tuple[str, int], tuple[str | None, SlurmJob | None]] = {}
+    for claim in claims.values():
+        if claim.submission not in submissions:
+            submissions[claim.submission] = Submission(results, claim.submission)
+        if (claim.submission, claim.array) not in sent:
+            array = _sent(submissions[claim.submission], claim.array)
+            sent[claim.submission, claim.array] = array
+    jobs = jobs_of(
+        f"{sent[claim.submission, claim.array][0]}_{claim.index}"
+        for claim in claims.values()
+        if sent[claim.submission, claim.array][0] is not None
+    )
     found = {}
-    for run_id, job in look_up(claims, results).items():
-        if job is not None and not job.is_over:
-            found[run_id] = job
-        else:
-            _end(RunFolder(results, run_id), claims[run_id], results, job)
+    for run_id, claim in claims.items():
+        submission = submissions[claim.submission]
+        job_id, stand_in = sent[claim.submission, claim.array]
+        element = None if job_id is None else f"{job_id}_{claim.index}"
+        job = stand_in if element is None else jobs.get(element) or _hidden(submission)
+        found[run_id] = Assignment(submission, claim, element, job)
     return found
 
 
-def look_up(claims: Mapping[str, Claim], results: Path) -> dict[str, SlurmJob | None]:
-    """Run id -> what Slurm says of its job; None where there is no such job."""
-    of_submission: dict[str, Submission] = {}
-    elements: dict[str, str] = {}
-    found: dict[str, SlurmJob | None] = dict.fromkeys(claims)
-    for run_id, claim in claims.items():
-        submission = of_submission.setdefault(
-            claim.submission, Submission(results, claim.submission)
-        )
-        element = element_id(submission, claim)
-        if element is not None:
-            elements[run_id] = element
-        elif submission.is_being_submitted():
-            found[run_id] = SUBMITTING
-    jobs = jobs_of(elements.values())
-    return found | {run_id: jobs.get(element) for run_id, element in elements.items()}
-
-
-def element_id(submission: Submission, claim: Claim) -> str | None:
-    """`347009_3`: the claimed run's job to Slurm; None where it was never submitted."""
+def _sent(submission: Submission, array: int) -> tuple[str | None, SlurmJob | None]:
+    """An array's Slurm id, or what stands for its jobs while it may still come there."""
     if not submission.record.exists():
+        return None, None
+    # In this order: who is submitting no longer has noted what sbatch answered.
+    if submission.known_job_id(array) is None and submission.is_being_submitted():
+        return None, SUBMITTING
+    job_id = submission.job_id(array)
+    return job_id, None if job_id is not None else _hidden(submission)
+
+
+def _hidden(submission: Submission) -> SlurmJob | None:
+    """Jobs that Slurm does not know may be another user's, of which it tells others nothing."""
+    if not submission.record.exists() or submission.user == getpass.getuser():
         return None
-    job_id = submission.job_id(claim.array)
-    return None if job_id is None else f"{job_id}_{claim.index}"
+    return SlurmJob(
+        UNKNOWN, reason=f"Slurm shows nobody but {submission.user} this job, or lost it"
+    )
 
 
-def _end(folder: RunFolder, claim: Claim, results: Path, job: SlurmJob | None) -> None:
-    submission = Submission(results, claim.submission)
-    if submission.known_job_id(claim.array) is None:
+def _end(folder: RunFolder, assignment: Assignment) -> None:
+    submission, claim, element = assignment.submission, assignment.claim, assignment.element
+    if element is None:
         give_back(folder, claim)
         return
-    state, reason = explain(submission, claim, job)
-    if not folder.training.exists():
-        folder.change_status(state, reason)
-    else:  # status is of training: the evaluations that it left undone have the reason
-        for evaluation in sorted((folder.path / "evals").glob("*/spec.json")):
-            found = folder.evaluation(evaluation.parent.name)
-            if not found.is_done():
-                write_json(found.error, {"reason": reason, "time": time.time()})
+    state, reason = explain(assignment)
+    record_end(folder, submission.element(claim).eval_ids, state, reason)
+    owner = owner_of(folder)
+    if owner is None or owner.claim != claim:
+        node = assignment.job.node if assignment.job is not None else ""
+        own(folder, Owner(claim, element, node, job_id="", restart=0))
     release(folder, claim)
 
 
-def explain(
-    submission: Submission, claim: Claim, job: SlurmJob | None
-) -> tuple[Literal["failed", "stopped"], str]:
+def record_end(
+    folder: RunFolder, eval_ids: Iterable[str], state: Literal["failed", "stopped"], reason: str
+) -> None:
+    """Status is of training: after it, the evaluations that were left undone have the reason."""
+    if not folder.training.exists():
+        folder.change_status(state, reason)
+        return
+    for evaluation in map(folder.evaluation, eval_ids):
+        if not evaluation.is_done():
+            write_json(evaluation.error, {"reason": reason, "time": time.time()})
+
+
+def explain(assignment: Assignment) -> tuple[Literal["failed", "stopped"], str]:
     """The status of a run whose job ended without recording one, and why."""
+    submission, claim, job = assignment.submission, assignment.claim, assignment.job
     profile = submission.profile
-    element = f"job {submission.known_job_id(claim.array)}_{claim.index}"
+    element = f"job {assignment.element}"
     attempts = submission.attempts(claim)
     if attempts and attempts[-1]["event"] == "end":
         return attempts[-1]["ending"], attempts[-1]["reason"]
+    if job is None and not attempts:
+        return "stopped", (
+            f"Slurm knows {element} no longer: it was cancelled while it waited, or its record "
+            "is gone"
+        )
     if job is None:
         return "stopped", f"Slurm knows {element} no longer: its record is gone"
     node = f" on {job.node}" if job.node and job.node != "None assigned" else ""

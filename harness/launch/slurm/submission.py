@@ -14,12 +14,13 @@ import getpass
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from harness.errors import HarnessError
 from harness.launch.claims import Claim
 from harness.launch.slurm import commands
 from harness.launch.slurm.profile import Profile
@@ -81,6 +82,15 @@ class Submission:
     def profile(self) -> Profile:
         return Profile.model_validate(self.plan.profile)
 
+    def element(self, claim: Claim) -> Element:
+        return self.plan.arrays[claim.array][claim.index]
+
+    @cached_property
+    def user(self) -> str:
+        """Who submitted it: others may be shown nothing of its jobs."""
+        user: str = read_json(self.record)["user"]
+        return user
+
     def write(self) -> None:
         """Say what is going to be submitted, before it is."""
         written = asdict(self.plan) | {"user": getpass.getuser(), "time": time.time()}
@@ -96,12 +106,16 @@ class Submission:
     def submitting(self) -> Iterator[None]:
         """Held while arrays are on their way to Slurm; the kernel drops it with the process."""
         with locked(self.path / ".lock") as held:
-            assert held, "a submission has one submitter"
+            assert held, "taken before there are claims by which others find it"
             yield
 
     def is_being_submitted(self) -> bool:
-        with locked(self.path / ".lock") as free:
-            return not free
+        """As far as this user may see."""
+        try:
+            with locked(self.path / ".lock") as free:
+                return not free
+        except HarnessError:
+            return True
 
     def _array(self, array: int) -> Path:
         return self.path / f"array-{array}.json"
@@ -114,9 +128,10 @@ class Submission:
         path = self._array(array)
         if not path.exists():
             found = commands.job_named(self.job_name(array))
-            if found is None:
-                return None
-            self.note_job(array, found)
+            if found is not None:
+                with suppress(HarnessError):  # whoever may only read finds it again next time
+                    self.note_job(array, found)
+            return found
         job_id: str = read_json(path)["job_id"]
         return job_id
 
@@ -140,8 +155,9 @@ class Submission:
         job_id = self.known_job_id(claim.array)
         if job_id is None:
             return []
-        found = self.logs.glob(f"{job_id}_{claim.index}_*_log.out")
-        return sorted(found, key=lambda path: int(path.name.split("_")[2]))
+        ranks = range(self.profile.processes)
+        paths = (self.logs / f"{job_id}_{claim.index}_{rank}_log.out" for rank in ranks)
+        return [path for path in paths if path.exists()]
 
 
 def arrays_of(elements: Sequence[Element], size: int) -> tuple[tuple[Element, ...], ...]:

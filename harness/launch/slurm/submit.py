@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from harness.errors import HarnessError
 from harness.launch.claims import Claim, claiming, give_back, release, take
 from harness.launch.missing import MissingRun, Work, work_of
+from harness.launch.slurm import commands
 from harness.launch.slurm.limits import Limits, limits_of
 from harness.launch.slurm.profile import Profile
 from harness.launch.slurm.script import array_script, send
@@ -24,6 +29,9 @@ from harness.planning.estimate import MAX_ARRAY_SIZE
 from harness.planning.planned import Suite
 from harness.provenance import user_command
 from harness.records import RunFolder
+
+Item = TypeVar("Item")
+_WRITERS = 16
 
 
 @dataclass
@@ -52,32 +60,41 @@ def submit(
     """
     results = results.resolve()
     limits = limits_of(profile)
-    with claiming(results):
-        done = Submitted(work_of(suite, results, redo_changed=redo_changed))
-        ordered = in_order([m for m in done.work.missing if chosen(m)])
-        profile = fitted(profile, ordered)
-        room = len(ordered) if limits.room is None else limits.room
-        ordered, waiting = ordered[:room], ordered[room:]
-        done.waiting = [missing.run.run_id for missing in waiting]
-        ordered, done.held = _not_held(ordered, results)
-        if not ordered:
-            return done
-        done.submission = _written(suite, results, profile, ordered, limits)
-    with done.submission.submitting():
+    with ExitStack() as submitting:
+        with claiming(results):
+            done = Submitted(work_of(suite, results, redo_changed=redo_changed))
+            ordered = in_order([m for m in done.work.missing if chosen(m)])
+            profile = fitted(profile, ordered)
+            room = len(ordered) if limits.room is None else limits.room
+            ordered, waiting = ordered[:room], ordered[room:]
+            done.waiting = [missing.run.run_id for missing in waiting]
+            ordered, done.held = _not_held(ordered, results)
+            if not ordered:
+                return done
+            done.submission = _written(suite, results, profile, ordered, limits)
+            # Before there are claims, so that nobody takes them for those of a crash.
+            submitting.enter_context(done.submission.submitting())
+            _claim_all(done.submission)
         _send(done)
     return done
 
 
 def rehearse(
-    suite: Suite, results: Path, profile: Profile, *, limits: Limits | None = None
+    suite: Suite,
+    results: Path,
+    profile: Profile,
+    *,
+    limits: Limits | None = None,
+    redo_changed: bool = False,
 ) -> list[str]:
     """The exact sbatch scripts that `submit` would send now; nothing is written or claimed."""
     results = results.resolve()
-    work = work_of(suite, results)
+    work = work_of(suite, results, redo_changed=redo_changed, look_only=True)
     ordered = in_order(work.missing)
     profile = fitted(profile, ordered)
     limits = limits or Limits(profile.max_array_size or MAX_ARRAY_SIZE, profile.max_submitted)
-    plan = _plan(suite, profile, ordered[: limits.room], limits)
+    free, _ = _not_held(ordered[: limits.room], results)
+    plan = _plan(suite, profile, free, limits)
     submission = Submission(results, new_id(), plan)
     return [array_script(submission, number) for number in range(len(plan.arrays))]
 
@@ -118,7 +135,7 @@ def _not_held(missing: Sequence[MissingRun], results: Path) -> tuple[list[Missin
     held: list[MissingRun] = []
     for each in missing:
         folder = RunFolder(results, each.run.run_id)
-        if folder.path.exists():
+        if folder.lock.exists():
             with folder.hold() as ours:
                 (free if ours else held).append(each)
         else:
@@ -144,17 +161,29 @@ def _written(
     missing: Sequence[MissingRun],
     limits: Limits,
 ) -> Submission:
-    """Everything that comes before sbatch; runs that a process takes meanwhile are its own."""
-    for each in missing:
-        each.begin(results)
+    """Everything that comes before claims: specs, the source, what is going to be submitted."""
+    _in_parallel(lambda each: each.begin(results), missing)
     submission = Submission(results, new_id(), _plan(suite, profile, missing, limits))
     own = profile.python is None and profile.venv is None and profile.container is None
     take_snapshot([m.run.record for m in missing], submission.code, same_python=own)
     submission.write()
-    for number, array in enumerate(submission.plan.arrays):
-        for index, element in enumerate(array):
-            _claim(RunFolder(results, element.run_id), Claim(submission.id, number, index))
     return submission
+
+
+def _in_parallel(do: Callable[[Item], object], items: Iterable[Item]) -> None:
+    """For work that waits for the disk: every file of a run is made to last on its own."""
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        deque(pool.map(do, items), maxlen=0)
+
+
+def _claim_all(submission: Submission) -> None:
+    """Runs that a process has taken meanwhile are its own."""
+    claims = [
+        (RunFolder(submission.results, element.run_id), Claim(submission.id, number, index))
+        for number, array in enumerate(submission.plan.arrays)
+        for index, element in enumerate(array)
+    ]
+    _in_parallel(lambda each: _claim(*each), claims)
 
 
 def _claim(folder: RunFolder, claim: Claim) -> None:
@@ -173,7 +202,7 @@ def _send(done: Submitted) -> None:
     submission = done.submission
     for number in range(len(submission.plan.arrays)):
         try:
-            job_id = send(submission, number)
+            job_id = _sent(submission, number)
         except HarnessError as error:
             for later in range(number, len(submission.plan.arrays)):
                 _give_back(submission, later)
@@ -182,6 +211,20 @@ def _send(done: Submitted) -> None:
             raise _partly(error, done) from error
         submission.note_job(number, job_id)
         done.jobs[number] = job_id
+
+
+def _sent(submission: Submission, array: int) -> str:
+    """The array's Slurm id, also where a busy controller took it and its answer was lost."""
+    try:
+        return send(submission, array)
+    except commands.NoSlurm:
+        raise
+    except HarnessError:
+        with suppress(commands.NoSlurm):
+            found = commands.job_named(submission.job_name(array))
+            if found is not None:
+                return found
+        raise
 
 
 def _give_back(submission: Submission, array: int) -> None:

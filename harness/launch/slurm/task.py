@@ -19,6 +19,7 @@ from harness.errors import HarnessError
 from harness.launch.claims import release
 from harness.launch.slurm import requeue
 from harness.launch.slurm.attempt import Attempt
+from harness.launch.slurm.settle import record_end
 from harness.launch.slurm.snapshot import check_environment
 from harness.launch.slurm.submission import Submission
 from harness.launch.stop import StopFlag
@@ -92,8 +93,8 @@ def _work(attempt: Attempt, stop: StopFlag) -> Ending:
             return ending
     except HarnessError as error:
         reason = "; ".join(line.strip() for line in str(error).splitlines())
-        if attempt.rank == 0 and not attempt.folder.training.exists():
-            attempt.folder.change_status("failed", reason)
+        if attempt.rank == 0:
+            record_end(attempt.folder, attempt.element.eval_ids, "failed", reason)
         return Ending("failed", reason)
 
 
@@ -112,6 +113,8 @@ def _tell_ranks(attempt: Attempt) -> None:
 
 def _finish(attempt: Attempt, ending: Ending, stop: StopFlag) -> int:
     """Rank 0: give the run back, or put its job back into the queue."""
+    if not attempt.is_ours():
+        return 0
     if ending.how == "stopped":
         return requeue.after_stop(attempt, warned=signal.SIGUSR2 in stop.signals)
     if ending.how == "held":
