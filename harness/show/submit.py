@@ -10,7 +10,7 @@ from typing import Any
 from rich.markup import escape
 
 from harness.errors import HarnessError
-from harness.launch.claims import owner_of
+from harness.launch.claims import claim_of, owner_of
 from harness.launch.missing import MissingRun
 from harness.launch.slurm.commands import NoSlurm
 from harness.launch.slurm.limits import limits_of
@@ -66,15 +66,16 @@ def _failed(results: Path) -> Callable[[MissingRun], bool]:
 
 def _last_profile(suite: Suite, results: Path) -> Profile:
     """The profile under which a run of the suite was last submitted."""
-    owners = [owner_of(RunFolder(results, run.run_id)) for run in suite.runs]
-    ids = [owner.claim.submission for owner in owners if owner is not None]
-    if not ids:
+    folders = [RunFolder(results, run.run_id) for run in suite.runs]
+    owners = filter(None, map(owner_of, folders))
+    claims = [*filter(None, map(claim_of, folders)), *(owner.claim for owner in owners)]
+    if not claims:
         raise HarnessError(
             "no run of this suite was ever in a Slurm job, so there is no profile to take again",
             where=str(results),
             hint="give --profile slurm/profiles/NAME.yaml; `harness run` retries here",
         )
-    return Submission(results, max(ids)).profile
+    return Submission(results, max(claim.submission for claim in claims)).profile
 
 
 def _report(

@@ -62,24 +62,19 @@ def settle_over(assignments: Mapping[str, Assignment], results: Path) -> None:
 
 def look_up(claims: Mapping[str, Claim], results: Path) -> dict[str, Assignment]:
     """Run id -> its job, and what Slurm says of it. Raises NoSlurm where it does not answer."""
-    submissions: dict[str, Submission] = {}
-    sent: dict[tuple[str, int], tuple[str | None, SlurmJob | None]] = {}
-    for claim in claims.values():
-        if claim.submission not in submissions:
-            submissions[claim.submission] = Submission(results, claim.submission)
-        if (claim.submission, claim.array) not in sent:
-            array = _sent(submissions[claim.submission], claim.array)
-            sent[claim.submission, claim.array] = array
-    jobs = jobs_of(
-        f"{sent[claim.submission, claim.array][0]}_{claim.index}"
-        for claim in claims.values()
-        if sent[claim.submission, claim.array][0] is not None
-    )
+    arrays = {(claim.submission, claim.array) for claim in claims.values()}
+    submissions = {name: Submission(results, name) for name, _ in arrays}
+    sent = {(name, array): _sent(submissions[name], array) for name, array in arrays}
+    elements: dict[str, str] = {}
+    for run_id, claim in claims.items():
+        job_id, _ = sent[claim.submission, claim.array]
+        if job_id is not None:
+            elements[run_id] = f"{job_id}_{claim.index}"
+    jobs = jobs_of(elements.values())
     found = {}
     for run_id, claim in claims.items():
-        submission = submissions[claim.submission]
-        job_id, stand_in = sent[claim.submission, claim.array]
-        element = None if job_id is None else f"{job_id}_{claim.index}"
+        submission, element = submissions[claim.submission], elements.get(run_id)
+        _, stand_in = sent[claim.submission, claim.array]
         job = stand_in if element is None else jobs.get(element) or _hidden(submission)
         found[run_id] = Assignment(submission, claim, element, job)
     return found
@@ -89,10 +84,11 @@ def _sent(submission: Submission, array: int) -> tuple[str | None, SlurmJob | No
     """An array's Slurm id, or what stands for its jobs while it may still come there."""
     if not submission.record.exists():
         return None, None
-    # In this order: who is submitting no longer has noted what sbatch answered.
-    if submission.known_job_id(array) is None and submission.is_being_submitted():
+    job_id = submission.known_job_id(array)
+    if job_id is None and submission.is_being_submitted():
         return None, SUBMITTING
-    job_id = submission.job_id(array)
+    if job_id is None:  # who submitted may have noted it since
+        job_id = submission.job_id(array)
     return job_id, None if job_id is not None else _hidden(submission)
 
 
@@ -100,9 +96,7 @@ def _hidden(submission: Submission) -> SlurmJob | None:
     """Jobs that Slurm does not know may be another user's, of which it tells others nothing."""
     if not submission.record.exists() or submission.user == getpass.getuser():
         return None
-    return SlurmJob(
-        UNKNOWN, reason=f"Slurm shows nobody but {submission.user} this job, or lost it"
-    )
+    return SlurmJob(UNKNOWN, reason=f"{submission.user}'s job, which Slurm does not show to others")
 
 
 def _end(folder: RunFolder, assignment: Assignment) -> None:
@@ -148,7 +142,7 @@ def explain(assignment: Assignment) -> tuple[Literal["failed", "stopped"], str]:
         return "stopped", f"Slurm knows {element} no longer: its record is gone"
     node = f" on {job.node}" if job.node and job.node != "None assigned" else ""
     detail = f" ({job.reason})" if job.reason else ""
-    lines = _printed(submission, claim)
+    lines = _printed(assignment)
     said = _last_words(lines)
     match job.state:
         case "TIMEOUT" | "DEADLINE":
@@ -177,11 +171,12 @@ def _memory(profile: Profile) -> str:
     return f"the profile asks for {asked}"
 
 
-def _printed(submission: Submission, claim: Claim) -> list[str]:
+def _printed(assignment: Assignment) -> list[str]:
     """What Slurm's side of the job printed at its end."""
+    job_id = (assignment.element or "").partition("_")[0]
     return [
         line.strip()
-        for path in submission.log_files(claim)
+        for path in assignment.submission.log_files(assignment.claim, job_id=job_id)
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES:]
         if line.strip()
     ]

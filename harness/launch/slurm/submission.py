@@ -11,7 +11,6 @@ submissions/<id>/
 from __future__ import annotations
 
 import getpass
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -57,8 +56,9 @@ class Plan:
 
 
 def new_id(now: float | None = None) -> str:
-    """Unique, and sorted by time."""
-    return time.strftime("%Y%m%d-%H%M%S-", time.localtime(now)) + secrets.token_hex(2)
+    """Sorted by time, to parts of a millisecond: there is one submitter at a time."""
+    now = time.time() if now is None else now
+    return time.strftime("%Y%m%d-%H%M%S-", time.localtime(now)) + f"{int(now % 1 * 0x10000):04x}"
 
 
 class Submission:
@@ -150,11 +150,9 @@ class Submission:
     def attempts(self, claim: Claim) -> list[dict[str, Any]]:
         return read_jsonl(self._attempts(claim))
 
-    def log_files(self, claim: Claim) -> list[Path]:
+    def log_files(self, claim: Claim, *, job_id: str | None = None) -> list[Path]:
         """What Slurm's side of the run's job printed, one file per process."""
-        job_id = self.known_job_id(claim.array)
-        if job_id is None:
-            return []
+        job_id = job_id or self.known_job_id(claim.array)
         ranks = range(self.profile.processes)
         paths = (self.logs / f"{job_id}_{claim.index}_{rank}_log.out" for rank in ranks)
         return [path for path in paths if path.exists()]
