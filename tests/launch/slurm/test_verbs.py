@@ -1,0 +1,136 @@
+"""run, retry, cancel and logs beside Slurm's jobs."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.records import write_json
+from tests.launch.slurm.desk import TOY, Desk, train
+from tests.launch.slurm.fake_slurm import FakeSlurm
+
+# --- run -------------------------------------------------------------------------------------
+
+
+def test_run_leaves_alone_what_is_with_slurm(desk: Desk, slurm: FakeSlurm) -> None:
+    suite = desk.suite({"a": TOY}, seeds=[0, 1])
+    desk.submit(suite)
+    found = desk.ask("run", suite)
+    assert sorted(found["claimed"]) == sorted(folder.run_id for folder in desk.folders(suite))
+    assert found["endings"] == {}
+
+
+def test_run_takes_over_what_slurm_has_ended(desk: Desk, slurm: FakeSlurm) -> None:
+    suite = desk.suite({"a": TOY}, seeds=[0, 1], evaluations={})
+    desk.submit(suite)
+    ended, other = desk.folders(suite)
+    slurm.set(desk.element(ended), "NODE_FAIL", node="n1")
+    code, summary = desk.run(suite, "--workers", "1")
+    assert code == 0
+    assert summary["endings"] == {ended.run_id: "done"}
+    assert summary["claimed"] == [other.run_id]
+
+
+# --- retry -----------------------------------------------------------------------------------
+
+
+def test_retry_is_for_what_failed_under_the_last_profile(desk: Desk, slurm: FakeSlurm) -> None:
+    suite = desk.suite({"a": TOY}, seeds=list(range(5)))
+    runs, folders = desk.runs(suite), desk.folders(suite)
+    failed, stopped, done, unevaluated, broken = folders
+    desk.submit(suite, partition="first", mem="1G")
+    slurm.set(desk.element(failed), "OUT_OF_MEMORY", node="n1")
+    slurm.set(desk.element(stopped), "TIMEOUT", node="n1")
+    for folder in (done, unevaluated, broken):
+        slurm.set(desk.element(folder), "COMPLETED", node="n1")
+        folder.claim.unlink()
+    train(done, runs[2], evaluated=True)
+    train(unevaluated, runs[3])
+    train(broken, runs[4])
+    write_json(broken.evaluation(runs[4].evaluations[0].eval_id).error, {"reason": "x"})
+
+    (job,) = desk.ask("retry", suite)["jobs"]
+    assert sorted(job["runs"]) == sorted([failed.run_id, broken.run_id])
+    assert desk.submission(failed).profile.partition == "first"
+    slurm.set(desk.element(failed), "FAILED", node="n1")
+    other = desk.profile("other", mem="9G")
+    (job,) = desk.ask("retry", suite, "--profile", other)["jobs"]
+    assert job["runs"] == [failed.run_id]
+    slurm.set(desk.element(failed), "FAILED", node="n1")
+    desk.ask("retry", suite)
+    assert desk.submission(failed).profile.mem == "9G", "the last one, not the first"
+
+
+def test_retry_without_a_profile_says_what_to_give(desk: Desk, slurm: FakeSlurm) -> None:
+    suite = desk.suite({"a": TOY})
+    desk.folders(suite)[0].set_status("failed", "it broke here")
+    message = desk.refused("retry", suite)
+    assert "no run of this suite was ever in a Slurm job" in message
+    assert "--profile slurm/profiles/NAME.yaml" in message
+    assert len(desk.ask("retry", suite, "--profile", desk.profile())["jobs"]) == 1
+
+
+# --- cancel ----------------------------------------------------------------------------------
+
+
+def test_cancel_ends_what_waits_and_what_runs(desk: Desk, slurm: FakeSlurm) -> None:
+    suite = desk.suite({"a": TOY}, seeds=[0, 1, 2])
+    waiting, running, done = desk.folders(suite)
+    desk.submit(suite)
+    slurm.set(desk.element(running), "RUNNING", node="n1")
+    slurm.set(desk.element(done), "COMPLETED", node="n1")
+    train(done, desk.runs(suite)[2], evaluated=True)
+    elements = {folder.run_id: desk.element(folder) for folder in (waiting, running)}
+    assert desk.ask("cancel", suite)["cancelled"] == elements
+    assert slurm.calls("scancel") == [["scancel", *elements.values()]]
+    rows = desk.status(suite)
+    for folder in (waiting, running):
+        assert rows[folder.run_id]["state"] == "stopped"
+        assert "was cancelled" in rows[folder.run_id]["reason"]
+    assert rows[done.run_id]["state"] == "done"
+    assert desk.claimed(suite) == []
+    assert desk.ask("cancel", suite)["cancelled"] == {}
+    assert "queued or running on Slurm" in desk.call("cancel", suite.name)[1]
+
+
+def test_cancel_spares_other_suites(desk: Desk, slurm: FakeSlurm) -> None:
+    suite, other = desk.suite({"a": TOY}), desk.suite({"b": TOY | {"batch_size": 2}}, name="other")
+    desk.submit(suite)
+    desk.submit(other)
+    desk.ask("cancel", suite)
+    assert len(desk.claimed(other)) == 1
+    assert slurm.calls("scancel") == [["scancel", "1000_0"]]
+
+
+# --- logs ------------------------------------------------------------------------------------
+
+
+def test_logs_are_slurms_and_the_runs_own(desk: Desk, slurm: FakeSlurm) -> None:
+    suite = desk.suite({"a": TOY})
+    (folder,) = desk.folders(suite)
+    desk.submit(suite, nodes=2)
+    code, out, _ = desk.call("logs", folder.run_id)
+    assert (code, out) == (0, f"{folder.run_id} is queued and has printed nothing yet.\n")
+
+    logs = desk.submission(folder).logs
+    folder.logs.mkdir()
+    (folder.logs / "worker.log").write_text("own 1\nown 2\nown 3\n")
+    for rank in (0, 1):
+        (logs / f"1000_0_{rank}_log.out").write_text(f"rank {rank}\n")
+    (logs / "1000_01_0_log.out").write_text("of another run\n")
+    _, out, _ = desk.call("logs", folder.run_id[:9], "--lines", "2")
+    said = [line for line in out.splitlines() if not line.startswith("==>")]
+    assert said == ["rank 0", "rank 1", "own 2", "own 3"]
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [("toy-", "2 runs begin like this"), ("tyo-{}", "did you mean 'toy-{}'?"), ("", "2 runs")],
+)
+def test_logs_of_an_unclear_run(run: str, message: str, desk: Desk) -> None:
+    folders = desk.folders(desk.suite({"a": TOY}, seeds=[0, 1]))
+    for folder in folders:
+        folder.set_status("planned")
+    ident = folders[0].run_id.removeprefix("toy-")
+    code, out, error = desk.call("logs", run.format(ident))
+    assert (code, out) == (2, "")
+    assert message.format(ident) in error
