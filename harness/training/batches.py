@@ -31,8 +31,8 @@ class RowBatches:
         ids = row_order(
             len(self.rows), batch_size=self.spec.batch_size, seed=self.spec.seed, step=step
         )
-        parts = np.split(ids, self.spec.accumulate)
-        return [self._batch(np.split(part, self.ranks.size)[self.ranks.rank]) for part in parts]
+        parts = ids.reshape(self.spec.accumulate, self.ranks.size, -1)
+        return [self._batch(part) for part in parts[:, self.ranks.rank]]
 
     def _batch(self, ids: NDArray[np.int64]) -> Batch:
         if isinstance(self.rows, TextRows):

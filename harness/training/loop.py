@@ -37,7 +37,7 @@ from harness.records import (
 )
 from harness.training import checkpoint as ckpt
 from harness.training.optim import build_optimizer, cosine_fraction, set_learning_rates
-from harness.training.parallel import ALONE, Pairs, Ranks, Replica, check_parts
+from harness.training.parallel import ALONE, Ranks, Replica, Sums, check_parts
 
 #: Training time between checkpoints, at least, in units of what the last one took to write.
 SAVE_PAUSE = 10
@@ -206,7 +206,7 @@ class _Run:
         share = self.elapsed_share(seconds)
         fraction = cosine_fraction(settings, done, self.total_steps, share)
         self.lr = set_learning_rates(self.optimizer, settings, done, fraction)
-        sums = dict(self._backward(done))
+        sums = self._backward(done)
         clip = settings.clip_norm if settings.clip_norm is not None else float("inf")
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), clip))
         sums["grad_norm"] = (norm, 1)
@@ -220,27 +220,27 @@ class _Run:
         if self._log_due():
             self.log()
 
-    def _backward(self, done: int) -> Pairs:
+    def _backward(self, done: int) -> Sums:
         """Gradients of the mean loss over all micro-batches and ranks; (sum, count) per metric."""
         self.optimizer.zero_grad(set_to_none=True)
-        sums: dict[str, tuple[float, float]] = defaultdict(lambda: (0.0, 0))
+        sums: Sums = defaultdict(lambda: (0.0, 0))
         noise, batches = self.noise.within(done), self.batches.micro_batches(done)
         for left, batch in zip(reversed(range(len(batches))), batches, strict=True):
             with self.replica.no_sync() if left else nullcontext():
                 output, flops = self._counted(batch, noise)
             pairs = {"loss": (output.loss_sum, output.n), **output.metrics}
-            found = {name: (float(total.detach()), count) for name, (total, count) in pairs.items()}
-            for name, (total, count) in (found | {_FLOPS: flops}).items():
-                sums[name] = (sums[name][0] + total, sums[name][1] + count)
-        metrics = dict(self.ranks.sums(sums))
-        total, vocabulary = metrics.pop(_FLOPS)
-        self.progress.flops += total
-        self.progress.vocabulary_flops += vocabulary
-        share = metrics["loss"][1] / self.ranks.size  # gradients are means over ranks
+            for name, (total, count) in pairs.items():
+                sums[name] = (sums[name][0] + float(total.detach()), sums[name][1] + count)
+            sums[_FLOPS] = (sums[_FLOPS][0] + flops[0], sums[_FLOPS][1] + flops[1])
+        everyones = self.ranks.sums(sums)
+        counted = everyones.pop(_FLOPS)
+        self.progress.flops += counted[0]
+        self.progress.vocabulary_flops += counted[1]
+        share = everyones["loss"][1] / self.ranks.size  # gradients are means over ranks
         for parameter in self.model.parameters():
             if parameter.grad is not None:
                 parameter.grad.div_(share)
-        return metrics
+        return everyones
 
     def _counted(self, batch: Batch, noise: Noise) -> tuple[StepOutput, tuple[float, float]]:
         """Add one micro-batch's gradients; its FLOPs are counted where its work is new."""
@@ -317,7 +317,7 @@ class _Run:
         self.save_seconds = self.saved - began
 
 
-def _check_finite(sums: Pairs, step: int) -> None:
+def _check_finite(sums: Sums, step: int) -> None:
     means = {name: total / count for name, (total, count) in sums.items() if count}
     if all(map(isfinite, means.values())):
         return

@@ -8,9 +8,10 @@ process makes it.
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from functools import cache
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 #: A sum and a count per name, which add over micro-batches and ranks.
-Pairs = Mapping[str, tuple[float, float]]
+Sums = dict[str, tuple[float, float]]
 #: Whoever starts several processes tells each by these who it is; torchrun sets them.
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 TIMEOUT_MIN = 30.0
@@ -63,9 +64,9 @@ class Ranks:
         """Each number summed over ranks, in float64."""
         return list(numbers)
 
-    def sums(self, pairs: Pairs) -> Pairs:
-        """Each pair summed over ranks; RuntimeError where ranks have different names."""
-        return pairs
+    def sums(self, own: Sums) -> Sums:
+        """Everyone's, added; RuntimeError where ranks have different names."""
+        return own
 
     def all_gather(self, value: T) -> list[T]:
         """Every rank's value, by rank."""
@@ -85,8 +86,8 @@ class Ranks:
     def first_reason(self, reason: str) -> str | None:
         """This rank fails for `reason`: the first that any rank gave; None where nobody answers.
 
-        It should end its process then. Its peers fail when that is gone, so that theirs, to have
-        lost it, comes after its own.
+        It must leave then: its peers fail once it has left, and their reason, to have lost it,
+        comes after its own.
         """
         return reason
 
@@ -106,6 +107,7 @@ class _Group(Ranks):
         self.rank, self.size, self.local_rank = rank, size, local_rank
         self.device, self.store = device, store
         self.names: tuple[str, ...] = ()
+        self.replicas: list[_Averaged] = []
         self.left = self.failed = False
 
     def all_sum(self, numbers: Sequence[float]) -> list[float]:
@@ -116,16 +118,16 @@ class _Group(Ranks):
         summed: list[float] = vector.tolist()
         return summed
 
-    def sums(self, pairs: Pairs) -> Pairs:
+    def sums(self, own: Sums) -> Sums:
         # The vector is as long as all know it to be; who has other names says no more than that.
-        known = self.names == tuple(sorted(pairs))
-        own = [number for name in self.names for number in (pairs[name] if known else (0.0, 0.0))]
-        strangers, *totals = self.all_sum([float(not known), *own])
+        known = self.names == tuple(sorted(own))
+        flat = [number for name in self.names for number in (own[name] if known else (0.0, 0.0))]
+        strangers, *totals = self.all_sum([float(not known), *flat])
         if strangers:
-            self._agree_on(tuple(sorted(pairs)))
-            return self.sums(pairs)
+            self._agree_on(tuple(sorted(own)))
+            return self.sums(own)
         places = {name: 2 * place for place, name in enumerate(self.names)}
-        return {name: (totals[places[name]], totals[places[name] + 1]) for name in pairs}
+        return {name: (totals[places[name]], totals[places[name] + 1]) for name in own}
 
     def _agree_on(self, names: tuple[str, ...]) -> None:
         everyones = self.all_gather(names)
@@ -152,7 +154,8 @@ class _Group(Ranks):
         self.all_sum([0.0])
 
     def replica(self, adapter: Adapter) -> Replica:
-        return _Averaged(adapter)
+        self.replicas.append(_Averaged(adapter))
+        return self.replicas[-1]
 
     def first_reason(self, reason: str) -> str | None:
         if self.left:
@@ -174,6 +177,11 @@ class _Group(Ranks):
             group.abort()  # which waits for nobody; whoever is left ends by its launcher
         elif group is not None:
             dist.destroy_process_group()
+        # Connections close, and peers that wait for this rank notice, once nothing refers to them.
+        for replica in self.replicas:
+            del replica.parallel
+        del group
+        gc.collect()
 
 
 class _Averaged(Replica):
@@ -260,7 +268,7 @@ def joined(device: str = "auto", *, timeout_min: float = TIMEOUT_MIN) -> Iterato
     """Join the processes that `VARIABLES` tell of; `ALONE` where they tell of no other.
 
     Exchanges go by gloo on CPU, by nccl on GPUs. Whoever waits for a rank longer than `timeout_min`
-    fails. gloo's ranks fail as soon as a peer's process has ended, while nccl's may wait, so that
+    fails. gloo's ranks fail as soon as a peer has left or died, while nccl's may wait, so that
     whoever started the processes should end all when one fails (as torchrun and `srun
     --kill-on-bad-exit` do). Raises HarnessError where variables are missing or contradict each
     other, and where the others cannot be reached.
@@ -324,6 +332,7 @@ def _join(
     rank: int, size: int, local_rank: int, device: torch.device, timeout: timedelta
 ) -> _Group:
     import torch.distributed as dist
+    import torch.distributed.nn  # later, its functions' defaults would keep the group for good
     from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
     global _groups

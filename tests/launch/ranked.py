@@ -54,14 +54,14 @@ def _note(folder: Path, case: str, rank: int, ending: Ending, began: float) -> N
 
 def whole(folder: Path) -> None:
     """To the end."""
-    with joined("cpu", timeout_min=1) as ranks:
+    with joined("cpu", timeout_min=4) as ranks:
         ending = worked(prepared(folder), ranks)
     _note(folder, "whole", ranks.rank, ending, time.monotonic())
 
 
 def held(folder: Path) -> None:
     """Another process holds the run."""
-    with joined("cpu", timeout_min=1) as ranks:
+    with joined("cpu", timeout_min=4) as ranks:
         run, began = prepared(folder / "held"), time.monotonic()
         if ranks.rank == 1:
             with run.hold():
@@ -75,19 +75,15 @@ def held(folder: Path) -> None:
     _note(folder, "held", ranks.rank, ending, began)
 
 
-def raising(folder: Path) -> None:
-    """First the run is another's; then, joined again, rank 1 raises at its third step."""
+def failing(folder: Path) -> None:
+    """The run is another's; then rank 1 raises at its third step; then it dies there."""
     held(folder)
     _failing(folder, "raising", _raise)
-
-
-def dying(folder: Path) -> None:
-    """Rank 1 ends at its third step, and says nothing."""
     _failing(folder, "dying", _die)
 
 
 def _failing(folder: Path, case: str, deed: Callable[[], None]) -> None:
-    with joined("cpu", timeout_min=1) as ranks, pytest.MonkeyPatch.context() as patch:
+    with joined("cpu", timeout_min=4) as ranks, pytest.MonkeyPatch.context() as patch:
         if ranks.rank == 1:
             patch.setattr(TransformerPPText, "training_loss", _at_third_call(deed))
         began = time.monotonic()
@@ -114,7 +110,7 @@ def _die() -> None:
     os._exit(7)
 
 
-CASES = {"whole": whole, "raising": raising, "dying": dying}
+CASES = {"whole": whole, "failing": failing}
 
 if __name__ == "__main__":
     CASES[sys.argv[1]](Path(sys.argv[2]))

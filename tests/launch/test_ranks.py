@@ -48,7 +48,7 @@ def test_torchrun_ends_and_evaluates_what_one_process_began(tmp_path: Path) -> N
 
 def ending(folder: Path, case: str, rank: int) -> tuple[str, str]:
     found = read_json(folder / f"{case}-{rank}.json")
-    assert found["seconds"] < 30, "nobody waits for a rank that is gone"
+    assert found["seconds"] < 120, "nobody waits for a rank that is gone"
     return found["how"], found["reason"]
 
 
@@ -57,26 +57,22 @@ def the_run(results: Path) -> RunFolder:
     return RunFolder(results, run.name)
 
 
-def test_a_rank_that_raises_ends_all_with_its_own_reason(tmp_path: Path) -> None:
-    with two_ranks("raising", tmp_path, module="tests.launch.ranked"):
+def test_a_rank_that_fails_ends_all_with_its_own_reason(tmp_path: Path) -> None:
+    """They may join again for another run, unless it is dead."""
+    with two_ranks("failing", tmp_path, module="tests.launch.ranked", codes=(0, 7)):
         pass
     endings = [ending(tmp_path, "held", rank) for rank in (0, 1)]
     assert endings == [("held", "another process works on it")] * 2
     assert the_run(tmp_path / "held").status().state == "planned"
 
-    endings = [ending(tmp_path, "raising", rank) for rank in (0, 1)]
-    assert endings == [("failed", "rank 1: ArithmeticError: two and two")] * 2
+    told = ("failed", "rank 1: ArithmeticError: two and two")
+    assert [ending(tmp_path, "raising", rank) for rank in (0, 1)] == [told] * 2
     run = the_run(tmp_path / "raising")
-    assert run.status().state == "failed"
-    assert run.status().reason == "rank 1: ArithmeticError: two and two"
+    assert (run.status().state, run.status().reason) == told
     assert worked(run).how == "done", "nothing half-written is in the way"
 
-
-def test_a_rank_that_dies_ends_the_others(tmp_path: Path) -> None:
-    with two_ranks("dying", tmp_path, module="tests.launch.ranked", codes=(0, 7)):
-        pass
-    assert not (tmp_path / "dying-1.json").exists()
     told = ("failed", "another process of the run ended and gave no reason; see logs")
     assert ending(tmp_path, "dying", 0) == told
+    assert not (tmp_path / "dying-1.json").exists()
     status = the_run(tmp_path / "dying").status()
     assert (status.state, status.reason) == told

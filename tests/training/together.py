@@ -30,7 +30,7 @@ from harness.training.parallel import Ranks, joined
 from tests.training.tiny import build, spec_of, trained
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 240
 STEPS = {"budget": {"steps": 5}}
 
 # --- a pair of processes ---------------------------------------------------------------------
@@ -263,5 +263,5 @@ def agreeing(folder: Path, ranks: Ranks) -> None:
 CASES = {"as_one": as_one, "stopped": stopped, "agreeing": agreeing}
 
 if __name__ == "__main__":
-    with joined("cpu", timeout_min=1) as together:
+    with joined("cpu", timeout_min=4) as together:
         CASES[sys.argv[1]](Path(sys.argv[2]), together)
