@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -174,7 +173,7 @@ class _Group(Ranks):
         self.left = True
         group = dist.group.WORLD
         if self.failed and self.device.type == "cuda" and group is not None:
-            group.abort()  # which waits for nobody; whoever is left ends by its launcher
+            group.abort()  # which waits for nobody; the process cannot join again
         elif group is not None:
             dist.destroy_process_group()
         # Connections close, and peers that wait for this rank notice, once nothing refers to them.
@@ -319,13 +318,8 @@ def _number(name: str, text: str) -> int:
 _groups = 0  # that this process has joined
 
 
-@cache
-def _store(address: str, port: str, timeout: timedelta) -> Store:
-    """Where the processes find each other: kept, as who joins again may be there before rank 0."""
-    from torch.distributed import rendezvous  # type: ignore[attr-defined]
-
-    store: Store = next(rendezvous("env://", timeout=timeout))[0]
-    return store
+#: Where processes find each other, by address and port: who joins again may be there before rank 0.
+_stores: dict[tuple[str, str], Store] = {}
 
 
 def _join(
@@ -333,15 +327,22 @@ def _join(
 ) -> _Group:
     import torch.distributed as dist
     import torch.distributed.nn  # later, its functions' defaults would keep the group for good
-    from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+    from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
+    if dist.is_initialized():
+        raise HarnessError(
+            "this process is still in a group: a run failed on its GPUs, where nobody can be told",
+            hint="start all processes again",
+        )
     global _groups
     _groups += 1
     if device.type == "cuda":
         torch.cuda.set_device(device)
     place = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
     try:
-        own = PrefixStore(f"group-{_groups}", _store(*place, timeout))
+        if place not in _stores:
+            _stores[place] = next(rendezvous("env://", timeout=timeout))[0]
+        own = PrefixStore(f"group-{_groups}", _stores[place])
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
             store=PrefixStore("backend", own),
@@ -352,8 +353,8 @@ def _join(
         )
     except RuntimeError as error:
         raise HarnessError(
-            f"rank {rank} of {size} did not find the others at {':'.join(place)} within "
-            f"{timeout.total_seconds() / 60:g} min: {str(error).splitlines()[0]}",
+            f"rank {rank} of {size} could not join the others at {':'.join(place)} (it waits "
+            f"{timeout.total_seconds() / 60:g} min at most): {str(error).splitlines()[0]}",
             hint="do all processes run, and may they connect to MASTER_ADDR?",
         ) from error
     return _Group(rank, size, local_rank, device, own)

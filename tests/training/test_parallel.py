@@ -171,9 +171,20 @@ def test_a_rank_that_finds_no_other_says_where_it_looked(monkeypatch: pytest.Mon
     for name, value in TOLD.items():
         monkeypatch.setenv(name, value)
     with (
-        pytest.raises(HarnessError, match=r"rank 1 of 2 did not find the others at 127\.0\.0\.1:1"),
+        pytest.raises(
+            HarnessError, match=r"rank 1 of 2 could not join the others at 127\.0\.0\.1:1"
+        ),
         joined("cpu", timeout_min=0.02),
     ):
+        pass
+
+
+def test_whoever_could_not_leave_a_group_joins_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a failure on GPUs; its exit has the launcher end those who still wait there."""
+    for name, value in TOLD.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    with pytest.raises(HarnessError, match="still in a group"), joined("cpu"):
         pass
 
 
