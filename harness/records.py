@@ -192,10 +192,11 @@ def _cannot_write(folder: Path, error: OSError) -> HarnessError:
     )
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write atomically: a reader sees the old file or the new one, also after a crash.
 
-    Raises HarnessError where the folder cannot be written.
+    Where it need not be `durable`, a crash of the machine may leave an empty file, and nothing
+    waits for the disk. Raises HarnessError where the folder cannot be written.
     """
     _make(path.parent)
     try:
@@ -206,7 +207,8 @@ def write_text(path: Path, text: str) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
             handle.write(text)
             handle.flush()
-            os.fsync(handle.fileno())
+            if durable:
+                os.fsync(handle.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -214,9 +216,10 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """Write one JSON document atomically; NaN and infinity are refused."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n"
+    write_text(path, text, durable=durable)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from harness.planning.planned import PlannedRun
 from harness.planning.spec import EvalBase, TrainSpec
+from harness.protocol import Frozen
 from harness.provenance import is_changed
 from harness.records import RunFolder, State, write_json
 
@@ -64,13 +65,16 @@ def prepare(
 ) -> PendingRun:
     """Write the specs that a worker will read, and name what is left to do."""
     folder = RunFolder(results, run.run_id)
-    if not folder.spec.exists():
-        write_json(folder.spec, run.spec.model_dump(mode="json"))
+    _write_once(folder.spec, run.spec)
     for eval_id, spec in evaluations.items():
-        evaluation = folder.evaluation(eval_id)
-        if not evaluation.spec.exists():
-            write_json(evaluation.spec, spec.model_dump(mode="json"))
+        _write_once(folder.evaluation(eval_id).spec, spec)
     return PendingRun(run.run_id, run.spec, tuple(evaluations), flops)
+
+
+def _write_once(path: Path, spec: Frozen) -> None:
+    """What the suite can write again is not waited for; a crash may have left it empty."""
+    if not path.exists() or path.stat().st_size == 0:
+        write_json(path, spec.model_dump(mode="json"), durable=False)
 
 
 def set_aside(run_id: str, results: Path) -> Path:

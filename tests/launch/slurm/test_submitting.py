@@ -289,3 +289,15 @@ def test_claims_are_nobodys_while_their_submitter_is_at_work(desk: Desk, slurm: 
         assert not desk.submit(suite)["jobs"]
         assert len(desk.claimed(suite)) == 2
     assert {row["state"] for row in desk.status(suite).values()} == {"planned"}
+
+
+def test_a_spec_that_a_crash_left_empty_is_written_again(desk: Desk, slurm: FakeSlurm) -> None:
+    suite = desk.suite({"a": TOY})
+    (run,), (folder,) = desk.runs(suite), desk.folders(suite)
+    evaluation = folder.evaluation(run.evaluations[0].eval_id)
+    for path in (folder.spec, evaluation.spec):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    desk.submit(suite)
+    assert read_json(folder.spec) == run.spec.model_dump(mode="json")
+    assert read_json(evaluation.spec)["kind"] == "likelihood"
