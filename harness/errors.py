@@ -77,6 +77,14 @@ class HarnessError(ValueError):
         return "\n".join(lines)
 
 
+def reason_of(error: Exception) -> str:
+    """An error on one line, for a status: ours whole, others by type and first line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, HarnessError):
+        return "; ".join(lines)
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
 def _rebuild(
     problem: str,
     where: str | None,

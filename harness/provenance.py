@@ -31,6 +31,7 @@ ENGINE = (
     "data",
     "evals",
     "training",
+    "launch/evaluating.py",
     "launch/preconditions.py",
     "launch/worker.py",
 )

@@ -68,6 +68,17 @@ ARROWS: dict[str, set[str]] = {
         "harness.records",
         "harness.registry",
     },
+    "harness.launch.evaluating": {
+        "harness.cost",
+        "harness.data",
+        "harness.errors",
+        "harness.evals",
+        "harness.launch.stop",
+        "harness.planning.spec",
+        "harness.provenance",
+        "harness.records",
+        "harness.training.checkpoint",
+    },
     "harness.launch.preconditions": {
         "harness.data",
         "harness.errors",
@@ -100,6 +111,7 @@ ARROWS: dict[str, set[str]] = {
     "harness.launch.worker": {
         "harness.capabilities",
         "harness.launch.claims",
+        "harness.launch.evaluating",
         "harness.launch.preconditions",
         "harness.cost",
         "harness.data",
@@ -157,6 +169,7 @@ WITH_TORCH = (
     "harness.cost",
     "harness.data.tensors",
     "harness.evals",
+    "harness.launch.evaluating",
     "harness.launch.torchrun",
     "harness.launch.worker",
     "harness.noise",
@@ -269,7 +282,7 @@ def _shown(found: list[Import]) -> str:
 def test_the_walk_finds_imports() -> None:
     arrows = {(i.module, i.target) for i in IMPORTS}
     assert ("harness.cli", "harness.planning.suite") in arrows, "inside a function"
-    assert ("harness.launch.worker", "harness.training.checkpoint") in arrows, "a module by `from`"
+    assert ("harness.launch.evaluating", "harness.training.checkpoint") in arrows, "by `from`"
     assert ("baselines.sizes", "harness.protocol") in arrows
 
 

@@ -13,6 +13,8 @@ import os
 import sys
 from pathlib import Path
 
+import torch
+
 from harness.errors import HarnessError
 from harness.launch.job import Job
 from harness.launch.missing import local_work
@@ -42,8 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
             jobs = _jobs(given, ranks)
         endings = []
         for job in jobs:
-            if not stop.asked:
-                endings.append(_work(given, job, stop))
+            if stop.asked:
+                break
+            endings.append(_work(given, job, stop))
+            if endings[-1].how == "failed" and torch.cuda.is_available():
+                break  # others may hang in nccl: torchrun ends them when this process ends
     except HarnessError as error:
         if os.environ.get("RANK", "0") == "0":
             print(f"error: {error}", file=sys.stderr)

@@ -13,56 +13,43 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import TypeAdapter
-from torch import nn
 
 from harness.capabilities import Compiles
 from harness.cost import device_name
-from harness.data.builtin import dataset_digest, load_clips, load_images
+from harness.data.builtin import load_clips, load_images
 from harness.data.images import ImageRows
 from harness.data.text import TextRows, prepare_text
 from harness.data.video import ClipRows
-from harness.errors import HarnessError
+from harness.errors import HarnessError, reason_of
 from harness.evals.context import EvalContext
-from harness.evals.denoising import evaluate_denoising
-from harness.evals.likelihood import evaluate_likelihood
-from harness.evals.next_frame import evaluate_next_frame
-from harness.evals.thinking import evaluate_thinking
 from harness.launch.claims import claim_of
+from harness.launch.evaluating import evaluate_all
 from harness.launch.job import Job
 from harness.launch.preconditions import begun, check_data, check_device_class, data_digests
 from harness.launch.stop import StopFlag, Stopped
 from harness.planning.shapes import shape_of
 from harness.planning.spec import (
-    DenoisingEval,
-    EvalSpec,
-    LikelihoodEval,
-    NextFrameEval,
     NextFrameTask,
     NextTokenTask,
-    ThinkingEval,
     TrainSpec,
 )
 from harness.protocol import Adapter, TextShape
 from harness.provenance import provenance
-from harness.records import EvalFolder, Measurement, RunFolder, read_json, write_json
+from harness.records import RunFolder, read_json, write_json
 from harness.registry import adapter as find_adapter
 from harness.registry import load_factory
-from harness.training import checkpoint as ckpt
 from harness.training.batches import RowBatches
 from harness.training.loop import NonFiniteLoss, Operation, train
 from harness.training.parallel import ALONE, Ranks, check_parts, device_of, lost_peer
 
 Event = dict[str, Any]
-_AnyEval = LikelihoodEval | ThinkingEval | DenoisingEval | NextFrameEval
-_EVAL: TypeAdapter[_AnyEval] = TypeAdapter(EvalSpec)
 
 
 @dataclass(frozen=True)
@@ -134,7 +121,9 @@ def _ending(run: Callable[[], Ending], ranks: Ranks) -> Ending:
         if lost_peer(error):
             return Ending("failed", "another process of the run ended and gave no reason; see logs")
         own = ranks.rank > 0 and not isinstance(error, HarnessError)
-        return Ending("failed", f"rank {ranks.rank}: {_reason(error)}" if own else _reason(error))
+        return Ending(
+            "failed", f"rank {ranks.rank}: {reason_of(error)}" if own else reason_of(error)
+        )
 
 
 def _as_first_told(ending: Ending, ranks: Ranks) -> Ending:
@@ -142,13 +131,6 @@ def _as_first_told(ending: Ending, ranks: Ranks) -> Ending:
     if ending.how != "failed" or ending.reason is None:
         return ending
     return replace(ending, reason=ranks.first_reason(ending.reason) or ending.reason)
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, HarnessError):
-        return "; ".join(lines)
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _work(
@@ -194,7 +176,11 @@ def _work(
     if folder.status().state != "done":
         steps = read_json(folder.training)["steps"]
         folder.set_status("done", step=steps, total_steps=steps)
-    return _evaluate_all(folder, missing, job, context, stop, emit) if missing else Ending("done")
+    if not missing:
+        return Ending("done")
+    emit({"event": "phase", "phase": "evaluate"})
+    reasons = evaluate_all(folder, missing, context, stop, job.command)
+    return Ending("failed", "; ".join(reasons)) if reasons else Ending("done")
 
 
 def _record_origin(
@@ -264,80 +250,6 @@ def _training_rows(spec: TrainSpec, cache: Path) -> TextRows | ImageRows | ClipR
     if isinstance(task, NextFrameTask):
         return ClipRows(load_clips(task.data, "train"), context=task.context)
     return ImageRows(load_images(task.data, "train"))
-
-
-def _evaluate_all(
-    folder: RunFolder,
-    missing: list[EvalFolder],
-    job: Job,
-    context: EvalContext,
-    stop: StopFlag,
-    emit: Callable[[Event], None],
-) -> Ending:
-    """Do every missing evaluation of the final checkpoint; one that raises stops no other."""
-    emit({"event": "phase", "phase": "evaluate"})
-    final = _final_checkpoint(folder)
-    assert isinstance(context.adapter, nn.Module)
-    ckpt.load_model(final, context.adapter)
-    per_step = context.spec.tokens_per_step
-    context = replace(
-        context, step=final.step, tokens_seen=None if per_step is None else final.step * per_step
-    )
-    reasons = []
-    for evaluation in missing:
-        spec = _EVAL.validate_python(read_json(evaluation.spec))
-        try:
-            with stop.interrupting():
-                _evaluate(spec, evaluation, context, job.command)
-        except Exception as error:
-            traceback.print_exc()
-            write_json(evaluation.error, {"reason": _reason(error), "time": time.time()})
-            name = f"evaluation {evaluation.path.name} ({spec.kind} on {spec.data})"
-            reasons.append(f"{name}: {_reason(error)}")
-    return Ending("failed", "; ".join(reasons)) if reasons else Ending("done")
-
-
-def _final_checkpoint(folder: RunFolder) -> ckpt.Checkpoint:
-    """The checkpoint that training ended with; HarnessError where it is gone or damaged."""
-    newest = ckpt.newest_checkpoint(folder.checkpoints)
-    recorded = read_json(folder.training)
-    if newest is None or newest.weights_hash() != recorded["weights_sha256"]:
-        raise HarnessError(
-            "the run is trained, but its final checkpoint is gone or damaged, so it cannot be "
-            "evaluated",
-            hint=f"remove runs/{folder.run_id} to train it again",
-        )
-    return newest
-
-
-def _evaluate(
-    spec: _AnyEval,
-    folder: EvalFolder,
-    context: EvalContext,
-    command: Sequence[str],
-) -> None:
-    began = time.monotonic()
-    found: list[Measurement]
-    if isinstance(spec, LikelihoodEval):
-        found = evaluate_likelihood(spec, context)
-    elif isinstance(spec, ThinkingEval):
-        found = evaluate_thinking(spec, context, folder.path)
-    elif isinstance(spec, NextFrameEval):
-        found = evaluate_next_frame(spec, context)
-    else:
-        found = evaluate_denoising(spec, context, folder.path)
-    folder.error.unlink(missing_ok=True)
-    folder.write(
-        spec.model_dump(mode="json"),
-        found,
-        seconds=time.monotonic() - began,
-        provenance=provenance(
-            context.record,
-            device=device_name(context.device, context.spec.threads),
-            data={f"{spec.data}/{spec.split}": dataset_digest(spec.data, spec.split)},
-            command=command,
-        ),
-    )
 
 
 @contextmanager

@@ -151,6 +151,10 @@ class TrainSpec(Frozen):
             return self.batch_size * self.task.context
         return None
 
+    def divides_among(self, processes: int) -> bool:
+        """Each micro-batch can be cut into equal parts for so many processes."""
+        return self.batch_size % (self.accumulate * processes) == 0
+
     def total_steps(self, flops_per_row: float) -> int | None:
         """Optimizer steps of the budget; None for a budget in seconds."""
         if self.budget.steps is not None:

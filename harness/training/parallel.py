@@ -235,7 +235,7 @@ def lost_peer(error: Exception) -> bool:
 
 def check_parts(spec: TrainSpec, ranks: Ranks) -> None:
     """HarnessError where micro-batches cannot be cut into equal parts for all ranks."""
-    if spec.batch_size % (spec.accumulate * ranks.size):
+    if not spec.divides_among(ranks.size):
         micro = f"{spec.accumulate} micro-batches of " if spec.accumulate > 1 else ""
         raise HarnessError(
             f"batch_size {spec.batch_size} cannot be cut into {micro}equal parts for "

@@ -116,9 +116,12 @@ def _setup(submission: Submission) -> list[str]:
 
 
 def _srun(profile: Profile) -> list[str]:
-    """One process that fails ends the others; srun does not take the cores over by itself."""
+    """One process that fails ends the others, one that is done does not: the first evaluates on.
+
+    srun does not take over the cores by itself.
+    """
     cpus = [f"--cpus-per-task={profile.cpus_per_task}"] if profile.cpus_per_task else []
-    return ["--kill-on-bad-exit=1", *cpus, *profile.srun]
+    return ["--kill-on-bad-exit=1", "--wait=0", *cpus, *profile.srun]
 
 
 def _python(profile: Profile) -> str:

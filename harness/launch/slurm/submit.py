@@ -120,7 +120,7 @@ def fitted(profile: Profile, missing: Sequence[MissingRun]) -> Profile:
                 f"{each.run.name} has a budget in seconds, which count only where it runs alone",
                 hint="set `exclusive: true` in the profile",
             )
-        if spec.batch_size % (spec.accumulate * processes):
+        if not spec.divides_among(processes):
             raise HarnessError(
                 f"{each.run.name}: {processes} processes cannot share a batch of "
                 f"{spec.batch_size} rows in {spec.accumulate} parts equally",

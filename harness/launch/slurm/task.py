@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, reason_of
 from harness.launch.claims import release
 from harness.launch.slurm import requeue
 from harness.launch.slurm.attempt import Attempt
@@ -92,7 +92,7 @@ def _work(attempt: Attempt, stop: StopFlag) -> Ending:
             _say(ending)
             return ending
     except HarnessError as error:
-        reason = "; ".join(line.strip() for line in str(error).splitlines())
+        reason = reason_of(error)
         if attempt.rank == 0:
             record_end(attempt.folder, attempt.element.eval_ids, "failed", reason)
         return Ending("failed", reason)
@@ -116,7 +116,9 @@ def _finish(attempt: Attempt, ending: Ending, stop: StopFlag) -> int:
     if not attempt.is_ours():
         return 0
     if ending.how == "stopped":
-        return requeue.after_stop(attempt, warned=signal.SIGUSR2 in stop.signals)
+        # Another rank's signal stops this one too, which may not have had its own yet.
+        warned = signal.SIGUSR2 in stop.signals or not stop.signals
+        return requeue.after_stop(attempt, warned=warned)
     if ending.how == "held":
         reason = "another process holds this run and does not end"
         return requeue.stop(attempt, reason)
