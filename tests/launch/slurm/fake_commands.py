@@ -18,6 +18,7 @@ ENDED = {
     *("PREEMPTED", "TIMEOUT"),
 }
 UNREACHABLE = "Unable to contact slurm controller (connect failure)"
+HELP = 'Try "sbatch --help" for more information'
 NO_ACCOUNTING = "Slurm accounting storage is disabled"
 #: What sbatch is told in a script: with a value, and without.
 WITH_VALUE = {
@@ -151,7 +152,7 @@ def sbatch(state, arguments):
             for word in shlex.split(line)[1:]:
                 name, has_value, value = word[2:].partition("=")
                 if not word.startswith("--") or name not in (WITH_VALUE if has_value else ALONE):
-                    raise Refused(f"sbatch: unrecognized option '{word}'", 255)
+                    raise Refused(f"sbatch: unrecognized option '{word}'\n{HELP}", 255)
                 given[name] = value
     first, last, throttle = re.fullmatch(r"(\d+)-(\d+)%(\d+)", given["array"]).groups()
     if int(last) >= int(state["config"]["MaxArraySize"]):

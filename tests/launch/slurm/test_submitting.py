@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness.launch.claims import claim_of
+from harness.launch.slurm import submit
 from harness.launch.slurm.submission import Submission
+from harness.launch.status import status_of
+from harness.planning.suite import load_suite
 from harness.records import RunFolder, read_json
 from tests.launch.room import HARNESS
 from tests.launch.slurm.desk import TOY, Desk, train
@@ -273,6 +276,35 @@ def test_what_was_never_submitted_is_given_back(desk: Desk, slurm: FakeSlurm) ->
     assert {row["state"] for row in desk.status(suite).values()} == {"planned"}
     assert desk.claimed(suite) == []
     assert sizes(desk.submit(suite)) == [2]
+
+
+def test_who_looks_on_meanwhile_takes_nothing_back(
+    desk: Desk, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the first claim to sbatch's last answer; the second array's has not come yet."""
+    slurm.configure(MaxArraySize="2")
+    suite = desk.suite({"a": TOY}, seeds=[0, 1, 2])
+    looked: list[dict[str, int]] = []
+
+    def look() -> None:
+        looked.append(status_of(load_suite(suite), desk.results).counts())
+
+    claim_all, send = submit._claim_all, submit.send
+
+    def claim_all_and_look(submission: Submission) -> None:
+        claim_all(submission)
+        assert Submission(desk.results, submission.id).is_being_submitted()
+        look()
+
+    def look_and_send(submission: Submission, array: int) -> str:
+        look()
+        return send(submission, array)
+
+    monkeypatch.setattr(submit, "_claim_all", claim_all_and_look)
+    monkeypatch.setattr(submit, "send", look_and_send)
+    assert sizes(desk.submit(suite)) == [2, 1]
+    assert looked == [{"queued": 3}] * 3
+    assert len(desk.claimed(suite)) == 3
 
 
 def test_claims_are_nobodys_while_their_submitter_is_at_work(desk: Desk, slurm: FakeSlurm) -> None:

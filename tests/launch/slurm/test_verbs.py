@@ -85,7 +85,7 @@ def test_cancel_ends_what_waits_and_what_runs(desk: Desk, slurm: FakeSlurm) -> N
     rows = desk.status(suite)
     for folder in (waiting, running):
         assert rows[folder.run_id]["state"] == "stopped"
-        assert "was cancelled" in rows[folder.run_id]["reason"]
+        assert rows[folder.run_id]["reason"] == f"job {elements[folder.run_id]} was cancelled"
     assert rows[done.run_id]["state"] == "done"
     assert desk.claimed(suite) == []
     assert desk.ask("cancel", suite)["cancelled"] == {}
