@@ -80,6 +80,17 @@ class EvalFolder:
     def is_done(self) -> bool:
         return self.done.exists()
 
+    def note_end(self, state: Literal["failed", "stopped"], reason: str) -> None:
+        """Say why it is not done."""
+        write_json(self.error, {"state": state, "reason": reason, "time": time.time()})
+
+    def ended(self) -> tuple[str, str] | None:
+        """`failed` or `stopped`, and why; None where it is done or was not tried."""
+        if self.is_done() or not self.error.exists():
+            return None
+        found = read_json(self.error)
+        return found.get("state", "failed"), found["reason"]
+
     def write(
         self, spec: Mapping[str, Any], measurements: Iterable[Measurement], **done: Any
     ) -> None:

@@ -27,7 +27,7 @@ from harness.planning.spec import (
     ThinkingEval,
 )
 from harness.provenance import provenance
-from harness.records import EvalFolder, Measurement, RunFolder, read_json, write_json
+from harness.records import EvalFolder, Measurement, RunFolder, read_json
 from harness.training import checkpoint as ckpt
 
 _AnyEval = LikelihoodEval | ThinkingEval | DenoisingEval | NextFrameEval
@@ -61,7 +61,7 @@ def evaluate_all(
                 _evaluate(spec, evaluation, context, command)
         except Exception as error:
             traceback.print_exc()
-            write_json(evaluation.error, {"reason": reason_of(error), "time": time.time()})
+            evaluation.note_end("failed", reason_of(error))
             name = f"evaluation {evaluation.path.name} ({spec.kind} on {spec.data})"
             reasons.append(f"{name}: {reason_of(error)}")
     return reasons

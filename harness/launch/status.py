@@ -16,7 +16,7 @@ from harness.launch.slurm.commands import NoSlurm
 from harness.launch.slurm.settle import UNKNOWN, Assignment, explain, look_up, settle_over
 from harness.planning.budget import run_cost
 from harness.planning.planned import PlannedRun, Suite
-from harness.records import RunFolder, Status, read_json
+from harness.records import RunFolder, Status
 
 #: States in which nobody need do anything.
 ACTIVE = ("queued", "running", "evaluating")
@@ -149,9 +149,10 @@ def _evaluating(
     if claim is not None:
         return ("evaluating" if begun else "queued"), None
     for evaluation in map(folder.evaluation, eval_ids):
-        if not evaluation.is_done() and evaluation.error.exists():
-            reason = read_json(evaluation.error)["reason"]
-            return "failed", f"evaluation {evaluation.path.name}: {reason}"
+        ended = evaluation.ended()
+        if ended is not None:
+            state, reason = ended
+            return state, f"evaluation {evaluation.path.name}: {reason}"
     return "evaluate", None
 
 

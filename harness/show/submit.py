@@ -56,9 +56,10 @@ def retry_suite(suite: Suite, results: Path, profile: Profile | None, *, as_json
 def _failed(results: Path) -> Callable[[MissingRun], bool]:
     def is_failed(missing: MissingRun) -> bool:
         folder = RunFolder(results, missing.run.run_id)
+        ends = [folder.evaluation(each).ended() for each in missing.evaluations]
         return missing.standing == "failed" or (
             missing.standing == "evaluate"
-            and any(folder.evaluation(each).error.exists() for each in missing.evaluations)
+            and any(end is not None and end[0] == "failed" for end in ends)
         )
 
     return is_failed

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from harness.launch.claims import release
 from harness.launch.slurm import commands
 from harness.launch.slurm.attempt import Attempt
+from harness.launch.slurm.settle import record_end
 
 #: The warning comes up to a minute early, and on the controller's next tick of half a minute.
 _EARLY_SECONDS = 75
@@ -107,8 +108,7 @@ def _requeue(attempt: Attempt, reason: str) -> int:
 
 def stop(attempt: Attempt, reason: str) -> int:
     """End here: the run stands as stopped, and whoever submits may have it."""
-    if not attempt.folder.training.exists():
-        attempt.folder.change_status("stopped", reason)
+    record_end(attempt.folder, attempt.element.eval_ids, "stopped", reason)
     attempt.note("end", ending="stopped", reason=reason)
     release(attempt.folder, attempt.claim)
     return 1

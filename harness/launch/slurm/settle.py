@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import getpass
 import re
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from harness.launch.claims import Claim, Owner, give_back, own, owner_of, releas
 from harness.launch.slurm.commands import SlurmJob, jobs_of
 from harness.launch.slurm.profile import Profile
 from harness.launch.slurm.submission import Submission
-from harness.records import RunFolder, write_json
+from harness.records import RunFolder
 
 _OUT_OF_MEMORY = re.compile(r"oom.?kill|memory limit", re.IGNORECASE)
 _LINES = 50
@@ -122,7 +121,7 @@ def record_end(
         return
     for evaluation in map(folder.evaluation, eval_ids):
         if not evaluation.is_done():
-            write_json(evaluation.error, {"reason": reason, "time": time.time()})
+            evaluation.note_end(state, reason)
 
 
 def explain(assignment: Assignment) -> tuple[Literal["failed", "stopped"], str]:
