@@ -141,6 +141,11 @@ class RunFolder:
         status = Status(state, reason, step, total_steps, time.time())
         write_json(self.status_path, asdict(status))
 
+    def newest_step(self) -> int | None:
+        """The step of the newest checkpoint, by its name alone; None where there is none."""
+        names = (path.name.removeprefix("step-") for path in self.checkpoints.glob("step-*"))
+        return max((int(name) for name in names if name.isdecimal()), default=None)
+
     def change_status(self, state: State, reason: str | None = None) -> None:
         """Another state at the same step."""
         before = self.status()
@@ -196,11 +201,22 @@ def _make(folder: Path) -> None:
 
 
 def _cannot_write(folder: Path, error: OSError) -> HarnessError:
+    hint = "choose another folder: --results for records, --out for exhibits"
+    if isinstance(error, PermissionError) and (owner := _owner(folder)) is not None:
+        hint = f"it is {owner}'s: have it shared (setgid group folders, umask 002), or {hint}"
     return HarnessError(
-        f"cannot write here: {error.strerror or error}",
-        where=str(folder),
-        hint="choose another folder: --results for records, --out for exhibits",
+        f"cannot write here: {error.strerror or error}", where=str(folder), hint=hint
     )
+
+
+def _owner(folder: Path) -> str | None:
+    """Another user, whose the folder is, or the nearest above it that exists."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return None if folder.stat().st_uid == os.getuid() else folder.owner()
+    except (OSError, KeyError):
+        return None
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
@@ -247,10 +263,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def append_jsonl(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one line."""
+    """Append one line; what a crash left of the one before stays a line of its own."""
     _make(path.parent)
-    with path.open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(record) + "\n")
+    with path.open("ab+") as handle:
+        if handle.seek(0, os.SEEK_END):
+            handle.seek(-1, os.SEEK_END)
+            if handle.read(1) != b"\n":
+                handle.write(b"\n")
+        handle.write(json.dumps(record).encode() + b"\n")
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

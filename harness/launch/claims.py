@@ -86,7 +86,13 @@ def take(folder: RunFolder, claim: Claim) -> bool:
         os.chmod(temporary, 0o644)
         os.link(temporary, folder.claim)
     except FileExistsError:
-        return False
+        return claim_of(folder) == claim  # a file server may have done it and said so twice
+    except OSError as error:
+        raise HarnessError(
+            f"this file system cannot link files: {error.strerror or error}",
+            where=str(folder.path),
+            hint="give results on another one: --results",
+        ) from error
     finally:
         Path(temporary).unlink()
     return True

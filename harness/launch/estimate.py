@@ -73,15 +73,12 @@ def _time(
 
 
 def _share_left(run: PlannedRun, cost: RunCost, state: Standing, results: Path) -> float:
-    """Of the run's training; a run that was killed rather than stopped counts as not begun."""
+    """Of the run's training, from its newest checkpoint on."""
     if state in TRAINED:
         return 0.0
     if state == "new" or not cost.steps:
         return 1.0
-    status = RunFolder(results, run.run_id).status()
-    if status.state != "stopped" or status.step is None:
-        return 1.0
-    return max(0.0, 1 - status.step / cost.steps)
+    return max(0.0, 1 - (RunFolder(results, run.run_id).newest_step() or 0) / cost.steps)
 
 
 def hardware_of(profile: Profile) -> Hardware:

@@ -38,6 +38,8 @@ def print_status(
             raise HarnessError(
                 "there is no such state", where="--state", given=state, allowed=_STATES
             )
+    if as_json and watch:
+        raise HarnessError("--watch follows in a terminal, --json prints once: give one of them")
     if as_json:
         print(json.dumps(_document(suite, status_of(suite, results), states), indent=1))
     elif watch:
@@ -153,9 +155,13 @@ def cancel_suite(suite: Suite, results: Path, *, as_json: bool) -> None:
     """Cancel what is queued or running on Slurm; running runs write a checkpoint first."""
     ended = cancel(suite, results)
     if as_json:
-        print(json.dumps({"suite": suite.name, "cancelled": ended.elements}, indent=1))
+        found = {"cancelled": ended.elements, "out_of_reach": ended.out_of_reach}
+        print(json.dumps({"suite": suite.name, **found}, indent=1))
         return
     console = terminal()
+    if ended.out_of_reach:
+        count = counted(ended.out_of_reach, "run")
+        console.print(f"{count} just being submitted, or on another cluster: cancel again, there.")
     if not ended.elements:
         console.print("No run of this suite is queued or running on Slurm.")
         return

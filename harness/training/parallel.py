@@ -336,10 +336,10 @@ def _join(
         )
     global _groups
     _groups += 1
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     place = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
     try:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
         if place not in _stores:
             _stores[place] = next(rendezvous("env://", timeout=timeout))[0]
         own = PrefixStore(f"group-{_groups}", _stores[place])

@@ -199,7 +199,7 @@ def test_what_is_done_and_half_done_is_not_counted_again(
     folder = RunFolder(tmp_path, stopped.run_id)
     folder.path.mkdir()
     folder.train_log.write_text("")
-    folder.set_status("stopped", step=225, total_steps=STEPS)
+    (folder.checkpoints / "step-225").mkdir(parents=True)
     _probe(stopped, tmp_path, seconds_per_step=0.01)
     rows = {row["run"]: row for row in _plan(tmp_path, capsys)["estimate"]["runs"]}
     assert rows[trained.run_id]["seconds_left"] == 0

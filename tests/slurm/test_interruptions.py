@@ -172,6 +172,15 @@ def test_a_job_that_never_comes_to_its_run_says_what_it_printed(yard: Yard) -> N
     assert "no such module: torch-9" in status["reason"]
 
 
+def test_the_rank_that_fails_gives_the_reason(yard: Yard) -> None:
+    adapter = {"adapter": "toy", "config": {"raise_at": 3}}
+    suite = yard.suite({"toy": adapter}, **TRAINED)
+    yard.submit(suite, tasks_per_node=2)
+    assert yard.wait_over(suite) == {"failed": 1}
+    reason = str(yard.folder_of(suite, "toy").status().reason)
+    assert reason.endswith("RuntimeError: the toy broke [/it]")
+
+
 def test_two_tasks_train_a_run_as_one_process_does(yard: Yard) -> None:
     """Over two nodes, and interrupted: all ranks stop at one step and go on from it."""
     adapter = {"adapter": "ebt_text", "config": CONFIGS["ebt_text"], "budget": {"steps": 600}}

@@ -16,10 +16,14 @@ from harness.planning.planned import Suite
 
 @dataclass
 class Cancelled:
-    """Run id -> the job element that was cancelled; `ending` of them are still at it."""
+    """Run id -> the job element that was cancelled; `ending` of them are still at it.
+
+    `out_of_reach` runs are just being submitted, or on another cluster.
+    """
 
     elements: dict[str, str] = field(default_factory=dict)
     ending: int = 0
+    out_of_reach: int = 0
 
 
 def cancel(suite: Suite, results: Path) -> Cancelled:
@@ -31,7 +35,9 @@ def cancel(suite: Suite, results: Path) -> Cancelled:
     with claiming(results):
         claims = claims_of(merged(suite.runs), results)
         for run_id, assignment in settle(claims, results).items():
-            if assignment.element is not None:
+            if assignment.element is None:
+                done.out_of_reach += 1
+            else:
                 done.elements[run_id] = assignment.element
         commands.cancel(list(done.elements.values()))
         found = look_up({run_id: claims[run_id] for run_id in done.elements}, results)

@@ -211,6 +211,12 @@ def configuration() -> str:
     return call("scontrol", "show", "config")
 
 
+def cluster_name(config: str | None = None) -> str:
+    """The cluster that these commands speak to."""
+    found = re.search(r"^ClusterName\s*=\s*(\S+)", config or configuration(), re.M)
+    return found[1] if found else ""
+
+
 def requeue(job_id: str) -> None:
     """Put a job back in the queue; fine where Slurm has done so already."""
     try:

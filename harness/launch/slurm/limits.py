@@ -8,17 +8,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.errors import HarnessError
-from harness.launch.slurm.commands import NoSlurm, call, configuration
+from harness.launch.slurm.commands import NoSlurm, call, cluster_name, configuration
 from harness.launch.slurm.profile import Profile
 from harness.planning.estimate import MAX_ARRAY_SIZE
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`array_size` elements at most in an array; `room` more jobs, None where nothing limits."""
+    """`array_size` elements at most in an array; `room` more jobs, None where nothing limits.
+
+    `cluster` is whose limits they are; empty where none was asked.
+    """
 
     array_size: int
     room: int | None
+    cluster: str = ""
 
 
 def array_size() -> int:
@@ -48,7 +52,7 @@ def limits_of(profile: Profile) -> Limits:
     if profile.max_submitted is not None:
         submitted.append(profile.max_submitted)
     room = max(0, min(submitted) - _queued()) if submitted else None
-    return Limits(min(size, profile.max_array_size or size), room)
+    return Limits(min(size, profile.max_array_size or size), room, cluster_name(config))
 
 
 def _of_association(profile: Profile) -> list[int]:

@@ -16,7 +16,8 @@ from harness.protocol import Frozen
 #: sbatch options that the harness sets itself, and those that keep sbatch's answer from it.
 RESERVED = (
     *("array", "chdir", "comment", "error", "job-name", "no-requeue", "open-mode", "output"),
-    *("clusters", "parsable", "quiet", "requeue", "signal", "test-only", "wait", "wrap"),
+    *("clusters", "export", "export-file", "parsable", "quiet", "requeue", "signal", "test-only"),
+    *("wait", "wrap"),
 )
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _MEMORY = re.compile(r"\d+[KMGT]?")
@@ -122,6 +123,8 @@ class Profile(Frozen):
             plain = name.lstrip("-").replace("_", "-")
             if plain in RESERVED:
                 raise ValueError(f"sbatch option {name!r} is the harness's own")
+            if plain.startswith("gpus"):
+                raise ValueError(f"GPUs are asked for by gpus_per_node or gres, not by {name!r}")
             if plain in own or plain in ("ntasks-per-node", "ntasks"):
                 raise ValueError(f"sbatch option {name!r} has a key of its own in a profile")
         return {name.lstrip("-").replace("_", "-"): value for name, value in options.items()}

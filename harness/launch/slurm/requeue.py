@@ -14,6 +14,7 @@ from typing import Any, Literal
 from harness.launch.claims import release
 from harness.launch.slurm import commands
 from harness.launch.slurm.attempt import Attempt
+from harness.launch.slurm.profile import Profile
 from harness.launch.slurm.settle import record_end
 
 #: The warning comes up to a minute early, and on the controller's next tick of half a minute.
@@ -26,11 +27,7 @@ Why = Literal["preempted", "time limit", "ended by Slurm", "asked to stop"]
 
 def after_stop(attempt: Attempt, *, warned: bool) -> int:
     """Decide, do and record it; returns the exit code. `warned`: the signal was the warning."""
-    try:
-        job: Mapping[str, str] = commands.details(attempt.job_id)
-    except commands.NoSlurm:
-        job = {}
-    why = why_stopped(job, warned=warned, signal_seconds=attempt.submission.profile.signal_seconds)
+    why = why_stopped(_job(attempt), warned=warned, profile=attempt.submission.profile)
     step = attempt.folder.status().step
     at = "" if step is None else f" at step {step}"
     if why == "ended by Slurm":
@@ -51,19 +48,31 @@ def after_stop(attempt: Attempt, *, warned: bool) -> int:
     return _requeue(attempt, f"{why}{at}, requeued")
 
 
-def why_stopped(job: Mapping[str, str], *, warned: bool, signal_seconds: int) -> Why:
-    """Read from `scontrol show job`; without it the warning is taken for the time limit's."""
-    if job.get("JobState", "RUNNING") != "RUNNING":
+def _job(attempt: Attempt) -> Mapping[str, str]:
+    """What Slurm says of the job; where there is no answer, what this process knows of it."""
+    for tried in range(_TRIES):
+        try:
+            return commands.details(attempt.job_id)
+        except commands.NoSlurm:
+            if not commands.available():  # a container without Slurm's commands
+                break
+            time.sleep(2**tried)
+    began = datetime.fromtimestamp(attempt.began).isoformat(timespec="seconds")
+    minutes = attempt.submission.profile.time
+    return {"StartTime": began, "TimeLimit": f"{minutes // 60:02d}:{minutes % 60:02d}:00"}
+
+
+def why_stopped(job: Mapping[str, str], *, warned: bool, profile: Profile) -> Why:
+    """Read from `scontrol show job`. Where Slurm did not say a state, SIGTERM is left to it."""
+    if job.get("JobState", "RUNNING" if warned else "") != "RUNNING":
         return "ended by Slurm"
     limit, start = _seconds(job.get("TimeLimit", "")), _moment(job.get("StartTime", ""))
     preempted = _moment(job.get("PreemptTime", ""))
     if preempted is not None and preempted >= (start or 0):  # not an earlier attempt's
         return "preempted"
-    if not job and warned:
-        return "time limit"
     if limit is not None and start is not None:
         left = limit - (time.time() - start)
-        if left <= (signal_seconds if warned else 0) + _EARLY_SECONDS:
+        if left <= (profile.signal_seconds if warned else 0) + _EARLY_SECONDS:
             return "time limit"
     return "preempted" if warned else "asked to stop"
 
@@ -93,6 +102,9 @@ def _timeouts(attempt: Attempt) -> int:
 def _requeue(attempt: Attempt, reason: str) -> int:
     if not attempt.folder.training.exists():
         attempt.folder.change_status("queued", reason)
+    if not commands.available():
+        attempt.ask_script_to_requeue()
+        return 0
     for tried in range(_TRIES):
         try:
             commands.requeue(attempt.job_id)

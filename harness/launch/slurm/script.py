@@ -67,7 +67,7 @@ def _executor(submission: Submission, array: int) -> Any:
         def affinity(cls) -> int:
             return 1
 
-    executor = Executor(submission.logs, python=_python(submission.profile))
+    executor = Executor(submission.logs, python=python_of(submission.profile))
     executor.update_parameters(**_parameters(submission, array))
     executor.parameters["map_count"] = len(submission.plan.arrays[array])
     return executor
@@ -98,6 +98,7 @@ def _parameters(submission: Submission, array: int) -> dict[str, Any]:
         "stderr_to_stdout": True,
         "wckey": None,
         "setup": _setup(submission),
+        "teardown": _teardown(submission),
         "srun_args": _srun(profile),
         "additional_parameters": further | _switched_on(profile.sbatch),
     }
@@ -115,6 +116,13 @@ def _setup(submission: Submission) -> list[str]:
     return [*profile.setup, *exports, f'export PYTHONPATH={code}"${{PYTHONPATH:+:$PYTHONPATH}}"']
 
 
+def _teardown(submission: Submission) -> list[str]:
+    """A task in a container has no Slurm there to requeue it, and asks by a file."""
+    asked = f'{shlex.quote(str(submission.requeue))}/"$SLURM_JOB_ID"'
+    requeue = f'if rm {asked} 2>/dev/null; then scontrol requeue "$SLURM_JOB_ID"; fi'
+    return ["code=$?", requeue, "exit $code"]
+
+
 def _srun(profile: Profile) -> list[str]:
     """One process that fails ends the others, one that is done does not: the first evaluates on.
 
@@ -124,17 +132,29 @@ def _srun(profile: Profile) -> list[str]:
     return ["--kill-on-bad-exit=1", "--wait=0", *cpus, *profile.srun]
 
 
-def _python(profile: Profile) -> str:
+def check_python(profile: Profile) -> None:
+    """HarnessError where the profile names an interpreter that is not there."""
+    path = Path(python_of(profile))
+    if profile.container is None and len(path.parts) > 1 and not path.exists():
+        raise HarnessError(
+            f"there is no interpreter {path}",
+            where="the profile's venv or python",
+            hint="name one that exists on the nodes and here, on a file system they share",
+        )
+
+
+def python_of(profile: Profile) -> str:
+    """The interpreter that runs a profile's jobs."""
     if profile.python is not None:
-        return profile.python
+        return str(Path(profile.python).expanduser())
     if profile.venv is not None:
-        return str(Path(profile.venv) / "bin" / "python")
+        return str(Path(profile.venv).expanduser() / "bin" / "python")
     return sys.executable
 
 
 def _command(submission: Submission, array: int) -> str:
     # -P: the working directory may hold the tree that is being edited.
-    words = ["bash", "-c", _DEAF, "run", _python(submission.profile), "-u", "-P", "-m", _TASK]
-    command = shlex.join([*words, str(submission.path), str(array)])
-    container = submission.profile.container
-    return f"{container} {command}" if container else command
+    words = [python_of(submission.profile), "-u", "-P", "-m", _TASK, str(submission.path)]
+    container = submission.profile.container or ""
+    inner = f"{container} {shlex.join([*words, str(array)])}".lstrip()
+    return f"{shlex.join(['bash', '-c', _DEAF, 'run'])} {inner}"

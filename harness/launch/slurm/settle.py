@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.launch.claims import Claim, Owner, give_back, own, owner_of, release
-from harness.launch.slurm.commands import SlurmJob, jobs_of
+from harness.launch.slurm.commands import SlurmJob, cluster_name, jobs_of
 from harness.launch.slurm.profile import Profile
 from harness.launch.slurm.submission import Submission
 from harness.records import RunFolder
@@ -63,7 +63,8 @@ def look_up(claims: Mapping[str, Claim], results: Path) -> dict[str, Assignment]
     """Run id -> its job, and what Slurm says of it. Raises NoSlurm where it does not answer."""
     arrays = {(claim.submission, claim.array) for claim in claims.values()}
     submissions = {name: Submission(results, name) for name, _ in arrays}
-    sent = {(name, array): _sent(submissions[name], array) for name, array in arrays}
+    here = cluster_name() if arrays else ""
+    sent = {(name, array): _sent(submissions[name], array, here) for name, array in arrays}
     elements: dict[str, str] = {}
     for run_id, claim in claims.items():
         job_id, _ = sent[claim.submission, claim.array]
@@ -79,10 +80,13 @@ def look_up(claims: Mapping[str, Claim], results: Path) -> dict[str, Assignment]
     return found
 
 
-def _sent(submission: Submission, array: int) -> tuple[str | None, SlurmJob | None]:
-    """An array's Slurm id, or what stands for its jobs while it may still come there."""
+def _sent(submission: Submission, array: int, here: str) -> tuple[str | None, SlurmJob | None]:
+    """An array's Slurm id, or what stands for its jobs where this Slurm cannot tell of them."""
     if not submission.record.exists():
         return None, None
+    there = submission.plan.cluster
+    if there != here:  # which has jobs of its own under the same ids
+        return None, SlurmJob(UNKNOWN, reason=f"on cluster {there}: ask there, this is {here}")
     job_id = submission.known_job_id(array)
     if job_id is None and submission.is_being_submitted():
         return None, SUBMITTING
@@ -132,6 +136,9 @@ def explain(assignment: Assignment) -> tuple[Literal["failed", "stopped"], str]:
     attempts = submission.attempts(claim)
     if attempts and attempts[-1]["event"] == "end":
         return attempts[-1]["ending"], attempts[-1]["reason"]
+    recorded = RunFolder(submission.results, submission.element(claim).run_id).status()
+    if recorded.state == "failed" and recorded.reason is not None:  # a rank beside the first
+        return "failed", recorded.reason
     if job is None and not attempts:
         return "stopped", (
             f"Slurm knows {element} no longer: it was cancelled while it waited, or its record "
@@ -184,4 +191,5 @@ def _printed(assignment: Assignment) -> list[str]:
 def _last_words(lines: list[str]) -> str:
     """The last line that is not Slurm's own, for what went wrong before the run's own log."""
     own = [line for line in lines if not re.match(r"(srun|slurmstepd\S*): ", line)]
-    return f": {(own or lines)[-1]}" if lines else ""
+    errors = [line for line in lines if "error: " in line]
+    return f": {(own or errors or lines)[-1]}" if lines else ""

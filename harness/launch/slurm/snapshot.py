@@ -33,12 +33,20 @@ def take_snapshot(records: Iterable[AdapterRecord], code: Path, *, same_python: 
     for package in sorted(packages):
         source = package_folder(package)
         if source.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".git")
-            shutil.copytree(source, code / package, ignore=ignored)
+            _copy(source, code / package)
         else:
             code.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, code / source.name)
     write_json(code / SNAPSHOT, {"git": git_state(), "environment": _environment(same_python)})
+
+
+def _copy(source: Path, target: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".#*")
+    try:
+        shutil.copytree(source, target, ignore=ignored, ignore_dangling_symlinks=True)
+    except (shutil.Error, OSError) as error:
+        problem = f"the source cannot be copied: {error}"
+        raise HarnessError(problem, where=str(target)) from error
 
 
 def _environment(same_python: bool) -> dict[str, Any] | None:
@@ -46,7 +54,13 @@ def _environment(same_python: bool) -> dict[str, Any] | None:
 
 
 def check_environment(code: Path) -> None:
-    """HarnessError where the packages are no longer those that the submission was made with."""
+    """HarnessError where this is not the copied source, or not the packages that were there."""
+    running = package_folder("harness").parent.resolve()
+    if running != code.resolve():
+        raise HarnessError(
+            f"the job runs the source in {running}, not the submission's copy",
+            hint="let PYTHONPATH, which the script sets, come through to the job's python",
+        )
     recorded = read_json(code / SNAPSHOT)["environment"]
     if recorded is None:
         return

@@ -4,6 +4,7 @@ submissions/<id>/
     submission.json    suite, profile, arrays of runs: written before anything is submitted
     array-<k>.json     the Slurm id of array k, once sbatch has answered
     attempts/<k>-<i>.jsonl    every start, requeue and end of element i of array k, by its task
+    requeue/<job>      asks the job's script to requeue it
     code/              the source that its jobs run
     logs/              sbatch scripts, and what Slurm's side of each job printed
 """
@@ -11,6 +12,7 @@ submissions/<id>/
 from __future__ import annotations
 
 import getpass
+import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,7 +25,7 @@ from harness.errors import HarnessError
 from harness.launch.claims import Claim
 from harness.launch.slurm import commands
 from harness.launch.slurm.profile import Profile
-from harness.records import append_jsonl, locked, read_json, read_jsonl, write_json
+from harness.records import append_jsonl, locked, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Plan:
     """What is to be submitted: the content of submission.json."""
 
     suite: str
+    cluster: str
     command: tuple[str, ...]
     directory: str
     profile: dict[str, Any]
@@ -52,7 +55,8 @@ class Plan:
             for array in found["arrays"]
         )
         command = tuple(found["command"])
-        return Plan(found["suite"], command, found["directory"], found["profile"], arrays)
+        where = found["cluster"], command, found["directory"]
+        return Plan(found["suite"], *where, found["profile"], arrays)
 
 
 def new_id(now: float | None = None) -> str:
@@ -71,6 +75,7 @@ class Submission:
         self.record = self.path / "submission.json"
         self.code = self.path / "code"
         self.logs = self.path / "logs"
+        self.requeue = self.path / "requeue"
 
     @property
     def plan(self) -> Plan:
@@ -148,7 +153,13 @@ class Submission:
         append_jsonl(self._attempts(claim), {"event": event, "time": time.time(), **details})
 
     def attempts(self, claim: Claim) -> list[dict[str, Any]]:
-        return read_jsonl(self._attempts(claim))
+        """What was noted, but for what a dying node left of a line."""
+        path = self._attempts(claim)
+        found = []
+        for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+            with suppress(ValueError):
+                found.append(json.loads(line))
+        return [event for event in found if isinstance(event, dict)]
 
     def log_files(self, claim: Claim, *, job_id: str | None = None) -> list[Path]:
         """What Slurm's side of the run's job printed, one file per process."""

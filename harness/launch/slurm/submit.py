@@ -22,7 +22,7 @@ from harness.launch.missing import MissingRun, Work, work_of
 from harness.launch.slurm import commands
 from harness.launch.slurm.limits import Limits, limits_of
 from harness.launch.slurm.profile import Profile
-from harness.launch.slurm.script import array_script, send
+from harness.launch.slurm.script import array_script, check_python, send
 from harness.launch.slurm.snapshot import take_snapshot
 from harness.launch.slurm.submission import Element, Plan, Submission, arrays_of, new_id
 from harness.planning.estimate import MAX_ARRAY_SIZE
@@ -59,6 +59,7 @@ def submit(
     or sbatch refuses.
     """
     results = results.resolve()
+    check_python(profile)
     limits = limits_of(profile)
     with ExitStack() as submitting:
         with claiming(results):
@@ -147,6 +148,7 @@ def _plan(suite: Suite, profile: Profile, missing: Sequence[MissingRun], limits:
     elements = [Element(m.run.run_id, m.run.name, tuple(m.evaluations)) for m in missing]
     return Plan(
         suite.name,
+        limits.cluster,
         user_command(),
         os.getcwd(),
         profile.model_dump(mode="json"),
@@ -206,8 +208,8 @@ def _send(done: Submitted) -> None:
         except HarnessError as error:
             for later in range(number, len(submission.plan.arrays)):
                 _give_back(submission, later)
-            if not done.jobs:
-                shutil.rmtree(submission.path)
+            if not done.jobs:  # its lock is open still, which some file systems keep as a file
+                shutil.rmtree(submission.path, ignore_errors=True)
             raise _partly(error, done) from error
         submission.note_job(number, job_id)
         done.jobs[number] = job_id

@@ -37,11 +37,16 @@ class _Watch:
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
         self.over = threading.Event()
-        threading.Thread(target=self._run, daemon=True).start()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
 
     def _run(self) -> None:
         while not self.over.wait(_WATCH_SECONDS):
-            if not self.attempt.is_ours():
+            try:
+                ours = self.attempt.is_ours()
+            except (OSError, HarnessError):  # the file server's trouble: look again
+                continue
+            if not ours:
                 print("this run went to another job, or another attempt: this one ends")
                 sys.stdout.flush()
                 os._exit(0)
@@ -58,12 +63,15 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     folder: Path = given.submission
     attempt = Attempt(Submission(folder.parents[1], folder.name), given.array)
-    if not attempt.is_ours():
+    if not attempt.finds_its_claim():
         print(
             f"run {attempt.folder.run_id} is not this job's: another has it, or it was taken back"
         )
         return 0
     attempt.begin()
+    if attempt.rank == 0 and attempt.is_lost():
+        times = attempt.submission.profile.max_timeouts + 2
+        return requeue.stop(attempt, f"its job was lost {times} times without gaining a step")
     watch = _Watch(attempt)
     ending = _work(attempt, stop)
     watch.over.set()

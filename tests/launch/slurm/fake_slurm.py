@@ -34,6 +34,7 @@ class FakeSlurm:
             "user": getpass.getuser(),
             "config": {
                 "AccountingStorageEnforce": "none",
+                "ClusterName": "fake",
                 "MaxArraySize": "1001",
                 "SchedulerParameters": "bf_interval=30",
             },

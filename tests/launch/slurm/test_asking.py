@@ -38,7 +38,7 @@ def test_status_is_of_the_records_then_and_says_so(
     found = desk.ask("status", suite)
     states = {row["run_id"]: row["state"] for row in found["runs"]}
     assert states == {running.run_id: "running", queued.run_id: "queued"}
-    said = "squeue did not answer in 0.2 s" if how == "hang" else f"squeue failed: {how}"
+    said = "scontrol did not answer in 0.2 s" if how == "hang" else f"scontrol failed: {how}"
     assert found["slurm_trouble"] == said
     assert said in " ".join(desk.call("status", suite.name)[1].split())
     assert contents(desk.results) == before
@@ -63,6 +63,21 @@ def test_a_new_suite_is_not_begun_then(desk: Desk, slurm: FakeSlurm) -> None:
     assert not desk.results.exists()
 
 
+def test_another_cluster_is_not_asked_for_what_it_cannot_know(desk: Desk, slurm: FakeSlurm) -> None:
+    """Two clusters may share a home: the other's job of the same id is a stranger's."""
+    suite = submitted(desk)
+    slurm.configure(ClusterName="other")
+    slurm.set("1000_0", "FAILED", node="n9")
+    slurm.forget("1000_1", accounting=True)
+    rows = desk.status(suite)
+    assert {row["state"] for row in rows.values()} == {"queued"}
+    assert {row["reason"] for row in rows.values()} == {"on cluster fake: ask there, this is other"}
+    assert desk.ask("cancel", suite) == {"suite": "suite", "cancelled": {}, "out_of_reach": 2}
+    assert not slurm.calls("scancel")
+    assert not desk.submit(suite)["jobs"]
+    assert len(desk.claimed(suite)) == 2
+
+
 # --- no Slurm on this machine ----------------------------------------------------------------
 
 
@@ -83,7 +98,7 @@ def test_claimed_runs_are_left_alone_where_there_is_no_slurm(
     assert "remove runs/*/claim.json" in message
     found = desk.ask("status", suite)
     assert found["counts"] == {"queued": 2}
-    assert "squeue is not on this machine" in found["slurm_trouble"]
+    assert "scontrol is not on this machine" in found["slurm_trouble"]
     assert len(desk.claimed(suite)) == 2
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import threading
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from harness.errors import HarnessError
 from harness.launch.claims import claim_of
-from harness.launch.slurm import commands, requeue
+from harness.launch.slurm import commands, requeue, task
 from harness.launch.slurm.attempt import Attempt
+from harness.launch.slurm.profile import Profile
 from harness.launch.slurm.requeue import after_stop, why_stopped
+from harness.launch.slurm.script import array_script
 from harness.records import RunFolder
 from tests.launch.slurm.desk import TOY, Desk
 from tests.launch.slurm.fake_slurm import FakeSlurm
@@ -30,6 +35,11 @@ def job(state: str = "RUNNING", *, limit: str, ran: float, **more: str) -> dict[
         "StartTime": ago(ran),
         "PreemptTime": "None",
     } | more
+
+
+def unanswered(*, limit: str, ran: float) -> dict[str, str]:
+    """What a process knows of its job by itself."""
+    return {"TimeLimit": limit, "StartTime": ago(ran)}
 
 
 #: Situation -> the job, whether the signal was the warning (120 s before the limit), and why.
@@ -69,15 +79,17 @@ SITUATIONS: dict[str, tuple[dict[str, str], bool, str]] = {
     "completing": (job("COMPLETING", limit="00:10:00", ran=HOUR), False, "ended by Slurm"),
     "SIGTERM at the limit": (job(limit="00:10:00", ran=590), False, "time limit"),
     "SIGTERM by hand": (job(limit="12:00:00", ran=HOUR), False, "asked to stop"),
-    "warned, and no answer": ({}, True, "time limit"),
-    "SIGTERM, and no answer": ({}, False, "asked to stop"),
+    "early, and no answer": (unanswered(limit="12:00:00", ran=HOUR), True, "preempted"),
+    "late, and no answer": (unanswered(limit="12:00:00", ran=12 * HOUR - 90), True, "time limit"),
+    "SIGTERM, and no answer": (unanswered(limit="12:00:00", ran=HOUR), False, "ended by Slurm"),
 }
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_why(situation: str) -> None:
     details, warned, why = SITUATIONS[situation]
-    assert why_stopped(details, warned=warned, signal_seconds=120) == why
+    profile = Profile(time=60, signal_seconds=120)
+    assert why_stopped(details, warned=warned, profile=profile) == why
 
 
 @pytest.fixture
@@ -171,8 +183,88 @@ def test_a_controller_that_is_away_is_asked_again_and_then_given_up(
     assert len(tries) == requeue._TRIES
     state, reason = state_of(attempt.folder)
     assert state == "stopped"
-    assert "time limit at step 7, and could not be requeued: scontrol failed" in str(reason)
+    assert "preempted at step 7, and could not be requeued: scontrol failed" in str(reason)
     assert claim_of(attempt.folder) is None
+
+
+def test_sigterm_while_the_controller_is_away_leaves_the_claim_to_the_record(
+    attempt: Attempt, slurm: FakeSlurm
+) -> None:
+    """Slurm may have requeued the job itself, and the next attempt must find its claim."""
+    slurm.break_()
+    assert after_stop(attempt, warned=False) == 0
+    assert claim_of(attempt.folder) == attempt.claim
+    assert attempt.submission.attempts(attempt.claim)[-1]["event"] == "ended by Slurm"
+
+
+def test_a_task_without_slurms_commands_has_its_script_requeue_it(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container. The script's end, run by a shell, does it and keeps the exit code."""
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", os.fspath(attempt.folder.path))
+        assert after_stop(attempt, warned=True) == 0
+    assert state_of(attempt.folder) == ("queued", "preempted at step 7, requeued")
+    text = array_script(attempt.submission, 0)
+    end = text.partition("# teardown\n")[2]
+    for expected in ("requeue 1000", ""):
+        script = f'scontrol() {{ echo "$@"; }}\n(exit 7)\n{end}'
+        ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+        assert (ended.stdout.strip(), ended.returncode) == (expected, 7)
+
+
+def test_a_job_that_is_lost_again_and_again_is_given_up(
+    attempt: Attempt, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that brings down its node would go through all of them; a step gained counts anew."""
+    lost = []
+    for restart in range(1, 4):
+        monkeypatch.setenv("SLURM_RESTART_COUNT", str(restart))
+        again = Attempt(attempt.submission, 0)
+        again.begin()
+        lost.append(again.is_lost())
+    assert lost == [False, True, True]
+    (attempt.folder.checkpoints / "step-5").mkdir(parents=True)
+    again.begin()
+    assert not again.is_lost()
+
+
+def test_the_watch_outlives_the_file_servers_trouble(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([OSError(5, "Input/output error"), HarnessError("no claim"), True, False])
+    ended = threading.Event()
+
+    def is_ours() -> bool:
+        answer = next(answers, False)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(attempt, "is_ours", is_ours)
+    monkeypatch.setattr(task, "_WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(os, "_exit", lambda code: ended.set())
+    watch = task._Watch(attempt)
+    assert ended.wait(10)
+    watch.over.set()
+    watch.thread.join(10)
+
+
+def test_a_claim_that_a_node_does_not_see_yet_is_waited_for(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = attempt.folder.claim.rename(attempt.folder.path / "hidden")
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            hidden.rename(attempt.folder.claim)
+
+    monkeypatch.setattr("harness.launch.slurm.attempt.time.sleep", sleep)
+    assert attempt.finds_its_claim()
+    assert len(waits) == 3
+    assert not list(attempt.folder.path.glob(".tmp*"))
 
 
 def test_times_are_read_whatever_form_the_user_likes(
@@ -188,7 +280,6 @@ def test_times_are_read_whatever_form_the_user_likes(
 
 def test_a_replaced_attempt_takes_nothing_back(attempt: Attempt, desk: Desk) -> None:
     """A copy on a node that Slurm lost ends late; the run is the next attempt's."""
-    from harness.launch.slurm import task
     from harness.launch.stop import StopFlag
     from harness.launch.worker import Ending
 

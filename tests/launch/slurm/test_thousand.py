@@ -58,7 +58,7 @@ def thousand(desk: Desk, slurm: FakeSlurm) -> Suite:
     submission = Submission(
         desk.results,
         "20260101-000000-aaaa",
-        Plan(suite.name, ("harness",), str(desk.folder), {"time": 60}, arrays),
+        Plan(suite.name, "fake", ("harness",), str(desk.folder), {"time": 60}, arrays),
     )
     submission.write()
     jobs: dict[str, Any] = {}
@@ -119,7 +119,7 @@ def test_status_of_a_thousand_runs(thousand: Suite, desk: Desk, slurm: FakeSlurm
     assert found.counts() == {state: count * each for state, count in states.items()}
     assert found.trouble is None
     assert (len(slurm.calls("squeue")), len(slurm.calls("sacct"))) == (1, 1)
-    assert len(slurm.calls()) == 2
+    assert len(slurm.calls()) == 3, "and which cluster this is"
 
     # Ends that were recorded on the way are written and read again; the rest is read once.
     settled = {run.run_id for run in found.runs if run.state == "stopped"}
@@ -129,6 +129,6 @@ def test_status_of_a_thousand_runs(thousand: Suite, desk: Desk, slurm: FakeSlurm
     slurm.forget_calls()
     again, files = counted(thousand, desk.results)
     assert again.counts() == found.counts()
-    assert [call[0] for call in slurm.calls()] == ["squeue"]
+    assert [call[0] for call in slurm.calls()] == ["scontrol", "squeue"]
     assert max(files.values()) == 1
     assert not any(path.endswith("spec.json") for path in files)

@@ -38,5 +38,10 @@ export PYTHONPATH=FOLDER/results/submissions/ID/code"${PYTHONPATH:+:$PYTHONPATH}
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output FOLDER/results/submissions/ID/logs/%A_%a_%t_log.out --kill-on-bad-exit=1 --wait=0 --cpus-per-task=8 --mpi=none --cpu-bind=cores apptainer exec --nv 'an image.sif' bash -c 'trap '"'"''"'"' USR2; exec "$@"' run '/envs/energy based/bin/python' -u -P -m harness.launch.slurm.task FOLDER/results/submissions/ID 0
+srun --unbuffered --output FOLDER/results/submissions/ID/logs/%A_%a_%t_log.out --kill-on-bad-exit=1 --wait=0 --cpus-per-task=8 --mpi=none --cpu-bind=cores bash -c 'trap '"'"''"'"' USR2; exec "$@"' run apptainer exec --nv 'an image.sif' '/envs/energy based/bin/python' -u -P -m harness.launch.slurm.task FOLDER/results/submissions/ID 0
 
+
+# teardown
+code=$?
+if rm FOLDER/results/submissions/ID/requeue/"$SLURM_JOB_ID" 2>/dev/null; then scontrol requeue "$SLURM_JOB_ID"; fi
+exit $code
