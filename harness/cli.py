@@ -120,7 +120,7 @@ def submit(
 
     loaded, chosen = _load(suite, overrides, results), load_profile(profile)
     if dry_run:
-        show.print_scripts(loaded, results, chosen, redo_changed=redo_changed)
+        show.print_scripts(loaded, results, chosen, redo_changed=redo_changed, as_json=as_json)
     else:
         show.submit_suite(loaded, results, chosen, redo_changed=redo_changed, as_json=as_json)
 
@@ -186,6 +186,7 @@ def logs(
     """Print what a run printed, wherever it ran."""
     from harness.show.logs import print_logs
 
+    _check_results(results)
     print_logs(run, results, lines=lines)
 
 
@@ -266,8 +267,16 @@ def ls(
 def _load(suite: Path, overrides: list[str] | None, results: Path) -> Suite:
     from harness.planning.suite import load_suite
 
+    _check_results(results)
     loaded = load_suite(suite, overrides=overrides or [])
     return loaded if results == RESULTS else replace(loaded, results=results)
+
+
+def _check_results(results: Path) -> None:
+    from harness.errors import HarnessError
+
+    if results.exists() and not results.is_dir():
+        raise HarnessError("this is a file, not a folder", where=f"--results {results}")
 
 
 def _check_device(device: str) -> None:

@@ -26,6 +26,19 @@ _PATIENCE_SECONDS = 5.0
 _QUEUED = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "SUBMITTING")
 
 
+#: Why Slurm lets a job wait, in words; what it says else stands as it is.
+_WAITS = {
+    "JobArrayTaskLimit": "waits: array_parallelism is reached",
+    "Resources": "waits for free nodes",
+    "Priority": "waits behind jobs of higher priority",
+    "BeginTime": "waits a moment, as every requeued job",
+    "PartitionConfig": "cannot start: asks for more than the partition has (PartitionConfig)",
+    "BadConstraints": "cannot start: no node has what is asked for (BadConstraints)",
+    "JobHeldUser": "held by its user: scontrol release",
+    "JobHeldAdmin": "held by an administrator",
+}
+
+
 @dataclass(frozen=True)
 class RunStatus:
     """One run: what state it is in, where, how far, how long still, and why.
@@ -129,7 +142,8 @@ def _status(
         status = replace(status, job=assignment.element, node=job.node or None)
         if job.state in _QUEUED:
             before = recorded.reason if recorded.state == "queued" else None
-            state, reason = "queued", "; ".join(filter(None, (before, job.reason)))
+            waits = _WAITS.get(job.reason, job.reason)
+            state, reason = "queued", "; ".join(filter(None, (before, waits)))
         elif job.state == UNKNOWN:
             reason = job.reason
         elif state != "done":

@@ -75,8 +75,9 @@ def _jobs(given: argparse.Namespace, ranks: Ranks) -> list[Job]:
 
 def _missing(given: argparse.Namespace) -> list[Job]:
     suite = load_suite(given.suite, overrides=given.overrides)
-    missing = local_work(suite, given.results, redo_changed=False).missing
-    pending = [each.begin(given.results) for each in missing]
+    found = local_work(suite, given.results, redo_changed=False)
+    print(f"{len(found.missing)} runs to do, {len(found.found_done)} found done", flush=True)
+    pending = [each.begin(given.results) for each in found.missing]
     command = user_command()
     return [Job(p.run_id, p.eval_ids, device=given.device, command=command) for p in pending]
 

@@ -151,9 +151,15 @@ class TrainSpec(Frozen):
             return self.batch_size * self.task.context
         return None
 
-    def divides_among(self, processes: int) -> bool:
-        """Each micro-batch can be cut into equal parts for so many processes."""
-        return self.batch_size % (self.accumulate * processes) == 0
+    def check_processes(self, processes: int) -> None:
+        """ValueError where micro-batches cannot be cut into equal parts for so many processes."""
+        multiple = self.accumulate * processes
+        if self.batch_size % multiple:
+            micro = f" in {self.accumulate} micro-batches" if self.accumulate > 1 else ""
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be cut into equal parts for {processes} "
+                f"processes{micro}: it must be a multiple of {multiple}"
+            )
 
     def total_steps(self, flops_per_row: float) -> int | None:
         """Optimizer steps of the budget; None for a budget in seconds."""

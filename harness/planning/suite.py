@@ -39,6 +39,12 @@ _SEEDS_HINT = "seeds belong to an experiment: experiments.NAME.seeds"
 def load_suite(path: Path, *, overrides: Sequence[str] = ()) -> Suite:
     """Read, check and expand a suite file; any mistake ends in one HarnessError."""
     document = read_yaml(path)
+    if isinstance(document.tree, dict) and {"time", "partition"} & document.tree.keys():
+        raise HarnessError(
+            "this is a Slurm profile, not a suite",
+            where=str(path),
+            hint="harness submit SUITE --profile PROFILE",
+        )
     validate(SuiteDocument, document)
     document, run_level = _override(document, overrides)
     suite = validate(SuiteDocument, document)

@@ -6,9 +6,11 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from rich.markup import escape
+
 from harness.errors import HarnessError
-from harness.launch.claims import claim_of, owner_of
-from harness.launch.slurm.submission import Submission
+from harness.launch.claims import owner_of
+from harness.launch.slurm.submission import submissions_of
 from harness.records import RunFolder
 from harness.show.console import terminal
 
@@ -20,7 +22,8 @@ def print_logs(run: str, results: Path, *, lines: int) -> None:
     found = list(_logs(folder, results))
     if not found:
         status = folder.status()
-        console.print(f"{folder.run_id} is {status.state} and has printed nothing yet.")
+        why = escape(f": {status.reason}" if status.reason else "")
+        console.print(f"{folder.run_id} is {status.state} and has printed nothing yet{why}.")
     for path in found:
         console.print(f"[bold]==> {path} <==[/]", soft_wrap=True, highlight=False)
         with path.open(encoding="utf-8", errors="replace") as handle:
@@ -28,11 +31,9 @@ def print_logs(run: str, results: Path, *, lines: int) -> None:
 
 
 def _logs(folder: RunFolder, results: Path) -> Iterator[Path]:
-    """Slurm's side first: it says why a run never came to its own log."""
-    owner = owner_of(folder)
-    claim = claim_of(folder) or (None if owner is None else owner.claim)
-    if claim is not None:
-        yield from Submission(results, claim.submission).log_files(claim)
+    """Slurm's side of every job first: it says why a run never came to its own log."""
+    for submission, claim in submissions_of(folder.run_id, results):
+        yield from submission.log_files(claim)
     yield from sorted(folder.logs.glob("*.log"), key=lambda path: (path.name != "worker.log", path))
 
 

@@ -17,6 +17,7 @@ from harness.launch.pending import Standing, merged, standing
 from harness.launch.probe import Probing
 from harness.launch.slurm.limits import array_size
 from harness.launch.slurm.profile import Profile, load_profile
+from harness.launch.slurm.submit import fitted
 from harness.launch.throughput import measured_speeds
 from harness.planning.budget import RunCost, run_cost, scaling_designs, total_flops
 from harness.planning.estimate import MAX_ARRAY_SIZE, Estimate
@@ -26,6 +27,9 @@ from harness.records import KEPT_CHECKPOINTS
 from harness.show.console import terminal
 from harness.show.estimate import as_data, print_estimate
 from harness.show.probing import probe_suite
+
+#: Columns from which a run's id stands beside its name.
+_WIDE = 130
 
 
 def print_plan(
@@ -43,6 +47,8 @@ def print_plan(
     """
     profile = None if profile_path is None else load_profile(profile_path)
     plan = _planned(suite, results)
+    if profile is not None:
+        fitted(profile, list(plan.runs.values()))
     probing = Probing()
     if probe:
         untrained = [r for run_id, r in plan.runs.items() if plan.states[run_id] not in TRAINED]
@@ -116,7 +122,7 @@ def _document(
 
 def _print(console: Console, plan: _Plan, decisions: list[dict[str, Any]]) -> None:
     suite, costs = plan.suite, plan.costs.values()
-    console.print(_table(plan.rows(), [run.name for run in suite.runs]))
+    console.print(_table(plan.rows(), [run.name for run in suite.runs], ids=console.width >= _WIDE))
     shared = len(suite.runs) - len(plan.runs)
     states = Counter(plan.states.values())
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
@@ -154,10 +160,12 @@ def _row(run: PlannedRun, cost: RunCost, state: str) -> dict[str, Any]:
     }
 
 
-def _table(rows: list[dict[str, Any]], names: Sequence[str]) -> Table:
+def _table(rows: list[dict[str, Any]], names: Sequence[str], *, ids: bool) -> Table:
+    """`ids` where the screen is wide enough for them beside the names."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("id", no_wrap=True)
-    table.add_column("run")
+    if ids:
+        table.add_column("id", no_wrap=True)
+    table.add_column("run", min_width=20)
     for name in ("params", "non-emb.", "steps", "tokens", "FLOPs"):
         table.add_column(name, justify="right", no_wrap=True)
     replays = any(row["replay_bytes"] for row in rows)
@@ -166,7 +174,7 @@ def _table(rows: list[dict[str, Any]], names: Sequence[str]) -> Table:
     table.add_column("state", no_wrap=True)
     for row, name in zip(rows, names, strict=True):
         table.add_row(
-            row["run"],
+            *([row["run"]] if ids else []),
             name,
             si(row["parameters"]),
             si(row["non_embedding"]),

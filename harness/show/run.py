@@ -49,7 +49,7 @@ def run_suite(
         _report(console, suite, outcome, problems, time.monotonic() - began)
     if outcome.interrupted or outcome.of("stopped"):
         return 130
-    return 1 if problems or outcome.of("held") else 0
+    return 1 if problems or work.claimed or outcome.of("held") else 0
 
 
 def _problems(names: Mapping[str, str], outcome: Outcome, results: Path) -> list[dict[str, str]]:

@@ -22,6 +22,8 @@ from harness.quantities import counted, duration
 from harness.show.console import terminal
 
 _WATCH_SECONDS = 5.0
+#: Columns from which reasons stand in the table.
+_WIDE = 120
 _STATES = (
     *("planned", "queued", "running", "evaluating", "evaluate", "done", "failed", "stopped"),
     "changed",
@@ -47,8 +49,7 @@ def print_status(
     else:
         console = terminal()
         found = status_of(suite, results)
-        console.print(_table(found, states))
-        console.print(_summary(suite, found))
+        _print(console, suite, found, states)
 
 
 def _watch(suite: Suite, results: Path, states: Sequence[str]) -> None:
@@ -62,13 +63,16 @@ def _watch(suite: Suite, results: Path, states: Sequence[str]) -> None:
         with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
             while True:
                 shown = states or _that_fit(found, console)
-                live.update(Group(_table(found, shown), _summary(suite, found)), refresh=True)
+                table = _table(found, shown, reasons=console.width >= _WIDE)
+                hidden = len(found.runs) - table.row_count
+                note = f"({counted(hidden, 'other run')} not shown)" if hidden else ""
+                live.update(Group(table, note, _summary(suite, found)), refresh=True)
                 if not _is_active(found):
                     return
                 time.sleep(_WATCH_SECONDS)
                 found = status_of(suite, results)
     except KeyboardInterrupt:
-        return
+        console.print("The jobs go on.")
 
 
 def _follow(console: Console, suite: Suite, results: Path, found: SuiteStatus) -> None:
@@ -98,7 +102,7 @@ def _that_fit(found: SuiteStatus, console: Console) -> Sequence[str]:
     return ("running", "evaluating", "failed", "stopped")
 
 
-def _table(found: SuiteStatus, states: Sequence[str]) -> Table:
+def _table(found: SuiteStatus, states: Sequence[str], *, reasons: bool) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("run")
     table.add_column("state", no_wrap=True)
@@ -106,7 +110,8 @@ def _table(found: SuiteStatus, states: Sequence[str]) -> Table:
     table.add_column("node", no_wrap=True)
     table.add_column("progress", justify="right", no_wrap=True)
     table.add_column("left", justify="right", no_wrap=True)
-    table.add_column("reason", overflow="fold")
+    if reasons:
+        table.add_column("reason", overflow="fold")
     for run in found.runs:
         if not states or run.state in states:
             color = _COLORS.get(run.state, "")
@@ -117,7 +122,7 @@ def _table(found: SuiteStatus, states: Sequence[str]) -> Table:
                 run.node or "",
                 _progress(run),
                 "" if run.left_seconds is None else duration(run.left_seconds),
-                escape(run.reason or ""),
+                *([escape(run.reason or "")] if reasons else []),
             )
     return table
 
@@ -137,8 +142,21 @@ def _summary(suite: Suite, found: SuiteStatus) -> str:
         line += f"\n[yellow]Slurm could not be asked: {escape(found.trouble)}[/]"
     failed = [run for run in found.runs if run.state == "failed"]
     if failed:
-        line += f"\nNext: harness logs {failed[0].run_id}; {suite.command('retry')}"
+        results = "" if suite.results is None else f" --results {suite.results}"
+        line += f"\nNext: harness logs {failed[0].run_id}{results}"
+        again = "retry" if any(run.job for run in failed) else "run"
+        line += f"\n      {suite.command(again)}"
     return line
+
+
+def _print(console: Console, suite: Suite, found: SuiteStatus, states: Sequence[str]) -> None:
+    """The table, with reasons below it where the screen is narrow."""
+    console.print(_table(found, states, reasons=console.width >= _WIDE))
+    if console.width < _WIDE:
+        for run in found.runs:
+            if run.reason and (not states or run.state in states):
+                console.print(f"{run.name}: {run.reason}", markup=False)
+    console.print(_summary(suite, found), soft_wrap=True)
 
 
 def _document(suite: Suite, found: SuiteStatus, states: Sequence[str]) -> dict[str, object]:
@@ -167,5 +185,5 @@ def cancel_suite(suite: Suite, results: Path, *, as_json: bool) -> None:
         return
     console.print(f"{counted(len(ended.elements), 'run')} cancelled.")
     if ended.ending:
-        console.print(f"{ended.ending} were running and end within the cluster's grace time.")
+        console.print(f"{ended.ending} of them running until now: they end in a moment.")
     console.print(f"Next: {suite.command('status')}", soft_wrap=True)

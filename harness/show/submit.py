@@ -31,8 +31,10 @@ def submit_suite(
     _report(done, suite, results, profile, as_json=as_json)
 
 
-def print_scripts(suite: Suite, results: Path, profile: Profile, *, redo_changed: bool) -> None:
-    """Print the sbatch scripts that would be sent now, and nothing else."""
+def print_scripts(
+    suite: Suite, results: Path, profile: Profile, *, redo_changed: bool, as_json: bool
+) -> None:
+    """Print the sbatch scripts that would be sent now; what there is to say goes to stderr."""
     try:
         limits = limits_of(profile)
     except NoSlurm as error:
@@ -40,10 +42,15 @@ def print_scripts(suite: Suite, results: Path, profile: Profile, *, redo_changed
         said = f"{error.problem}; Slurm's default limits are used"
         terminal(stderr=True).print(f"[yellow]{escape(said)}[/]")
     scripts = rehearse(suite, results, profile, limits=limits, redo_changed=redo_changed)
+    if as_json:
+        print(json.dumps({"suite": suite.name, "scripts": scripts}, indent=1))
+        return
     for script in scripts:
         print(script)
-    if not scripts:
-        terminal(stderr=True).print("nothing is missing: no job would be submitted")
+    said = "nothing is missing and free: no job would be submitted"
+    if scripts:
+        said = f"{counted(len(scripts), 'array')}; nothing was submitted: leave --dry-run out"
+    terminal(stderr=True).print(said)
 
 
 def retry_suite(suite: Suite, results: Path, profile: Profile | None, *, as_json: bool) -> None:
@@ -51,6 +58,9 @@ def retry_suite(suite: Suite, results: Path, profile: Profile | None, *, as_json
     chosen = profile or _last_profile(suite, results)
     done = submit(suite, results, chosen, chosen=_failed(results))
     _report(done, suite, results, chosen, as_json=as_json)
+    others = len(done.work.missing)
+    if done.submission is None and others and not as_json:
+        terminal().print(f"No run failed; {others} are missing otherwise: harness submit, or run.")
 
 
 def _failed(results: Path) -> Callable[[MissingRun], bool]:
@@ -96,13 +106,15 @@ def _report(
                 highlight=False,
             )
         console.print(f"submission {submission.id}: {submission.path}", soft_wrap=True)
+        for warning in done.warnings:
+            console.print(f"[yellow]sbatch warns: {escape(warning)}[/]", soft_wrap=True)
     else:
         console.print("Nothing to submit.")
     notes = [
         (len(work.found_done), "found done"),
         (len(work.claimed), "queued or running already: left alone"),
         (len(done.held), "being worked on by a process here: left alone"),
-        (len(done.waiting), "more than one may have queued: submit again later"),
+        (len(done.waiting), "left for later: no more jobs may be queued now"),
         (len(work.changed), "made by other source code or data: redo them with --redo-changed"),
     ]
     for count, what in notes:
@@ -127,5 +139,6 @@ def _summary(done: Submitted, suite: Suite) -> dict[str, Any]:
         "claimed": list(done.work.claimed),
         "held": done.held,
         "waiting": done.waiting,
+        "warnings": done.warnings,
         "changed": done.work.changed,
     }

@@ -235,13 +235,10 @@ def lost_peer(error: Exception) -> bool:
 
 def check_parts(spec: TrainSpec, ranks: Ranks) -> None:
     """HarnessError where micro-batches cannot be cut into equal parts for all ranks."""
-    if not spec.divides_among(ranks.size):
-        micro = f"{spec.accumulate} micro-batches of " if spec.accumulate > 1 else ""
-        raise HarnessError(
-            f"batch_size {spec.batch_size} cannot be cut into {micro}equal parts for "
-            f"{ranks.size} processes",
-            hint=f"use a multiple of {spec.accumulate * ranks.size}, or other processes",
-        )
+    try:
+        spec.check_processes(ranks.size)
+    except ValueError as error:
+        raise HarnessError(str(error)) from error
 
 
 def device_of(name: str, local_rank: int | None = None) -> torch.device:

@@ -74,7 +74,9 @@ def _up(cluster: Cluster) -> int:
         print(f"Slurm is up in {cluster.directory} after {took:.1f} s: nodes {', '.join(NODES)}")
     print(f"  export SLURM_CONF={cluster.conf}")
     print("  harness submit suites/smoke.yaml --profile slurm/profiles/local.yaml")
-    print("Partitions: low (preemptible), high. `make slurm-down` stops it and deletes its files.")
+    default = cluster.directory == _parser().get_default("dir")
+    down = "make slurm-down" if default else f"python -m tests.slurm down --dir {cluster.directory}"
+    print(f"Partitions: low (preemptible), high. `{down}` stops it and deletes its files.")
     return 0
 
 

@@ -80,7 +80,7 @@ def test_reaching_the_time_limit_is_counted_and_bounded(
 
     assert yard.wait_over(strict) == {"stopped": 1}
     folder = yard.folder_of(strict, "slow")
-    assert str(folder.status().reason).startswith("reached its limit of 1 min 1 times (max_")
+    assert str(folder.status().reason).startswith("reached its limit of 1 min once more than")
     assert has_checkpoint(folder)
     assert yard.wait_over(patient, seconds=240) == {"done": 1}
     events = yard.events(yard.folder_of(patient, "slow"))

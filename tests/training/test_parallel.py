@@ -124,7 +124,7 @@ class Three(Ranks):
     ("accumulate", "message"),
     [
         (1, "batch_size 4 cannot be cut into equal parts for 3 processes"),
-        (2, "batch_size 4 cannot be cut into 2 micro-batches of equal parts for 3 processes"),
+        (2, "equal parts for 3 processes in 2 micro-batches: it must be a multiple of 6"),
     ],
 )
 def test_a_batch_that_has_no_equal_parts_is_refused_at_once(

@@ -85,10 +85,10 @@ def call(*words: str) -> str:
         raise NoSlurm(f"{words[0]} did not answer in {_TIMEOUT_SECONDS} s") from error
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise NoSlurm(
-            f"{words[0]} failed: {said[-1] if said else f'exit code {done.returncode}'}",
-            where=" ".join(words[:6]),
-        )
+        why = said[-1].removeprefix(f"{words[0]}: ") if said else f"exit code {done.returncode}"
+        away = "configuration source" in why or "contact" in why
+        hint = "is SLURM_CONF set, and is this a login node of the cluster?" if away else None
+        raise NoSlurm(f"{words[0]} failed: {why}", hint=hint)
     return done.stdout
 
 
@@ -116,6 +116,7 @@ def _queued(job_ids: Sequence[str]) -> dict[str, SlurmJob]:
     for chunk in _chunks(job_ids):
         for line in _squeue("--jobs=" + ",".join(chunk)):
             element, state, node, reason = (part.strip() for part in line.split("|", 3))
+            node = "" if node.startswith("(") else node
             found[element] = SlurmJob(state, node, "" if reason == "None" else reason)
     return found
 
@@ -147,6 +148,7 @@ def _accounted(job_ids: Sequence[str]) -> dict[str, SlurmJob]:
             state, _, by = state.partition(" by ")  # CANCELLED by 0
             ended = f"exit code {code}" if code not in ("0:0", "") else ""
             if state in FINAL:
+                node = "" if node == "None assigned" else node
                 job = SlurmJob(state, node, f"by user {by}" if by else ended)
                 found |= dict.fromkeys(_elements(element), job)
     return found

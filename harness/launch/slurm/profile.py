@@ -43,6 +43,20 @@ def minutes(value: Any) -> Any:
     return -(-total // 60)
 
 
+def _with_unit(value: Any) -> Any:
+    if isinstance(value, int):
+        raise ValueError(f"mem needs a unit: {value}G or {value}M")
+    return value
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+#: A list of lines, or one.
+_Lines = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
 class Profile(Frozen):
     """The resources and surroundings of each run's job. Nothing in it changes a number."""
 
@@ -60,9 +74,11 @@ class Profile(Frozen):
         default=None, ge=1, description="cores per process; null = the most threads a run has"
     )
     gpus_per_node: int = Field(default=0, ge=0, description="GPUs per node, one per process")
-    mem: str | None = Field(default=None, description="memory per node, such as 16G")
+    mem: Annotated[str | None, BeforeValidator(_with_unit)] = Field(
+        default=None, description="memory per node, such as 16G"
+    )
     time: Annotated[int, BeforeValidator(minutes)] = Field(
-        ge=1, description="limit of one attempt: minutes, H:MM:SS or D-HH:MM:SS"
+        ge=1, le=366 * 24 * 60, description="limit of one attempt: minutes, H:MM:SS or D-HH:MM:SS"
     )
     signal_seconds: int = Field(
         default=120, ge=10, description="warning before the limit: time to write a checkpoint"
@@ -78,7 +94,7 @@ class Profile(Frozen):
         default=None, ge=1, description="jobs one may have queued; null = what the cluster says"
     )
     exclusive: bool = Field(default=False, description="whole nodes, shared with nobody")
-    setup: tuple[str, ...] = Field(default=(), description="shell lines before the run starts")
+    setup: _Lines = Field(default=(), description="shell lines before the run starts")
     environment: dict[str, str | int] = Field(
         default={}, description="environment variables of the run"
     )
@@ -92,7 +108,7 @@ class Profile(Frozen):
     sbatch: dict[str, str | int | bool] = Field(
         default={}, description="further sbatch options by their long names"
     )
-    srun: tuple[str, ...] = Field(default=(), description="further srun arguments")
+    srun: _Lines = Field(default=(), description="further srun arguments")
     checkpoint_seconds: float = Field(
         default=300.0, gt=0, description="training seconds between checkpoints"
     )
@@ -163,6 +179,12 @@ def load_profile(path: Path) -> Profile:
         if path.exists():
             raise
         raise _absent(path) from error
+    if isinstance(located.tree, dict) and "experiments" in located.tree:
+        raise HarnessError(
+            "this is a suite, not a profile",
+            where=str(path),
+            hint="harness submit SUITE --profile PROFILE",
+        )
     return validate(Profile, located)
 
 

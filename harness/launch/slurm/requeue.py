@@ -42,8 +42,8 @@ def after_stop(attempt: Attempt, *, warned: bool) -> int:
         limit = attempt.submission.profile.time
         return stop(
             attempt,
-            f"reached its limit of {limit} min {most + 1} times (max_timeouts {most}){at}; submit "
-            "again to go on, with more time",
+            f"reached its limit of {limit} min once more than max_timeouts ({most}) allows{at}; "
+            "submit again to go on, with more time",
         )
     return _requeue(attempt, f"{why}{at}, requeued")
 

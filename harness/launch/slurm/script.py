@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +30,17 @@ def array_script(submission: Submission, array: int) -> str:
     return text
 
 
-def send(submission: Submission, array: int) -> str:
-    """Submit one array; returns its Slurm id. HarnessError with sbatch's complaint."""
+def send(submission: Submission, array: int) -> tuple[str, str]:
+    """Submit one array; returns its Slurm id, and what sbatch found strange but took.
+
+    HarnessError with sbatch's complaint where it did not.
+    """
     import submitit
 
     executor = _executor(submission, array)
     submission.logs.mkdir(parents=True, exist_ok=True)
     try:
-        with commands.own_environment():
+        with commands.own_environment(), redirect_stderr(StringIO()) as said:
             job = executor._submit_command(_command(submission, array))
     except FileNotFoundError as error:
         raise commands.NoSlurm(
@@ -46,15 +51,17 @@ def send(submission: Submission, array: int) -> str:
         for left in submission.logs.glob(".submission_file_*.sh"):
             if not left.is_symlink():
                 left.unlink()
-        raise HarnessError(_complaint(str(error)), where="sbatch") from error
-    job_id: str = job.job_id
-    return job_id
+        raise HarnessError(
+            f"sbatch refused the jobs: {_complaint(str(error)) or str(error).strip()}",
+            hint="compare the profile with what there is: sinfo -o '%P %D %c %m %G %f %l'",
+        ) from error
+    return job.job_id, _complaint(said.getvalue())
 
 
 def _complaint(text: str) -> str:
-    """sbatch's own words out of submitit's message."""
+    """sbatch's own words out of what submitit hands on."""
     said = [line.partition("error: ")[2] for line in text.splitlines() if "error: " in line]
-    return "sbatch refused the jobs: " + ("; ".join(dict.fromkeys(said)) or text.strip())
+    return "; ".join(dict.fromkeys(said))
 
 
 def _executor(submission: Submission, array: int) -> Any:

@@ -146,7 +146,7 @@ def explain(assignment: Assignment) -> tuple[Literal["failed", "stopped"], str]:
         )
     if job is None:
         return "stopped", f"Slurm knows {element} no longer: its record is gone"
-    node = f" on {job.node}" if job.node and job.node != "None assigned" else ""
+    node = f" on {job.node}" if job.node else ""
     detail = f" ({job.reason})" if job.reason else ""
     lines = _printed(assignment)
     said = _last_words(lines)
@@ -190,6 +190,8 @@ def _printed(assignment: Assignment) -> list[str]:
 
 def _last_words(lines: list[str]) -> str:
     """The last line that is not Slurm's own, for what went wrong before the run's own log."""
-    own = [line for line in lines if not re.match(r"(srun|slurmstepd\S*): ", line)]
+    own = [line for line in lines if not re.match(r"(srun|slurmstepd\S*): |run \S+: ", line)]
     errors = [line for line in lines if "error: " in line]
-    return f": {(own or errors or lines)[-1]}" if lines else ""
+    if not lines:
+        return ": it printed nothing; did a line of `setup` end it?"
+    return f": {(own or errors or lines)[-1]}"

@@ -169,6 +169,17 @@ class Submission:
         return [path for path in paths if path.exists()]
 
 
+def submissions_of(run_id: str, results: Path) -> Iterator[tuple[Submission, Claim]]:
+    """Every submission that holds the run, the oldest first, and its place there."""
+    for record in sorted(results.glob("submissions/*/submission.json")):
+        if run_id in record.read_text(encoding="utf-8"):
+            submission = Submission(results, record.parent.name)
+            for number, array in enumerate(submission.plan.arrays):
+                for index, element in enumerate(array):
+                    if element.run_id == run_id:
+                        yield submission, Claim(submission.id, number, index)
+
+
 def arrays_of(elements: Sequence[Element], size: int) -> tuple[tuple[Element, ...], ...]:
     """The runs in order, cut into arrays of at most `size`."""
     return tuple(tuple(elements[i : i + size]) for i in range(0, len(elements), size))

@@ -26,7 +26,7 @@ from harness.launch.slurm.script import array_script, check_python, send
 from harness.launch.slurm.snapshot import take_snapshot
 from harness.launch.slurm.submission import Element, Plan, Submission, arrays_of, new_id
 from harness.planning.estimate import MAX_ARRAY_SIZE
-from harness.planning.planned import Suite
+from harness.planning.planned import PlannedRun, Suite
 from harness.provenance import user_command
 from harness.records import RunFolder
 
@@ -36,13 +36,17 @@ _WRITERS = 16
 
 @dataclass
 class Submitted:
-    """What was handed out; `held` runs are being worked on here, `waiting` ones did not fit."""
+    """What was handed out; `held` runs are being worked on here, `waiting` ones did not fit.
+
+    `warnings` are sbatch's, of jobs that it took.
+    """
 
     work: Work
     submission: Submission | None = None
     jobs: dict[int, str] = field(default_factory=dict)
     held: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def submit(
@@ -65,7 +69,7 @@ def submit(
         with claiming(results):
             done = Submitted(work_of(suite, results, redo_changed=redo_changed))
             ordered = in_order([m for m in done.work.missing if chosen(m)])
-            profile = fitted(profile, ordered)
+            profile = fitted(profile, [m.run for m in ordered])
             room = len(ordered) if limits.room is None else limits.room
             ordered, waiting = ordered[:room], ordered[room:]
             done.waiting = [missing.run.run_id for missing in waiting]
@@ -92,7 +96,7 @@ def rehearse(
     results = results.resolve()
     work = work_of(suite, results, redo_changed=redo_changed, look_only=True)
     ordered = in_order(work.missing)
-    profile = fitted(profile, ordered)
+    profile = fitted(profile, [m.run for m in ordered])
     limits = limits or Limits(profile.max_array_size or MAX_ARRAY_SIZE, profile.max_submitted)
     free, _ = _not_held(ordered[: limits.room], results)
     plan = _plan(suite, profile, free, limits)
@@ -105,28 +109,28 @@ def in_order(missing: Sequence[MissingRun]) -> list[MissingRun]:
     return sorted(missing, key=lambda m: -m.flops)
 
 
-def fitted(profile: Profile, missing: Sequence[MissingRun]) -> Profile:
+def fitted(profile: Profile, runs: Sequence[PlannedRun]) -> Profile:
     """The profile with its defaults filled in; HarnessError where a run cannot have it."""
-    threads = max((m.run.spec.threads for m in missing), default=1)
+    threads = max((run.spec.threads for run in runs), default=1)
     cpus = profile.cpus_per_task or threads
-    for each in missing:
-        spec, processes = each.run.spec, profile.processes
-        if spec.threads > cpus:
+    for run in runs:
+        if run.spec.threads > cpus:
             raise HarnessError(
-                f"{each.run.name} has {spec.threads} threads, and the profile gives {cpus} cores",
+                f"{run.name} has {run.spec.threads} threads, and the profile gives {cpus} cores",
                 hint="raise cpus_per_task in the profile",
             )
-        if spec.budget.seconds is not None and not profile.exclusive:
+        if run.spec.budget.seconds is not None and not profile.exclusive:
             raise HarnessError(
-                f"{each.run.name} has a budget in seconds, which count only where it runs alone",
+                f"{run.name} has a budget in seconds, which count only where it runs alone",
                 hint="set `exclusive: true` in the profile",
             )
-        if not spec.divides_among(processes):
+        try:
+            run.spec.check_processes(profile.processes)
+        except ValueError as error:
             raise HarnessError(
-                f"{each.run.name}: {processes} processes cannot share a batch of "
-                f"{spec.batch_size} rows in {spec.accumulate} parts equally",
-                hint="choose nodes and tasks_per_node so that their product divides it",
-            )
+                f"{run.name}: {error}",
+                hint="processes are the profile's nodes x tasks_per_node",
+            ) from error
     return profile.model_copy(update={"cpus_per_task": cpus})
 
 
@@ -204,7 +208,7 @@ def _send(done: Submitted) -> None:
     submission = done.submission
     for number in range(len(submission.plan.arrays)):
         try:
-            job_id = _sent(submission, number)
+            job_id, warning = _sent(submission, number)
         except HarnessError as error:
             for later in range(number, len(submission.plan.arrays)):
                 _give_back(submission, later)
@@ -213,10 +217,15 @@ def _send(done: Submitted) -> None:
             raise _partly(error, done) from error
         submission.note_job(number, job_id)
         done.jobs[number] = job_id
+        if warning and warning not in done.warnings:
+            done.warnings.append(warning)
 
 
-def _sent(submission: Submission, array: int) -> str:
-    """The array's Slurm id, also where a busy controller took it and its answer was lost."""
+def _sent(submission: Submission, array: int) -> tuple[str, str]:
+    """The array's Slurm id, also where a busy controller took it and its answer was lost.
+
+    With it, what sbatch found strange.
+    """
     try:
         return send(submission, array)
     except commands.NoSlurm:
@@ -225,7 +234,7 @@ def _sent(submission: Submission, array: int) -> str:
         with suppress(commands.NoSlurm):
             found = commands.job_named(submission.job_name(array))
             if found is not None:
-                return found
+                return found, ""
         raise
 
 

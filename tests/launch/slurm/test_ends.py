@@ -167,7 +167,10 @@ def test_a_failed_evaluation_that_is_queued_again_is_queued(desk: Desk, slurm: F
     assert "it broke" in desk.status(suite)[folder.run_id]["reason"]
     assert len(desk.ask("retry", suite, "--profile", desk.profile())["jobs"]) == 1
     row = desk.status(suite)[folder.run_id]
-    assert (row["state"], row["reason"]) == ("queued", "Priority")
+    assert (row["state"], row["reason"]) == (
+        "queued",
+        "waits behind jobs of higher priority",
+    )
     slurm.break_()
     assert desk.status(suite)[folder.run_id]["state"] == "queued"
 
@@ -184,7 +187,9 @@ def test_a_requeued_run_says_why_it_waits(state: str, desk: Desk, slurm: FakeSlu
     if state == "RUNNING":
         assert (row["state"], row["node"], row["reason"]) == ("running", "n2", None)
     else:
-        assert row["reason"] == "preempted at step 5, requeued; BeginTime"
+        assert (
+            row["reason"] == "preempted at step 5, requeued; waits a moment, as every requeued job"
+        )
         assert row["state"] == "queued"
 
 

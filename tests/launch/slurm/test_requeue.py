@@ -138,7 +138,9 @@ def test_the_limit_is_reached_as_often_as_the_profile_says(
     assert after_stop(attempt, warned=True) == 1
     state, reason = state_of(attempt.folder)
     assert state == "stopped"
-    assert str(reason).startswith("reached its limit of 60 min 2 times (max_timeouts 1) at step 7")
+    assert str(reason).startswith(
+        "reached its limit of 60 min once more than max_timeouts (1) allows at step 7; submit"
+    )
     assert claim_of(attempt.folder) is None
     assert slurm.elements()["1000_0"]["state"] == "RUNNING", "it ends by itself"
 

@@ -178,7 +178,7 @@ def test_options_that_sbatch_does_not_know_are_told(desk: Desk, slurm: FakeSlurm
 def test_runs_that_the_profile_cannot_have_are_named(desk: Desk, slurm: FakeSlurm) -> None:
     suite = desk.suite({"a": TOY | {"batch_size": 4, "accumulate": 2}})
     message = desk.refused("submit", suite, "--profile", desk.profile(nodes=4))
-    assert "e/a seed 0: 4 processes cannot share a batch of 4 rows in 2 parts equally" in message
+    assert "e/a seed 0: batch_size 4 cannot be cut into equal parts for 4 processes" in message
     suite = desk.suite({"b": TOY | {"threads": 8}})
     message = desk.refused("submit", suite, "--profile", desk.profile(cpus_per_task=4))
     assert "e/b seed 0 has 8 threads, and the profile gives 4 cores" in message

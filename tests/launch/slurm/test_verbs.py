@@ -14,7 +14,8 @@ from tests.launch.slurm.fake_slurm import FakeSlurm
 def test_run_leaves_alone_what_is_with_slurm(desk: Desk, slurm: FakeSlurm) -> None:
     suite = desk.suite({"a": TOY}, seeds=[0, 1])
     desk.submit(suite)
-    found = desk.ask("run", suite)
+    code, found = desk.run(suite)
+    assert code == 1, "as where another process is at a run"
     assert sorted(found["claimed"]) == sorted(folder.run_id for folder in desk.folders(suite))
     assert found["endings"] == {}
 
@@ -25,7 +26,7 @@ def test_run_takes_over_what_slurm_has_ended(desk: Desk, slurm: FakeSlurm) -> No
     ended, other = desk.folders(suite)
     slurm.set(desk.element(ended), "NODE_FAIL", node="n1")
     code, summary = desk.run(suite, "--workers", "1")
-    assert code == 0
+    assert code == 1
     assert summary["endings"] == {ended.run_id: "done"}
     assert summary["claimed"] == [other.run_id]
 
@@ -134,3 +135,35 @@ def test_logs_of_an_unclear_run(run: str, message: str, desk: Desk) -> None:
     code, out, error = desk.call("logs", run.format(ident))
     assert (code, out) == (2, "")
     assert message.format(ident) in error
+
+
+# --- wrong input -----------------------------------------------------------------------------
+
+
+def test_a_file_for_results_is_refused_by_every_verb(desk: Desk, slurm: FakeSlurm) -> None:
+    suite = desk.suite({"a": TOY})
+    (desk.folder / "file").touch()
+    where = ["--results", "file"]
+    for verb in ("status", "cancel", "run", "retry"):
+        assert "this is a file, not a folder" in desk.refused(verb, suite, *where)
+    assert "not a folder" in desk.refused("submit", suite, "--profile", desk.profile(), *where)
+
+
+def test_a_suite_and_a_profile_that_changed_places_are_told(desk: Desk, slurm: FakeSlurm) -> None:
+    suite, profile = desk.suite({"a": TOY}), desk.profile(partition="low")
+    assert "this is a suite, not a profile" in desk.refused("submit", suite, "--profile", suite)
+    message = desk.refused("submit", profile, "--profile", profile)
+    assert "this is a Slurm profile, not a suite" in message
+
+
+def test_logs_show_every_job_that_had_the_run(desk: Desk, slurm: FakeSlurm) -> None:
+    suite = desk.suite({"a": TOY})
+    (folder,) = desk.folders(suite)
+    for words in ("the first attempt", "the second"):
+        desk.submit(suite)
+        element = desk.element(folder)
+        (desk.submission(folder).logs / f"{element}_0_log.out").write_text(f"{words}\n")
+        slurm.set(element, "FAILED", node="n1")
+        desk.status(suite)
+    out = desk.call("logs", folder.run_id)[1]
+    assert out.index("the first attempt") < out.index("the second")
