@@ -86,7 +86,7 @@ def call(*words: str) -> str:
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
         why = said[-1].removeprefix(f"{words[0]}: ") if said else f"exit code {done.returncode}"
-        away = "configuration source" in why or "contact" in why
+        away = "configuration" in why or "contact" in why
         hint = "is SLURM_CONF set, and is this a login node of the cluster?" if away else None
         raise NoSlurm(f"{words[0]} failed: {why}", hint=hint)
     return done.stdout
