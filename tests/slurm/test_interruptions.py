@@ -102,6 +102,19 @@ def test_scontrol_requeue_runs_on_from_the_checkpoint(
     assert_as_undisturbed(yard, yard.runs(suite), monkeypatch)
 
 
+def test_a_run_in_a_container_without_slurm_is_requeued_by_its_script(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = yard.suite({"slow": slow(10)}, **TRAINED)
+    folder = yard.folder_of(suite, "slow")
+    yard.submit(suite, container="env PATH=/no/commands", checkpoint_seconds=600)
+    begun(yard, folder)
+    yard.cluster.run("scancel", "--signal=USR2", yard.job(folder))
+    assert yard.wait_over(suite) == {"done": 1}
+    assert yard.events(folder) == ["start", "preempted", "start", "end"]
+    assert_as_undisturbed(yard, yard.runs(suite), monkeypatch)
+
+
 def test_a_run_whose_node_dies_goes_on_elsewhere_and_its_old_copy_ends(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
