@@ -45,7 +45,14 @@ def test_sacct_knows_how_jobs_ended(idle_cluster: Cluster, tmp_path: Path) -> No
     ends[idle_cluster.submit("exit 3", folder=tmp_path)] = "FAILED"
     ends[idle_cluster.submit("kill -9 $$", folder=tmp_path)] = "FAILED"
     asked = ",".join(ends)
-    idle_cluster.wait(lambda: idle_cluster.accounted(asked) == ends, 30.0, f"{ends} in sacct")
+    idle_cluster.wait(lambda: len(idle_cluster.accounted(asked)) == len(ends), 30.0, "3 jobs")
+    idle_cluster.wait(lambda: not idle_cluster.run("squeue", "--noheader"), 30.0, "their end")
+    idle_cluster.wait(
+        lambda: {"PENDING", "RUNNING"}.isdisjoint(idle_cluster.accounted(asked).values()),
+        30.0,
+        "accounting, which lags",
+    )
+    assert idle_cluster.accounted(asked) == ends
 
 
 def test_high_preempts_low_which_is_signalled_and_requeued(

@@ -7,6 +7,7 @@ import socket
 import tempfile
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from harness.launch.claims import Claim, Owner, claim_of, own, owner_of
@@ -61,11 +62,12 @@ class Attempt:
                 break
             starts.append(event.get("step"))
         same = [step for step in starts if step == self.folder.newest_step()]
-        return len(same) > self.submission.profile.max_timeouts + 1
+        return len(same) > self.submission.profile.max_timeouts + 1  # the one that begins is one
 
     def begin(self) -> None:
         """Say that this attempt has the run now; an earlier one that still lives ends itself."""
         if self.rank == 0:
+            self._asked.unlink(missing_ok=True)  # an earlier attempt's, which Slurm requeued itself
             environment, host = os.environ, socket.gethostname()
             array_id = environment.get("SLURM_ARRAY_JOB_ID")
             node = environment.get("SLURM_JOB_NODELIST", host)
@@ -76,9 +78,12 @@ class Attempt:
 
     def ask_script_to_requeue(self) -> None:
         """Where Slurm's commands are not in reach, as in a container: the script has them."""
-        asked = self.submission.requeue / self.job_id
-        asked.parent.mkdir(exist_ok=True)
-        asked.touch()
+        self._asked.parent.mkdir(exist_ok=True)
+        self._asked.touch()
+
+    @property
+    def _asked(self) -> Path:
+        return self.submission.requeue / self.job_id
 
     def note(self, event: str, **details: Any) -> None:
         self.submission.note(self.claim, event, restart=self.restart, **details)

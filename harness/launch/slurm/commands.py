@@ -21,7 +21,7 @@ FINAL = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
     *("PREEMPTED", "REVOKED", "TIMEOUT"),
 )
-#: Not set by the user but by the job that a command is given in, or by torchrun.
+#: Set by the job that a command is given in, by torchrun, or by users for sbatch: of no script's.
 _INHERITED = re.compile(r"(SLURM|SBATCH|SUBMITIT|PMI|PMIX|SRUN)_|(RANK|WORLD_SIZE|MASTER_\w+)$")
 _KEPT = frozenset(("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT"))
 #: A user's variables that would hide jobs from what is asked, or ask back.

@@ -6,10 +6,10 @@ submission's folder and the number of its array; what it does it reads from the 
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import sys
-from contextlib import redirect_stderr
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -37,42 +37,51 @@ def send(submission: Submission, array: int) -> tuple[str, str]:
     """
     import submitit
 
-    executor = _executor(submission, array)
-    submission.logs.mkdir(parents=True, exist_ok=True)
-    try:
-        with commands.own_environment(), redirect_stderr(StringIO()) as said:
-            job = executor._submit_command(_command(submission, array))
-    except FileNotFoundError as error:
+    if shutil.which("sbatch") is None:
         raise commands.NoSlurm(
             "the command sbatch is not on this machine",
             hint="submit from a login node of the cluster, or `harness run` here",
-        ) from error
+        )
+    submission.logs.mkdir(parents=True, exist_ok=True)
+    said = submission.logs / f".sbatch-{array}.err"
+    executor = _executor(submission, array, said)
+    try:
+        with commands.own_environment():
+            job = executor._submit_command(_command(submission, array))
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         for left in submission.logs.glob(".submission_file_*.sh"):
             if not left.is_symlink():
                 left.unlink()
         raise HarnessError(
-            f"sbatch refused the jobs: {_complaint(str(error)) or str(error).strip()}",
+            f"sbatch refused the jobs: {_complaint(said) or str(error).strip()}",
             hint="compare the profile with what there is: sinfo -o '%P %D %c %m %G %f %l'",
         ) from error
-    return job.job_id, _complaint(said.getvalue())
+    return job.job_id, _complaint(said)
 
 
-def _complaint(text: str) -> str:
-    """sbatch's own words out of what submitit hands on."""
-    said = [line.partition("error: ")[2] for line in text.splitlines() if "error: " in line]
-    return "; ".join(dict.fromkeys(said))
+def _complaint(said: Path) -> str:
+    """sbatch's own words out of what it wrote."""
+    lines = said.read_text(errors="replace").splitlines() if said.exists() else []
+    said.unlink(missing_ok=True)
+    found = [line.partition("error: ")[2] or line for line in lines if line.strip()]
+    return "; ".join(dict.fromkeys(found))
 
 
-def _executor(submission: Submission, array: int) -> Any:
+def _executor(submission: Submission, array: int, said: Path = Path(os.devnull)) -> Any:
+    """submitit's, which writes scripts where there is no srun too; sbatch's stderr goes to `said`.
+
+    submitit itself drops what sbatch says of jobs that it takes.
+    """
     import submitit
 
     class Executor(submitit.SlurmExecutor):
-        """Also where there is no srun: a script is text, and sbatch says itself if it is absent."""
-
         @classmethod
         def affinity(cls) -> int:
             return 1
+
+        def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+            words = ["sbatch", str(submission_file_path), str(said)]
+            return ["sh", "-c", 'exec sbatch "$1" 2>"$2"', *words]
 
     executor = Executor(submission.logs, python=python_of(submission.profile))
     executor.update_parameters(**_parameters(submission, array))

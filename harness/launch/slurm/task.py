@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     attempt.begin()
     if attempt.rank == 0 and attempt.is_lost():
-        times = attempt.submission.profile.max_timeouts + 2
+        times = attempt.submission.profile.max_timeouts + 1
         return requeue.stop(attempt, f"its job was lost {times} times without gaining a step")
     watch = _Watch(attempt)
     ending = _work(attempt, stop)

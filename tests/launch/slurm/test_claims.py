@@ -160,3 +160,22 @@ def test_a_submitter_does_not_wait_for_who_looks_on(desk: Desk, slurm: FakeSlurm
     assert row["state"] == "stopped"
     assert "reached its limit" in row["reason"]
     assert desk.claimed(suite) == [folder.run_id]
+
+
+def test_a_file_server_that_made_the_link_and_says_it_exists_is_believed(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, "run")
+    assert take(folder, MINE)
+    assert take(folder, MINE), "the answer to the first request was lost, and it was sent again"
+    assert not take(folder, THEIRS)
+
+
+def test_a_file_system_without_links_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    with pytest.raises(HarnessError, match="cannot link files"):
+        take(RunFolder(tmp_path, "run"), MINE)
+    assert not list((tmp_path / "runs" / "run").iterdir())

@@ -218,3 +218,52 @@ def test_a_claim_that_was_removed_by_hand_leaves_nothing_queued(
     rows = desk.status(suite)
     assert [rows[f.run_id]["state"] for f in (new, begun)] == ["planned", "stopped"]
     assert read_json(new.status_path)["state"] == "queued", "looking on changes nothing"
+
+
+def test_the_reason_that_a_rank_gave_stands(desk: Desk, slurm: FakeSlurm) -> None:
+    """srun kills the first rank before it can note an end; another wrote the status."""
+    suite = desk.suite({"a": TOY})
+    (folder,) = desk.folders(suite)
+    desk.submit(suite)
+    folder.set_status("failed", "rank 1: RuntimeError: out of luck")
+    slurm.set("1000_0", "FAILED", node="n1", reason="NonZeroExitCode")
+    row = desk.status(suite)[folder.run_id]
+    assert (row["state"], row["reason"]) == ("failed", "rank 1: RuntimeError: out of luck")
+
+
+@pytest.mark.parametrize(
+    ("printed", "said"),
+    [
+        ("", "it printed nothing; did a line of `setup` end it?"),
+        ("run a-1: x, attempt 1\nsrun: error: n1: task 0: Killed\n", "n1: task 0: Killed"),
+        ("srun: error: no-such-image\nsrun: Terminating StepId=3.0\n", "error: no-such-image"),
+        ("no module torch\nsrun: error: n1: task 0: Exited\n", "no module torch"),
+    ],
+)
+def test_the_line_that_tells_most_is_told(
+    printed: str, said: str, desk: Desk, slurm: FakeSlurm
+) -> None:
+    suite = desk.suite({"a": TOY})
+    (folder,) = desk.folders(suite)
+    desk.submit(suite)
+    (desk.submission(folder).logs / "1000_0_0_log.out").write_text(printed)
+    slurm.set("1000_0", "FAILED", node="n1", reason="NonZeroExitCode")
+    assert str(desk.status(suite)[folder.run_id]["reason"]).endswith(said)
+
+
+def test_a_journal_that_a_dying_node_cut_is_read_and_gone_on_with(
+    desk: Desk, slurm: FakeSlurm
+) -> None:
+    suite = desk.suite({"a": TOY})
+    (folder,) = desk.folders(suite)
+    desk.submit(suite)
+    submission, claim = desk.submission(folder), claim_of(folder)
+    assert claim is not None
+    submission.note(claim, "start")
+    (log,) = (submission.path / "attempts").iterdir()
+    with log.open("a") as file:
+        file.write('{"event": "time li')
+    submission.note(claim, "end", ending="stopped", reason="as it says")
+    assert [event["event"] for event in submission.attempts(claim)] == ["start", "end"]
+    slurm.set("1000_0", "FAILED", node="n1")
+    assert desk.status(suite)[folder.run_id]["reason"] == "as it says"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from harness.launch.slurm.profile import load_profile, minutes
 from tests.launch.slurm.desk import TOY, Desk
+from tests.launch.slurm.fake_slurm import FakeSlurm
 
 MISTAKES = {
     "unknown key": ("time: 10\npartitoin: gpu\n", "2 partitoin: unknown key", "'partition'?"),
@@ -20,6 +21,14 @@ MISTAKES = {
     "spelt with dashes": ("time: 10\nsbatch: {--open-mode: truncate}\n", "2 sbatch:", "own"),
     "answer kept away": ("time: 10\nsbatch: {parsable: true}\n", "2 sbatch:", "own"),
     "other clusters": ("time: 10\nsbatch: {clusters: all}\n", "2 sbatch:", "own"),
+    "environment kept away": ("time: 10\nsbatch: {export: NONE}\n", "2 sbatch:", "own"),
+    "gpus by another name": (
+        "time: 10\nsbatch: {gpus-per-task: 1}\n",
+        "2 sbatch:",
+        "asked for by gpus_per_node or gres",
+    ),
+    "memory without a unit": ("time: 10\nmem: 16\n", "2 mem:", "16G or 16M"),
+    "centuries": ("time: 99999999999\n", "1 time:", "at most"),
     "own key": ("time: 10\nsbatch: {cpus-per-task: 3}\n", "2 sbatch:", "a key of its own"),
     "gpus and tasks": (
         "time: 10\ngpus_per_node: 4\ntasks_per_node: 2\n",
@@ -50,6 +59,23 @@ def test_a_mistake_is_one_message_with_its_place(mistake: str, desk: Desk, no_sl
     assert said in message
     assert message.count("error: ") == 1
     assert not desk.results.exists()
+
+
+def test_one_line_is_a_list_of_one(desk: Desk) -> None:
+    path = desk.profile(setup="module load cuda", srun="--mpi=none")
+    assert load_profile(path).setup == ("module load cuda",)
+    assert load_profile(path).srun == ("--mpi=none",)
+
+
+@pytest.mark.parametrize("given", [{"venv": "~/nowhere"}, {"python": "/no/python"}])
+def test_an_interpreter_that_is_not_there_is_told_before_the_queue(
+    given: dict[str, str], desk: Desk, slurm: FakeSlurm
+) -> None:
+    suite = desk.suite({"a": TOY})
+    message = desk.refused("submit", suite, "--profile", desk.profile(**given))
+    assert "there is no interpreter /" in message
+    assert not desk.results.exists()
+    desk.submit(suite, **given, container="somewhere else")
 
 
 def test_a_missing_profile_names_those_that_exist(desk: Desk, no_slurm: None) -> None:

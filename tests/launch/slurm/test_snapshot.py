@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -114,3 +115,18 @@ def test_a_job_whose_run_was_taken_back_ends_at_once(desk: Desk, slurm: FakeSlur
     assert f"run {folder.run_id} is not this job's" in done.stdout
     assert not folder.owner.exists()
     assert folder.status().state == "queued"
+
+
+def test_an_editors_leftovers_do_not_keep_the_source_from_being_copied(
+    desk: Desk, slurm: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / ".#model.py").symlink_to("someone@nowhere:1")
+    (package / "gone.py").symlink_to("nowhere")
+    snapshot._copy(package, tmp_path / "copy")
+    assert [path.name for path in (tmp_path / "copy").iterdir()] == ["__init__.py"]
+    (tmp_path / "file").touch()
+    with pytest.raises(HarnessError, match="the source cannot be copied"):
+        snapshot._copy(package, tmp_path / "file" / "copy")

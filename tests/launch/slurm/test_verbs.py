@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.records import write_json
+from harness.show import doctor
 from tests.launch.slurm.desk import TOY, Desk, train
 from tests.launch.slurm.fake_slurm import FakeSlurm
 
@@ -167,3 +168,56 @@ def test_logs_show_every_job_that_had_the_run(desk: Desk, slurm: FakeSlurm) -> N
         desk.status(suite)
     out = desk.call("logs", folder.run_id)[1]
     assert out.index("the first attempt") < out.index("the second")
+
+
+def test_what_sbatch_takes_with_a_warning_is_told(desk: Desk, slurm: FakeSlurm) -> None:
+    suite = desk.suite({"a": TOY})
+    sbatch = slurm.bin / "sbatch"
+    real = sbatch.rename(slurm.bin / "real-sbatch")
+    text = "sbatch: error: Requested node configuration is not available"
+    sbatch.write_text(f'#!/bin/sh\necho "{text}" >&2\nexec -a sbatch {real} "$@"\n')
+    sbatch.chmod(0o755)
+    sbatch.write_text(sbatch.read_text().replace("#!/bin/sh", "#!/bin/bash"))
+    code, out, error = desk.call("submit", suite.name, "--profile", desk.profile())
+    assert code == 0, error
+    assert "sbatch warns: Requested node configuration is not available" in out
+    assert "error" not in error
+
+
+def test_a_dry_run_prints_scripts_as_data_too(desk: Desk, slurm: FakeSlurm) -> None:
+    suite = desk.suite({"a": TOY})
+    found = desk.ask("submit", suite, "--profile", desk.profile(), "--dry-run")
+    (script,) = found["scripts"]
+    assert script.startswith("#!/bin/bash")
+    assert not desk.results.exists()
+
+
+def test_watching_is_for_terminals(desk: Desk, slurm: FakeSlurm) -> None:
+    message = desk.refused("status", desk.suite({"a": TOY}), "--watch", "--json")
+    assert "give one of them" in message
+
+
+def test_proposed_commands_name_the_results(desk: Desk, slurm: FakeSlurm) -> None:
+    suite = desk.suite({"a": TOY})
+    where = ["--results", "elsewhere"]
+    out = desk.call("submit", suite.name, "--profile", desk.profile(), *where)[1]
+    assert "Next: harness status suite.yaml --results elsewhere" in out
+
+
+def test_plan_refuses_what_submit_would(desk: Desk, slurm: FakeSlurm) -> None:
+    suite = desk.suite({"a": TOY})
+    message = desk.refused("plan", suite, "--profile", desk.profile(tasks_per_node=3))
+    assert "batch_size 4 cannot be cut into equal parts for 3 processes" in message
+
+
+def test_doctor_says_what_cluster_there_is(desk: Desk, slurm: FakeSlurm) -> None:
+    def told() -> dict[str, str]:
+        (found,) = (each for each in doctor._slurm())
+        return {"verdict": found.verdict, "found": found.found}
+
+    slurm.configure(MaxArraySize="77")
+    assert told() == {"verdict": "ok", "found": "?, cluster fake, arrays of 77"}
+    slurm.break_()
+    assert told()["verdict"] == "warn"
+    desk.monkeypatch.setenv("PATH", str(desk.folder))
+    assert told()["found"].startswith("not on this machine")
