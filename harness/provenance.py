@@ -23,6 +23,7 @@ from harness.records import RunFolder, read_json
 
 #: The engine's files that can change a number; the rest (planning, analysis, display) cannot.
 ENGINE = (
+    "planning/eval_spec.py",
     "planning/shapes.py",
     "planning/spec.py",
     "cost.py",
@@ -33,11 +34,12 @@ ENGINE = (
     "training",
     "launch/evaluating.py",
     "launch/preconditions.py",
+    "launch/trained.py",
     "launch/worker.py",
 )
 #: Beside the packages of a copy that a submission's jobs run: where they came from.
 SNAPSHOT = "snapshot.json"
-PACKAGES = ("torch", "numpy", "diffusers", "safetensors", "scikit-learn", "tokenizers")
+PACKAGES = ("torch", "numpy", "diffusers", "safetensors", "scikit-learn", "tokenizers", "lm-eval")
 
 
 @cache

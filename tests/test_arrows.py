@@ -54,6 +54,7 @@ ARROWS: dict[str, set[str]] = {
         "harness.data",
         "harness.errors",
         "harness.noise",
+        "harness.planning.eval_spec",
         "harness.planning.shapes",
         "harness.planning.spec",
         "harness.protocol",
@@ -74,9 +75,18 @@ ARROWS: dict[str, set[str]] = {
         "harness.errors",
         "harness.evals",
         "harness.launch.stop",
-        "harness.planning.spec",
+        "harness.launch.trained",
+        "harness.planning.eval_spec",
         "harness.provenance",
         "harness.records",
+    },
+    "harness.launch.trained": {
+        "harness.errors",
+        "harness.evals.context",
+        "harness.planning.shapes",
+        "harness.planning.spec",
+        "harness.records",
+        "harness.registry",
         "harness.training.checkpoint",
     },
     "harness.launch.preconditions": {
@@ -119,6 +129,7 @@ ARROWS: dict[str, set[str]] = {
         "harness.evals",
         "harness.launch.job",
         "harness.launch.stop",
+        "harness.launch.trained",
         "harness.planning.shapes",
         "harness.planning.spec",
         "harness.protocol",
@@ -171,6 +182,7 @@ WITH_TORCH = (
     "harness.evals",
     "harness.launch.evaluating",
     "harness.launch.torchrun",
+    "harness.launch.trained",
     "harness.launch.worker",
     "harness.noise",
     "harness.training",
@@ -282,7 +294,7 @@ def _shown(found: list[Import]) -> str:
 def test_the_walk_finds_imports() -> None:
     arrows = {(i.module, i.target) for i in IMPORTS}
     assert ("harness.cli", "harness.planning.suite") in arrows, "inside a function"
-    assert ("harness.launch.evaluating", "harness.training.checkpoint") in arrows, "by `from`"
+    assert ("harness.launch.trained", "harness.training.checkpoint") in arrows, "by `from`"
     assert ("baselines.sizes", "harness.protocol") in arrows
 
 

@@ -19,7 +19,10 @@ from harness.records import Measurement
 
 @dataclass(frozen=True)
 class EvalContext:
-    """A trained adapter and the facts that its measurements carry."""
+    """A trained adapter and the facts that its measurements carry.
+
+    `weights` is the sha256 of its weights, None before they are loaded.
+    """
 
     adapter: Adapter
     record: AdapterRecord
@@ -30,6 +33,7 @@ class EvalContext:
     cache: Path
     step: int = 0
     tokens_seen: int | None = None
+    weights: str | None = None
     shared: dict[Any, Any] = field(default_factory=dict)
 
     def noise(self, seed: int, purpose: str) -> NoiseSource:

@@ -15,8 +15,9 @@ from torch import Tensor
 from harness.data.builtin import load_images
 from harness.evals.context import EvalContext
 from harness.evals.probe_cost import prediction_cost
+from harness.planning.eval_spec import DenoisingEval
 from harness.planning.shapes import timesteps
-from harness.planning.spec import DenoisingEval, thinking_label
+from harness.planning.spec import thinking_label
 from harness.protocol import Descent, ImageShape, NoisyBatch, State
 from harness.records import Measurement
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from math import exp, log
+from pathlib import Path
 
 import torch.nn.functional as F
 
 from harness.evals.context import EvalContext
 from harness.evals.probe_cost import prediction_cost
 from harness.evals.text_sets import ORDER_NAMES, reference_losses, text_set
-from harness.planning.spec import LikelihoodEval
+from harness.planning.eval_spec import LikelihoodEval
 from harness.protocol import TextShape
 from harness.records import Measurement
 
 
-def evaluate_likelihood(spec: LikelihoodEval, context: EvalContext) -> list[Measurement]:
+def evaluate_likelihood(
+    spec: LikelihoodEval, context: EvalContext, folder: Path
+) -> list[Measurement]:
     """Loss (nats per token), perplexity (exponentiated once) and bits per byte per noise seed.
 
     The n-gram reference lines cover exactly the same targets.

@@ -15,7 +15,7 @@ from harness.data.video import ClipRows
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext
 from harness.evals.probe_cost import prediction_cost
-from harness.planning.spec import NextFrameEval
+from harness.planning.eval_spec import NextFrameEval
 from harness.protocol import VideoBatch, VideoShape
 from harness.records import Measurement
 

@@ -15,7 +15,8 @@ from harness.data.ngram import fit_ngrams
 from harness.data.tensors import text_batch
 from harness.data.text import TextRows, prepare_text
 from harness.evals.context import EvalContext
-from harness.planning.spec import EvalBase, NextTokenTask
+from harness.planning.eval_spec import EvalBase
+from harness.planning.spec import NextTokenTask
 from harness.protocol import TextBatch
 
 ORDER_NAMES = {1: "unigram", 2: "bigram", 3: "trigram"}

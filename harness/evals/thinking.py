@@ -15,7 +15,8 @@ from torch import Tensor
 from harness.evals.context import EvalContext
 from harness.evals.probe_cost import prediction_cost
 from harness.evals.text_sets import TextSet, reference_losses, text_set
-from harness.planning.spec import ThinkingEval, thinking_label
+from harness.planning.eval_spec import ThinkingEval
+from harness.planning.spec import thinking_label
 from harness.protocol import Descent, State, TextBatch, TextShape
 from harness.records import Measurement
 

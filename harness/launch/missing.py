@@ -11,8 +11,8 @@ from harness.launch.pending import PendingRun, Standing, merged, prepare, set_as
 from harness.launch.slurm import commands
 from harness.launch.slurm.settle import Assignment, look_up, settle
 from harness.planning.budget import run_cost
+from harness.planning.eval_spec import EvalBase
 from harness.planning.planned import PlannedRun, Suite
-from harness.planning.spec import EvalBase
 from harness.provenance import is_changed
 from harness.records import RunFolder
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from harness.planning.eval_spec import EvalBase
 from harness.planning.planned import PlannedRun
-from harness.planning.spec import EvalBase, TrainSpec
+from harness.planning.spec import TrainSpec
 from harness.protocol import Frozen
 from harness.provenance import is_changed
 from harness.records import RunFolder, State, write_json

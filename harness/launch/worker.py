@@ -34,17 +34,11 @@ from harness.launch.evaluating import evaluate_all
 from harness.launch.job import Job
 from harness.launch.preconditions import begun, check_data, check_device_class, data_digests
 from harness.launch.stop import StopFlag, Stopped
-from harness.planning.shapes import shape_of
-from harness.planning.spec import (
-    NextFrameTask,
-    NextTokenTask,
-    TrainSpec,
-)
-from harness.protocol import Adapter, TextShape
+from harness.launch.trained import untrained
+from harness.planning.spec import NextFrameTask, NextTokenTask, TrainSpec
+from harness.protocol import TextShape
 from harness.provenance import provenance
 from harness.records import RunFolder, read_json, write_json
-from harness.registry import adapter as find_adapter
-from harness.registry import load_factory
 from harness.training.batches import RowBatches
 from harness.training.loop import NonFiniteLoss, Operation, train
 from harness.training.parallel import ALONE, Ranks, check_parts, device_of, lost_peer
@@ -151,22 +145,9 @@ def _work(
     check_parts(spec, ranks)
     torch.set_num_threads(spec.threads)
     device = device_of(job.device, None if ranks.size == 1 else ranks.local_rank)
-    record = find_adapter(spec.adapter)
-    config = record.config.model_validate(spec.config)
-    shape = shape_of(spec.task)
     data = data_digests(spec)
     check_data(folder, data)
-    torch.manual_seed(spec.seed)
-    adapter: Adapter = load_factory(record)(config, shape).to(device)
-    context = EvalContext(
-        adapter=adapter,
-        record=record,
-        config=config,
-        shape=shape,
-        spec=spec,
-        device=device,
-        cache=results / "data",
-    )
+    context = untrained(spec, device, results)
     if not trained:
         _record_origin(folder, context, job, data, ranks)
         _train(folder, context, job, stop, emit, ranks)

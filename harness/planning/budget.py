@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.planning.document import Axis, ScalingSection, ThinkingSection
 from harness.planning.planned import PlannedRun, Suite
+from harness.planning.sections import Axis, DenoisingSection, ScalingSection
 
 #: The setting of an adapter by which checkpoints leave its replay buffer out (`drop`).
 REPLAY_CHECKPOINT = "replay_checkpoint"
@@ -114,7 +114,7 @@ def check_report(suite: Suite) -> None:
     """
     for index, section in enumerate(suite.report):
         where = f"{suite.path} report[{index}]"
-        if isinstance(section, ThinkingSection):
+        if not isinstance(section, ScalingSection | DenoisingSection):
             continue
         sets = {
             f"{e.spec.data} ({e.spec.split})"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
+from harness.planning.eval_settings import KINDS
+from harness.planning.sections import Section
 from harness.planning.spec import TrainSpec
 from harness.protocol import Frozen
 
@@ -37,102 +39,6 @@ class Experiment(Frozen):
     )
     seeds: list[int] = Field(default=[0], min_length=1)
     evaluations: dict[str, Settings] = Field(default_factory=dict)
-
-
-class EvaluationSetting(Frozen):
-    """What an evaluation may say, whatever its kind."""
-
-    kind: str
-    data: str | list[str]
-    split: Literal["train", "validation", "test"] | None = None
-    limit: int | None = Field(default=None, ge=1)
-    batch_size: int = Field(default=32, ge=1)
-    noise_seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
-    only: dict[str, list[Any]] = Field(
-        default_factory=dict, description="axis name, or `adapter` -> labels to evaluate"
-    )
-
-
-class LikelihoodSetting(EvaluationSetting):
-    """Loss over a whole set, at the thinking the model was trained with unless given."""
-
-    kind: Literal["likelihood"]
-    thinking: Literal["trained"] | dict[str, Any] = "trained"
-
-
-class ThinkingSetting(EvaluationSetting):
-    """Loss over a grid of thinking; lists inside an entry span the grid."""
-
-    kind: Literal["thinking"]
-    thinking: list[dict[str, Any]] = Field(min_length=1)
-    timing_repeats: int = Field(default=3, ge=1)
-
-
-class DenoisingSetting(EvaluationSetting):
-    """Denoising at each level with each thinking; lists inside an entry span a grid."""
-
-    kind: Literal["denoising"]
-    levels: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
-    thinking: list[dict[str, Any]] = Field(min_length=1)
-    timing_repeats: int = Field(default=3, ge=1)
-    examples: int = Field(default=8, ge=0)
-
-
-class NextFrameSetting(EvaluationSetting):
-    """Error over a whole set, at the thinking the model was trained with unless given."""
-
-    kind: Literal["next_frame"]
-    thinking: Literal["trained"] | dict[str, Any] = "trained"
-    timing_repeats: int = Field(default=3, ge=1)
-
-
-EVALUATIONS: dict[str, type[EvaluationSetting]] = {
-    "likelihood": LikelihoodSetting,
-    "thinking": ThinkingSetting,
-    "denoising": DenoisingSetting,
-    "next_frame": NextFrameSetting,
-}
-
-
-Axis = Literal["data", "parameters", "flops", "seconds", "depth", "width", "batch"]
-
-
-class ScalingSection(Frozen):
-    """Losses along an axis and the scaling rate of `candidate` over `baseline`."""
-
-    kind: Literal["scaling"] = "scaling"
-    title: str = "Scaling"
-    experiment: str
-    x: Axis
-    evaluation: str
-    baseline: str
-    candidate: str
-    only: dict[str, list[str | int | float]] = Field(
-        default_factory=dict, description="axis -> labels: holds the axes that are not x"
-    )
-
-
-class ThinkingSection(Frozen):
-    """Gain from thinking against NFE, FLOPs and seconds, per data set."""
-
-    kind: Literal["thinking"] = "thinking"
-    title: str = "Thinking"
-    experiment: str
-    evaluation: str
-
-
-class DenoisingSection(Frozen):
-    """PSNR and MSE against NFE, FLOPs and seconds, per noise level, with example images."""
-
-    kind: Literal["denoising"] = "denoising"
-    title: str = "Denoising"
-    experiment: str
-    evaluation: str
-
-
-Section = Annotated[
-    ScalingSection | ThinkingSection | DenoisingSection, Field(discriminator="kind")
-]
 
 
 class SuiteDocument(Frozen):
@@ -179,7 +85,7 @@ def json_schema() -> dict[str, Any]:
     experiment["base"] = reference
     experiment["adapters"]["additionalProperties"] = reference
     kinds = []
-    for setting in EVALUATIONS.values():
+    for setting in (kind.setting for kind in KINDS.values()):
         definitions[setting.__name__] = setting.model_json_schema()
         kinds.append({"$ref": f"#/$defs/{setting.__name__}"})
     experiment["evaluations"]["additionalProperties"] = {"oneOf": kinds}

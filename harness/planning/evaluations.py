@@ -12,14 +12,22 @@ from pydantic import TypeAdapter
 
 from harness.errors import HarnessError
 from harness.planning.axes import ADAPTER, Value, label_of
-from harness.planning.document import (
-    EVALUATIONS,
+from harness.planning.document import Experiment
+from harness.planning.eval_settings import (
+    KINDS,
+    DataSetting,
     DenoisingSetting,
     EvaluationSetting,
-    Experiment,
     LikelihoodSetting,
     NextFrameSetting,
     ThinkingSetting,
+)
+from harness.planning.eval_spec import (
+    DenoisingEval,
+    EvalBase,
+    LikelihoodEval,
+    NextFrameEval,
+    ThinkingEval,
 )
 from harness.planning.located import Key, Located, Place
 from harness.planning.shapes import (
@@ -30,20 +38,10 @@ from harness.planning.shapes import (
     shape_of,
     timesteps,
 )
-from harness.planning.spec import (
-    DenoisingEval,
-    EvalBase,
-    LikelihoodEval,
-    NextFrameEval,
-    ThinkingEval,
-    TrainSpec,
-)
+from harness.planning.spec import TrainSpec
 from harness.planning.validate import as_written, checked, validate
 from harness.protocol import AdapterRecord, ImageShape, Thinking, VideoShape
 from harness.registry import adapter as find_adapter
-
-#: metric_version of each kind of evaluation; raise it when what a number means changes.
-METRIC_VERSIONS = {"likelihood": 1, "thinking": 1, "denoising": 1, "next_frame": 1}
 
 _THINKING: TypeAdapter[Any] = TypeAdapter(Thinking)
 
@@ -67,14 +65,6 @@ class PlannedEval:
         return f"{self.name} on {self.spec.data}{at}"
 
 
-TASKS = {
-    "likelihood": "next_token",
-    "thinking": "next_token",
-    "denoising": "denoising",
-    "next_frame": "next_frame",
-}
-
-
 def expand_evaluations(
     experiment: Experiment,
     located: Located,
@@ -87,12 +77,12 @@ def expand_evaluations(
     for name in experiment.evaluations:
         own = located.at("evaluations", name)
         setting = _setting(own)
-        if TASKS[setting.kind] != spec.task.kind:
+        if spec.task.kind not in KINDS[setting.kind].tasks:
             raise HarnessError(
                 f"a {setting.kind} evaluation does not fit a {spec.task.kind} task",
                 where=own.where(("kind",)),
                 given=setting.kind,
-                allowed=[k for k, t in TASKS.items() if t == spec.task.kind],
+                allowed=[name for name, kind in KINDS.items() if spec.task.kind in kind.tasks],
             )
         chosen = {ADAPTER: label, **labels}
         if all(chosen.get(k, "") in map(label_of, v) for k, v in setting.only.items()):
@@ -128,18 +118,18 @@ def _setting(own: Located) -> EvaluationSetting:
     kind = own.tree.get("kind")
     if kind is None:
         raise HarnessError(
-            "the key 'kind' is missing", where=own.where(("kind",)), allowed=list(EVALUATIONS)
+            "the key 'kind' is missing", where=own.where(("kind",)), allowed=list(KINDS)
         )
-    if not isinstance(kind, str) or kind not in EVALUATIONS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise HarnessError(
             "unknown kind of evaluation",
             where=own.where(("kind",)),
             given=as_written(kind),
-            allowed=list(EVALUATIONS),
+            allowed=list(KINDS),
         )
-    setting = validate(EVALUATIONS[kind], own)
+    setting = validate(KINDS[kind].setting, own)
     _distinct(setting.noise_seeds, own, "noise_seeds")
-    if isinstance(setting.data, list):
+    if isinstance(setting, DataSetting) and isinstance(setting.data, list):
         _distinct(setting.data, own, "data")
     if isinstance(setting, DenoisingSetting):
         _distinct(setting.levels, own, "levels")
@@ -158,6 +148,13 @@ def _distinct(values: list[Any], own: Located, key: str) -> None:
 
 def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterator[EvalBase]:
     thinking = _thinking(setting, own, spec)
+    common: dict[str, Any] = {
+        "limit": setting.limit,
+        "batch_size": setting.batch_size,
+        "noise_seeds": tuple(setting.noise_seeds),
+        "metric_version": KINDS[setting.kind].metric_version,
+    }
+    assert isinstance(setting, DataSetting)
     several = isinstance(setting.data, list)
     for index, data in enumerate([setting.data] if isinstance(setting.data, str) else setting.data):
         where = own.where(("data", index) if several else ("data",))
@@ -166,36 +163,32 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
         shape = shape_of(spec.task)
         if isinstance(shape, VideoShape):
             check_clips(data, split, shape, where)
-        common: dict[str, Any] = {
-            "data": data,
-            "split": split,
-            "limit": setting.limit,
-            "batch_size": setting.batch_size,
-            "noise_seeds": tuple(setting.noise_seeds),
-            "metric_version": METRIC_VERSIONS[setting.kind],
-        }
-        if isinstance(setting, LikelihoodSetting):
+        yield from _on_data(setting, thinking, common | {"data": data, "split": split})
+
+
+def _on_data(
+    setting: DataSetting, thinking: list[Any], common: dict[str, Any]
+) -> Iterator[EvalBase]:
+    """The evaluations of one data set."""
+    match setting:
+        case LikelihoodSetting():
             yield LikelihoodEval(**common, thinking=thinking[0])
-        elif isinstance(setting, NextFrameSetting):
-            yield NextFrameEval(
-                **common, thinking=thinking[0], timing_repeats=setting.timing_repeats
-            )
-        elif isinstance(setting, ThinkingSetting):
-            yield ThinkingEval(
-                **common, thinking=tuple(thinking), timing_repeats=setting.timing_repeats
-            )
-        elif isinstance(setting, DenoisingSetting):
+        case NextFrameSetting(timing_repeats=repeats):
+            yield NextFrameEval(**common, thinking=thinking[0], timing_repeats=repeats)
+        case ThinkingSetting(timing_repeats=repeats):
+            yield ThinkingEval(**common, thinking=tuple(thinking), timing_repeats=repeats)
+        case DenoisingSetting(timing_repeats=repeats):
             for level in setting.levels:
                 yield DenoisingEval(
                     **common,
                     level=level,
                     thinking=tuple(thinking),
-                    timing_repeats=setting.timing_repeats,
+                    timing_repeats=repeats,
                     examples=setting.examples,
                 )
 
 
-def _split(setting: EvaluationSetting, data: str, where: str, spec: TrainSpec) -> str:
+def _split(setting: DataSetting, data: str, where: str, spec: TrainSpec) -> str:
     """The split to evaluate, once the data set is found to fit the task; else a HarnessError."""
     found = find_data(data, MODALITY[spec.task.kind], where)
     shape = shape_of(spec.task)

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.planning.document import Section
 from harness.planning.evaluations import PlannedEval
+from harness.planning.sections import Section
 from harness.planning.shapes import shape_of
 from harness.planning.spec import TrainSpec
 from harness.protocol import AdapterRecord, Shape

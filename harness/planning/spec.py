@@ -1,4 +1,4 @@
-"""TrainSpec and EvalSpec: frozen, closed, and identified by the hash of their full content.
+"""TrainSpec: frozen, closed, and identified by the hash of its full content; thinking in words.
 
 Everything that changes a number is in a spec; workers, paths, cluster and logging are not.
 """
@@ -218,63 +218,6 @@ def thinking_of(tags: Mapping[str, Any]) -> Single | Descent | Diffusion | None:
     if model is None:
         return None
     return _THINKING.validate_python({k: tags[k] for k in model.model_fields if k in tags})
-
-
-# --- evaluations -----------------------------------------------------------------------------
-
-
-class EvalBase(Frozen):
-    """What every evaluation states. `metric_version` rises when a metric's meaning changes."""
-
-    data: str
-    split: Literal["train", "validation", "test"]
-    limit: int | None = Field(default=None, ge=1, description="first rows or images only")
-    batch_size: int = Field(default=32, ge=1)
-    noise_seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
-    checkpoint: Literal["final"] = "final"
-    metric_version: int = 1
-
-    @property
-    def eval_id(self) -> str:
-        return content_hash(self)
-
-
-class LikelihoodEval(EvalBase):
-    """Token-weighted loss over the whole set with n-gram reference lines."""
-
-    kind: Literal["likelihood"] = "likelihood"
-    thinking: Thinking
-
-
-class ThinkingEval(EvalBase):
-    """Loss at every steps x samples of a grid; one flat line for a model that cannot think."""
-
-    kind: Literal["thinking"] = "thinking"
-    thinking: tuple[Thinking, ...] = Field(min_length=1)
-    timing_repeats: int = Field(default=3, ge=1)
-
-
-class DenoisingEval(EvalBase):
-    """PSNR and MSE of denoised images at one noise level against the cost of each thinking."""
-
-    kind: Literal["denoising"] = "denoising"
-    level: float = Field(gt=0, le=1, description="test noise, a fraction of the schedule")
-    thinking: tuple[Thinking, ...] = Field(min_length=1)
-    timing_repeats: int = Field(default=3, ge=1)
-    examples: int = Field(default=8, ge=0, description="images kept for the example strip")
-
-
-class NextFrameEval(EvalBase):
-    """Error of the predicted next frames over the whole set, beside that of copying the last."""
-
-    kind: Literal["next_frame"] = "next_frame"
-    thinking: Thinking
-    timing_repeats: int = Field(default=3, ge=1)
-
-
-EvalSpec = Annotated[
-    LikelihoodEval | ThinkingEval | DenoisingEval | NextFrameEval, Field(discriminator="kind")
-]
 
 
 def content_hash(spec: Frozen) -> str:

@@ -9,14 +9,11 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.planning.axes import axis_values, for_adapter, points
 from harness.planning.budget import check_report
-from harness.planning.document import (
-    SETTING_KEYS,
-    Experiment,
-    ScalingSection,
-    SuiteDocument,
-)
+from harness.planning.document import SETTING_KEYS, Experiment, SuiteDocument
+from harness.planning.eval_settings import KINDS
 from harness.planning.evaluations import check_only, expand_evaluations
 from harness.planning.located import (
+    Key,
     Located,
     Place,
     dotted,
@@ -26,6 +23,7 @@ from harness.planning.located import (
     undotted,
 )
 from harness.planning.planned import PlannedRun, Suite
+from harness.planning.sections import DRAWN, ScalingSection, Section, evaluations_of
 from harness.planning.shapes import check_task, shape_of
 from harness.planning.spec import TrainSpec
 from harness.planning.validate import as_written, validate, where_mentioned
@@ -211,25 +209,14 @@ def _config(settings: Located) -> Located:
 
 # --- the report ------------------------------------------------------------------------------
 
-#: The kind of evaluation that each kind of section draws.
-DRAWN = {"scaling": "likelihood", "thinking": "thinking", "denoising": "denoising"}
-
 
 def _check_report(suite: SuiteDocument, document: Located) -> None:
     for index, section in enumerate(suite.report):
         located = document.at("report", index)
         _known("experiment", section.experiment, suite.experiments, located)
         experiment = suite.experiments[section.experiment]
-        _known("evaluation", section.evaluation, experiment.evaluations, located)
-        kind, wanted = experiment.evaluations[section.evaluation].get("kind"), DRAWN[section.kind]
-        if kind in DRAWN.values() and kind != wanted:
-            raise HarnessError(
-                f"a {section.kind} section draws a {wanted} evaluation, "
-                f"{section.evaluation!r} is a {kind} one",
-                where=located.where(("evaluation",)),
-                given=section.evaluation,
-                allowed=[n for n, e in experiment.evaluations.items() if e.get("kind") == wanted],
-            )
+        for key, name in evaluations_of(section):
+            _check_drawn(section, key, name, experiment, located)
         if isinstance(section, ScalingSection):
             _known("baseline", section.baseline, experiment.adapters, located)
             _known("candidate", section.candidate, experiment.adapters, located)
@@ -240,6 +227,28 @@ def _check_report(suite: SuiteDocument, document: Located) -> None:
                     given=section.candidate,
                     allowed=[a for a in experiment.adapters if a != section.baseline],
                 )
+
+
+def _check_drawn(
+    section: Section, key: Key, name: str, experiment: Experiment, located: Located
+) -> None:
+    """The evaluation at `key` of a section exists, and is of a kind that the section draws."""
+    if name not in experiment.evaluations:
+        raise HarnessError(
+            "no such evaluation",
+            where=located.where(key),
+            given=name,
+            allowed=list(experiment.evaluations),
+        )
+    kind, wanted = experiment.evaluations[name].get("kind"), DRAWN[section.kind]
+    if isinstance(kind, str) and kind in KINDS and kind not in wanted:
+        raise HarnessError(
+            f"a {section.kind} section draws a {' or '.join(wanted)} evaluation, "
+            f"{name!r} is a {kind} one",
+            where=located.where(key),
+            given=name,
+            allowed=[n for n, e in experiment.evaluations.items() if e.get("kind") in wanted],
+        )
 
 
 def _known(key: str, given: str, allowed: Mapping[str, Any], section: Located) -> None:

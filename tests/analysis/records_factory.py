@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from harness.launch.pending import prepare
+from harness.planning.eval_spec import EvalBase
 from harness.planning.planned import PlannedRun, Suite
-from harness.planning.spec import EvalBase
 from harness.provenance import source_digest
 from harness.records import Measurement, RunFolder, write_json
 

@@ -15,8 +15,9 @@ from harness.analysis.figures.examples import stored_name
 from harness.analysis.figures.thinking import thinking_figures
 from harness.analysis.frame import load_frame
 from harness.errors import HarnessError
+from harness.planning.eval_spec import DenoisingEval, ThinkingEval
 from harness.planning.planned import PlannedRun, Suite
-from harness.planning.spec import DenoisingEval, ThinkingEval, thinking_label
+from harness.planning.spec import thinking_label
 from harness.planning.suite import load_suite
 from harness.protocol import Descent
 from harness.records import Measurement

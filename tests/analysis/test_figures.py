@@ -28,8 +28,8 @@ from harness.analysis.frame import load_frame
 from harness.analysis.intervals import SeedMean, over_seeds
 from harness.analysis.rates.points import Point
 from harness.analysis.rates.rate import Bootstrap, scaling_rate
-from harness.planning.document import DenoisingSection, ScalingSection, ThinkingSection
 from harness.planning.planned import Suite
+from harness.planning.sections import DenoisingSection, ScalingSection, ThinkingSection
 from harness.planning.suite import load_suite
 from harness.show.figures import section_drawings, write_figures
 from tests.analysis.records_factory import measured, write_run

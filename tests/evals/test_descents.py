@@ -115,7 +115,7 @@ def test_every_way_of_descending_is_evaluated_as_if_alone(tmp_path: Path) -> Non
     together = evaluate_thinking(thinking_eval(SETTINGS), context, tmp_path)
     losses: dict[Descent, float] = {}
     for setting in SETTINGS:
-        alone = evaluate_likelihood(likelihood(setting, limit=12), context)
+        alone = evaluate_likelihood(likelihood(setting, limit=12), context, context.cache)
         found = value(together, "loss", **setting.model_dump(mode="json"))
         assert found == pytest.approx(value(alone, "loss"), rel=1e-6), setting
         losses[setting] = found
@@ -143,7 +143,7 @@ def test_one_pass_of_the_real_adapter_serves_as_many_settings(tmp_path: Path) ->
     ]
     together = evaluate_thinking(thinking_eval(settings), context, tmp_path)
     for setting in settings:
-        alone = evaluate_likelihood(likelihood(setting, limit=12), context)
+        alone = evaluate_likelihood(likelihood(setting, limit=12), context, context.cache)
         found = value(together, "loss", **setting.model_dump(mode="json"))
         assert found == pytest.approx(value(alone, "loss"), rel=1e-5), setting
 
@@ -156,9 +156,9 @@ def test_steps_used_are_a_cost_where_predictions_stop(tmp_path: Path) -> None:
     used = [m.cost["steps_used"] for m in found if m.tags.get("tolerance") in tolerances]
     assert all(1 <= a < b <= 9 for a, b in pairwise(used)), used
     for setting, steps in zip(settings, used, strict=True):
-        measured = evaluate_likelihood(likelihood(setting, limit=12), context)[0]
+        measured = evaluate_likelihood(likelihood(setting, limit=12), context, context.cache)[0]
         assert measured.cost["steps_used"] == measured.cost["nfe"] == steps
-    plain = evaluate_likelihood(likelihood(Descent(steps=9), limit=12), context)[0]
+    plain = evaluate_likelihood(likelihood(Descent(steps=9), limit=12), context, context.cache)[0]
     assert plain.cost["steps_used"] is None
 
 

@@ -18,8 +18,9 @@ from harness.evals.context import EvalContext
 from harness.evals.denoising import EXAMPLES, add_noise, evaluate_denoising, psnr, squared_error
 from harness.evals.likelihood import evaluate_likelihood
 from harness.evals.thinking import BY_DOCUMENT, evaluate_thinking
+from harness.planning.eval_spec import DenoisingEval, LikelihoodEval, ThinkingEval
 from harness.planning.shapes import shape_of
-from harness.planning.spec import DenoisingEval, LikelihoodEval, ThinkingEval, TrainSpec
+from harness.planning.spec import TrainSpec
 from harness.protocol import (
     Descent,
     Diffusion,
@@ -94,7 +95,7 @@ def value(found: Sequence[Measurement], name: str, **tags: Any) -> float:
 
 def test_likelihood_is_the_token_weighted_mean_over_the_whole_set(tmp_path: Path) -> None:
     context = context_of(spec_of("transformer_pp_text"), tmp_path)
-    found = evaluate_likelihood(likelihood(Single(), batch_size=5), context)
+    found = evaluate_likelihood(likelihood(Single(), batch_size=5), context, tmp_path)
 
     rows = TextRows(
         prepare_text(CORPUS, "validation", tokenizer="bytes", cache=tmp_path), context=16
@@ -130,7 +131,7 @@ def test_a_set_that_overlaps_training_is_refused(tmp_path: Path) -> None:
     context = context_of(spec.model_copy(update={"task": task}), tmp_path)
     other = likelihood(Single()).model_copy(update={"data": f"file:{tmp_path}/other.txt"})
     with pytest.raises(HarnessError, match="not disjoint"):
-        evaluate_likelihood(other, context)
+        evaluate_likelihood(other, context, context.cache)
 
 
 @pytest.mark.parametrize("name", ["transformer_pp_text", "ebt_text"])
@@ -141,7 +142,7 @@ def test_batch_size_does_not_change_text_results(name: str, tmp_path: Path) -> N
     results = []
     for size in (2, 7):
         found = evaluate_likelihood(
-            likelihood(trained, batch_size=size, limit=12, noise_seeds=(0, 1)), context
+            likelihood(trained, batch_size=size, limit=12, noise_seeds=(0, 1)), context, tmp_path
         )
         found += evaluate_thinking(thinking_eval(settings, batch_size=size), context, tmp_path)
         results.append(values(found))
@@ -155,7 +156,7 @@ def test_one_pass_over_the_grid_gives_what_separate_runs_give(tmp_path: Path) ->
     together = evaluate_thinking(thinking_eval(GRID), context, tmp_path)
     losses = set()
     for setting in GRID:
-        alone = evaluate_likelihood(likelihood(setting, limit=12), context)
+        alone = evaluate_likelihood(likelihood(setting, limit=12), context, context.cache)
         tags = {"steps": setting.steps, "samples": setting.samples}
         losses.add(value(together, "loss", **tags))
         assert value(together, "loss", **tags) == pytest.approx(value(alone, "loss"), rel=1e-5)
@@ -292,7 +293,7 @@ def test_no_evaluation_changes_the_model_or_draws_elsewhere(name: str, tmp_path:
         found = evaluate_denoising(denoising(IMAGE_SETTINGS[name]), context, tmp_path)
     else:
         trained = context.record.trained_thinking(context.config)
-        found = evaluate_likelihood(likelihood(trained, limit=6), context)
+        found = evaluate_likelihood(likelihood(trained, limit=6), context, context.cache)
         found += evaluate_thinking(thinking_eval([trained]), context, tmp_path)
     assert found
     assert all(torch.equal(v, before[k]) for k, v in adapter.state_dict().items())

@@ -13,8 +13,9 @@ from harness.data.builtin import load_clips
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext
 from harness.evals.next_frame import evaluate_next_frame
+from harness.planning.eval_spec import NextFrameEval
 from harness.planning.shapes import shape_of
-from harness.planning.spec import NextFrameEval, TrainSpec
+from harness.planning.spec import TrainSpec
 from harness.protocol import Descent, Single, VideoBatch
 from harness.registry import adapter as find_adapter
 from tests.training.tiny import CPU, build, spec_of

@@ -15,7 +15,7 @@ from baselines.adapters.text import TransformerPPText
 from harness.launch.job import Job
 from harness.launch.stop import StopFlag
 from harness.launch.worker import Ending, work
-from harness.planning.spec import EvalSpec, LikelihoodEval
+from harness.planning.eval_spec import EvalSpec, LikelihoodEval
 from harness.protocol import Single, StepOutput
 from harness.records import RunFolder, write_json
 from harness.training.parallel import ALONE, Ranks, joined

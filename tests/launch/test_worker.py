@@ -15,7 +15,8 @@ from harness.launch.job import Job
 from harness.launch.preconditions import check_device_class
 from harness.launch.stop import StopFlag
 from harness.launch.worker import Ending, work
-from harness.planning.spec import LikelihoodEval, TrainSpec
+from harness.planning.eval_spec import LikelihoodEval
+from harness.planning.spec import TrainSpec
 from harness.protocol import Single
 from harness.provenance import user_command
 from harness.records import RunFolder, read_json, write_json

@@ -13,16 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from harness.planning.spec import (
+from harness.planning.eval_spec import (
     DenoisingEval,
-    DenoisingTask,
+    EnergyEval,
     EvalSpec,
     LikelihoodEval,
-    NextTokenTask,
+    LmTaskEval,
     ThinkingEval,
-    TrainSpec,
-    content_hash,
 )
+from harness.planning.spec import DenoisingTask, NextTokenTask, TrainSpec, content_hash
 
 TRAIN: dict[str, Any] = {
     "adapter": "ebt_text",
@@ -47,6 +46,19 @@ EVALS: dict[str, dict[str, Any]] = {
         "split": "validation",
         "thinking": [{"kind": "descent", "steps": 2}],
     },
+    "energy": {
+        "kind": "energy",
+        "data": "builtin/docs",
+        "split": "validation",
+        "thinking": {"kind": "descent", "steps": 12},
+        "texts": ["a text"],
+    },
+    "lm_task": {
+        "kind": "lm_task",
+        "data": "dyck",
+        "split": "test",
+        "thinking": {"kind": "single"},
+    },
     "denoising": {
         "kind": "denoising",
         "data": "builtin/digits",
@@ -58,7 +70,7 @@ EVALS: dict[str, dict[str, Any]] = {
 _EVAL: TypeAdapter[Any] = TypeAdapter(EvalSpec)
 #: Recorded runs are found by these; a change of either makes every record an orphan.
 GOLDEN_RUN = "ebt_text-212f40ea45a3"
-GOLDEN_EVAL = "4be7b280582c"
+GOLDEN_EVAL = "93de1cb60a25"
 
 
 def _train(**changes: Any) -> TrainSpec:
@@ -153,7 +165,7 @@ def _leaves(value: Any, key: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 #: Some word that each setting of few words takes.
 WORDS = (
     *("test", "train", "first_window", "base_lr", "matched", "every", "bf16", "float32"),
-    *("first", "lower", "largest_drop"),
+    *("first", "lower", "largest_drop", "rolling"),
 )
 
 
@@ -217,7 +229,13 @@ def test_round_trip_through_json(spec: BaseModel) -> None:
 @pytest.mark.parametrize("name", EVALS)
 def test_evaluations_read_back_as_their_kind(name: str) -> None:
     spec = _EVAL.validate_python(EVALS[name])
-    kinds = {"likelihood": LikelihoodEval, "thinking": ThinkingEval, "denoising": DenoisingEval}
+    kinds = {
+        "likelihood": LikelihoodEval,
+        "thinking": ThinkingEval,
+        "energy": EnergyEval,
+        "lm_task": LmTaskEval,
+        "denoising": DenoisingEval,
+    }
     again = _EVAL.validate_json(spec.model_dump_json())
     assert type(again) is kinds[name]
     assert again.eval_id == spec.eval_id

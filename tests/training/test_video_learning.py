@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from harness.evals.next_frame import evaluate_next_frame
-from harness.planning.spec import NextFrameEval, TrainSpec
+from harness.planning.eval_spec import NextFrameEval
+from harness.planning.spec import TrainSpec
 from harness.registry import adapter as find_adapter
 from harness.training import checkpoint as ckpt
 from tests.evals.test_next_frame import context_of

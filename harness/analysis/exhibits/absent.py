@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from harness.analysis.frame import SuiteFrame
-from harness.planning.document import ScalingSection, Section
 from harness.planning.planned import Suite
+from harness.planning.sections import ScalingSection, Section, evaluations_of
 
 _LISTED = 2
 
@@ -39,12 +39,13 @@ def absent(section: Section, suite: Suite, frame: SuiteFrame) -> Absent:
     adapters = (
         {section.baseline, section.candidate} if isinstance(section, ScalingSection) else None
     )
+    drawn = {name for _, name in evaluations_of(section)}
     planned = [
         f"{run.name}: {evaluation.label}"
         for run in suite.of(section.experiment)
         if adapters is None or run.adapter_label in adapters
         for evaluation in run.evaluations
-        if evaluation.name == section.evaluation
+        if evaluation.name in drawn
     ]
     missing = Counter(frame.missing)
     names = tuple(name for name in dict.fromkeys(planned) if name in missing)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import SeedMean, over_seeds
-from harness.planning.document import DenoisingSection
+from harness.planning.sections import DenoisingSection
 from harness.planning.spec import descent_variant
 from harness.quantities import counted
 

@@ -10,8 +10,8 @@ from harness.analysis.exhibits.scaling import ScalingExhibit, scaling_exhibit
 from harness.analysis.exhibits.thinking import ThinkingExhibit, thinking_exhibit
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.rates.holm import holm
-from harness.planning.document import ScalingSection, Section, ThinkingSection
 from harness.planning.planned import Suite
+from harness.planning.sections import ScalingSection, Section, ThinkingSection
 
 Exhibit = ScalingExhibit | ThinkingExhibit | DenoisingExhibit
 

@@ -13,8 +13,8 @@ from harness.analysis.intervals import SeedMean, over_seeds, perplexity
 from harness.analysis.rates.points import Point
 from harness.analysis.rates.rate import ScalingRate, scaling_rate
 from harness.planning.budget import axis_value, run_cost, section_runs
-from harness.planning.document import ScalingSection
 from harness.planning.planned import PlannedRun, Suite
+from harness.planning.sections import ScalingSection
 
 REFERENCES = ("unigram", "bigram", "trigram")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import MAX_NATS, perplexity
 from harness.errors import HarnessError
-from harness.planning.document import ThinkingSection
+from harness.planning.sections import ThinkingSection
 from harness.planning.spec import descent_variant, thinking_label
 
 RESAMPLES = 1000

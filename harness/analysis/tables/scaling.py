@@ -7,7 +7,7 @@ from math import exp
 from harness.analysis.exhibits.scaling import ScalingExhibit, ScalingRow
 from harness.analysis.rates.points import Estimate
 from harness.analysis.tables.table import Cell, Table, percent, percent_range, plus_minus
-from harness.planning.document import Axis
+from harness.planning.sections import Axis
 from harness.quantities import si
 
 #: The paper's own figure per axis, in percent: "EBT scales x % faster" (section 4).

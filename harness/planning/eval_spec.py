@@ -1,0 +1,97 @@
+"""EvalSpec: one evaluation of a run, frozen and identified by the hash of its full content."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from harness.planning.spec import content_hash
+from harness.protocol import Descent, Frozen, Thinking
+
+Windows = Literal["as_trained", "rolling"]
+
+
+class EvalBase(Frozen):
+    """What every evaluation states. `metric_version` rises when a metric's meaning changes."""
+
+    data: str
+    split: Literal["train", "validation", "test"]
+    limit: int | None = Field(default=None, ge=1, description="first rows, documents or images")
+    batch_size: int = Field(default=32, ge=1)
+    noise_seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    checkpoint: Literal["final"] = "final"
+    metric_version: int = 1
+
+    @property
+    def eval_id(self) -> str:
+        return content_hash(self)
+
+
+class LikelihoodEval(EvalBase):
+    """Token-weighted loss over the whole set with n-gram reference lines.
+
+    With `prompt` and `answer`, templates over a record's fields, a document is the two joined, and
+    the answer's tokens are counted apart too. `rolling` windows take each document alone, after
+    end of text, and give every token as much context as fits.
+    """
+
+    kind: Literal["likelihood"] = "likelihood"
+    thinking: Thinking
+    prompt: str | None = None
+    answer: str | None = None
+    windows: Windows = "as_trained"
+
+
+class ThinkingEval(EvalBase):
+    """Loss at every steps x samples of a grid; one flat line for a model that cannot think."""
+
+    kind: Literal["thinking"] = "thinking"
+    thinking: tuple[Thinking, ...] = Field(min_length=1)
+    timing_repeats: int = Field(default=3, ge=1)
+
+
+class EnergyEval(EvalBase):
+    """Energy of every prediction over the optimization steps, beside what is random."""
+
+    kind: Literal["energy"] = "energy"
+    thinking: Descent
+    texts: tuple[str, ...] = Field(default=(), description="texts whose energies are kept whole")
+
+
+class LmTaskEval(EvalBase):
+    """A task of lm-eval; `data` is its name, `split` nominal: the task's own file names it.
+
+    `include` is the folder of the task's file, and `digest` its content's and its local data's;
+    None for the tasks that come with lm-eval or with this harness.
+    """
+
+    kind: Literal["lm_task"] = "lm_task"
+    thinking: Thinking
+    num_fewshot: int | None = Field(default=None, ge=0)
+    include: str | None = None
+    digest: str | None = None
+
+
+class DenoisingEval(EvalBase):
+    """PSNR and MSE of denoised images at one noise level against the cost of each thinking."""
+
+    kind: Literal["denoising"] = "denoising"
+    level: float = Field(gt=0, le=1, description="test noise, a fraction of the schedule")
+    thinking: tuple[Thinking, ...] = Field(min_length=1)
+    timing_repeats: int = Field(default=3, ge=1)
+    examples: int = Field(default=8, ge=0, description="images kept for the example strip")
+
+
+class NextFrameEval(EvalBase):
+    """Error of the predicted next frames over the whole set, beside that of copying the last."""
+
+    kind: Literal["next_frame"] = "next_frame"
+    thinking: Thinking
+    timing_repeats: int = Field(default=3, ge=1)
+
+
+EvalSpec = Annotated[
+    LikelihoodEval | ThinkingEval | EnergyEval | LmTaskEval | DenoisingEval | NextFrameEval,
+    Field(discriminator="kind"),
+]
