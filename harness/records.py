@@ -161,6 +161,21 @@ class RunFolder:
             yield held
 
 
+def find_run(results: Path, given: str) -> RunFolder:
+    """The run of that id, or the only one whose id begins so; HarnessError where there is none."""
+    known = sorted(path.name for path in (results / "runs").glob("*") if path.is_dir())
+    found = [given] if given in known else [name for name in known if name.startswith(given)]
+    if len(found) == 1:
+        return RunFolder(results, found[0])
+    raise HarnessError(
+        f"{len(found)} runs begin like this" if found else "there is no such run",
+        where=str(results / "runs"),
+        given=given,
+        allowed=found or known,
+        hint="`harness ls runs` lists them, `harness plan SUITE` those of a suite",
+    )
+
+
 @contextmanager
 def locked(path: Path, *, wait_seconds: float = 0.0) -> Iterator[bool]:
     """Hold a lock file, on all machines that share the file system; False where another does.

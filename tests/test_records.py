@@ -18,6 +18,7 @@ from harness.records import (
     Measurement,
     RunFolder,
     append_jsonl,
+    find_run,
     read_json,
     read_jsonl,
     write_json,
@@ -234,6 +235,39 @@ def test_what_is_no_status_is_named(tmp_path: Path, value: object, problem: str)
     with pytest.raises(HarnessError, match=problem) as caught:
         folder.status()
     assert caught.value.where == str(folder.status_path)
+
+
+# --- finding runs ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three_runs(tmp_path: Path) -> Path:
+    for name in ("ebt-1a", "ebt-1ab", "dit-1"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    (tmp_path / "runs" / "ebt-stray.txt").write_text("no run")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [("ebt-1a", "ebt-1a"), ("ebt-1ab", "ebt-1ab"), ("d", "dit-1")]
+)
+def test_a_run_is_found_by_its_id_or_how_it_begins(
+    three_runs: Path, given: str, found: str
+) -> None:
+    assert find_run(three_runs, given).path == three_runs / "runs" / found
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("ebt", "2 runs begin like this"),
+        ("ebt-s", "there is no such run"),
+        ("etb-1a", "did you mean 'ebt-1a'"),
+    ],
+)
+def test_a_run_that_is_not_one_is_an_error(three_runs: Path, given: str, message: str) -> None:
+    with pytest.raises(HarnessError, match=message):
+        find_run(three_runs, given)
 
 
 # --- evaluations -----------------------------------------------------------------------------
