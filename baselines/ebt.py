@@ -30,7 +30,7 @@ from baselines.sizes import MIN_STEP_SIZE
 from baselines.spot_attention import Spot, own_only
 from baselines.stream_attention import Observed, Rows, View
 from baselines.stream_layers import Layer, as_type
-from baselines.text_records import EBTTextConfig
+from baselines.text_settings import EBTTextConfig
 from baselines.vocabulary import add_scores
 
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from baselines.ebt import EnergyTransformer
 from baselines.modes import without_autocast
-from baselines.video_records import EBTVideoConfig
+from baselines.video_settings import EBTVideoConfig
 from harness.protocol import VideoShape
 
 

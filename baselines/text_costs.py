@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from baselines.autoregressive_costs import (
     block_parameters,
@@ -12,10 +12,8 @@ from baselines.autoregressive_costs import (
     energy_parameters,
     transformer_products,
 )
+from baselines.text_settings import EBTTextConfig
 from harness.protocol import Descent, FlopCount, ParameterCount, Single, TextShape
-
-if TYPE_CHECKING:
-    from baselines.text_records import EBTTextConfig
 
 
 def _vocabulary(config: Any, shape: TextShape) -> float:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from baselines.blocks import Block, RMSNorm, init_weights
 from baselines.transformer import CausalTransformer
-from baselines.video_records import TransformerPPVideoConfig
+from baselines.video_settings import TransformerPPVideoConfig
 from harness.protocol import VideoShape
 
 

@@ -5,7 +5,7 @@ Nothing here is vocabulary-sized: every parameter counts as non-embedding.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from baselines.autoregressive_costs import (
     block_parameters,
@@ -15,10 +15,8 @@ from baselines.autoregressive_costs import (
     energy_parameters,
     transformer_products,
 )
+from baselines.video_settings import EBTVideoConfig
 from harness.protocol import Descent, FlopCount, ParameterCount, Single, VideoShape
-
-if TYPE_CHECKING:
-    from baselines.video_records import EBTVideoConfig
 
 
 def _projection(config: Any, shape: VideoShape) -> float:

@@ -24,8 +24,8 @@ from baselines.modes import inference, plain
 from baselines.observed_stream import ObservedStream
 from baselines.replay import Record
 from baselines.text_descent import Rows, TextLandscapes, plain_objective
-from baselines.text_records import EBTTextConfig, TransformerPPTextConfig
 from baselines.text_schedule import can_schedule, scheduled_objective
+from baselines.text_settings import EBTTextConfig, TransformerPPTextConfig
 from baselines.transformer import Transformer
 from harness.protocol import (
     Descent,

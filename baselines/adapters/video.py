@@ -20,7 +20,7 @@ from baselines.observed_stream import ObservedStream
 from baselines.replay import Record
 from baselines.transformer_video import VideoTransformer
 from baselines.video_descent import FrameRows, VideoLandscapes, frame_errors, video_objective
-from baselines.video_records import EBTVideoConfig, TransformerPPVideoConfig
+from baselines.video_settings import EBTVideoConfig, TransformerPPVideoConfig
 from harness.protocol import (
     Descent,
     Noise,

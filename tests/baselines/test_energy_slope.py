@@ -10,7 +10,7 @@ from torch import Tensor
 
 from baselines.ebt import TextEnergy
 from baselines.energy_slope import flat
-from baselines.text_records import EBTTextConfig
+from baselines.text_settings import EBTTextConfig
 from tests.baselines.naive_ebt import Naive
 
 pytestmark = pytest.mark.usefixtures("small_blocks")

@@ -14,8 +14,8 @@ from baselines.descent_plan import landscape_schedule, plan_of
 from baselines.ebt import TextEnergy
 from baselines.packing import PackedRows
 from baselines.text_descent import Rows, TextLandscapes, plain_objective
-from baselines.text_records import EBTTextConfig, TransformerPPTextConfig
 from baselines.text_schedule import scheduled_objective
+from baselines.text_settings import EBTTextConfig, TransformerPPTextConfig
 from baselines.training_descent import Objective, Steps
 from baselines.transformer import Transformer
 from harness.protocol import Descent

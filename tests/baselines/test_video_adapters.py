@@ -12,7 +12,7 @@ from torch import Tensor
 from baselines.adapters import descending
 from baselines.adapters.video import EBTVideo, TransformerPPVideo
 from baselines.descent_plan import landscape_schedule
-from baselines.video_records import EBTVideoConfig, TransformerPPVideoConfig
+from baselines.video_settings import EBTVideoConfig, TransformerPPVideoConfig
 from harness.protocol import Descent, Single, VideoBatch, VideoShape
 from tests.baselines.naive_frames import NaiveFrames
 from tests.baselines.tiny_streams import (

@@ -9,7 +9,7 @@ from baselines.ebt_video import VideoEnergy
 from baselines.training_descent import Steps
 from baselines.transformer_video import VideoTransformer
 from baselines.video_descent import FrameRows, frame_errors, video_objective
-from baselines.video_records import EBTVideoConfig, TransformerPPVideoConfig
+from baselines.video_settings import EBTVideoConfig, TransformerPPVideoConfig
 from harness.protocol import VideoShape
 from tests.baselines.parity import (
     FORWARD,

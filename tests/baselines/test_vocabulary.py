@@ -9,7 +9,7 @@ import torch
 
 from baselines.adapters.text import EBTText
 from baselines.catalogue import EBT_TEXT
-from baselines.text_records import EBTTextConfig
+from baselines.text_settings import EBTTextConfig
 from baselines.vocabulary import TILE, WIDE, add_scores
 from harness.cost import FlopCounter
 from harness.protocol import Descent, TextShape

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from baselines.adapters.text import EBTText, TransformerPPText
-from baselines.text_records import EBTTextConfig, TransformerPPTextConfig
+from baselines.text_settings import EBTTextConfig, TransformerPPTextConfig
 from harness.protocol import TextBatch, TextShape
 from tests.baselines.naive_ebt import Naive
 from tests.baselines.tiny_streams import SIZES

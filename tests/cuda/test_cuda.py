@@ -16,7 +16,7 @@ from baselines.adapters.image_dit import DiTImage
 from baselines.adapters.image_ebt import EBTImage
 from baselines.adapters.text import EBTText, TransformerPPText
 from baselines.image_settings import DiTImageConfig, EBTImageConfig
-from baselines.text_records import EBTTextConfig, TransformerPPTextConfig
+from baselines.text_settings import EBTTextConfig, TransformerPPTextConfig
 from harness.noise import NoiseSource
 from harness.protocol import (
     Descent,

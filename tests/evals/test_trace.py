@@ -10,7 +10,7 @@ import torch
 from baselines.adapters.image_ebt import EBTImage
 from baselines.adapters.text import EBTText, TransformerPPText
 from baselines.image_settings import EBTImageConfig
-from baselines.text_records import EBTTextConfig, TransformerPPTextConfig
+from baselines.text_settings import EBTTextConfig, TransformerPPTextConfig
 from harness.evals.trace import Trace
 from harness.noise import NoiseSource
 from harness.protocol import Descent, ImageShape, NoisyBatch, Single, TextBatch, TextShape
