@@ -28,6 +28,7 @@ from harness.data.clips import (
     is_clip_file,
     load_clip_file,
 )
+from harness.data.corrupted import TYPO_PERCENTS, with_typos, with_words_shuffled
 from harness.data.disjoint import documents_sharing
 from harness.data.documents import (
     FILE_PREFIX,
@@ -53,6 +54,7 @@ CLIP_FRAMES = 16
 
 _PSF = "PSF-2.0"
 _OWN = "Apache-2.0"
+_TYPOS = "builtin/docs-typos-"
 _LEARNING = ("train", "validation")
 _OOD = ("test",)
 
@@ -98,6 +100,23 @@ _RECORDS = (
         _LEARNING,
         "docstrings and language topics of CPython 3.11.7, distinct; the one text to train on",
         "1.9 MB, 7,000 documents",
+    ),
+    *(
+        DatasetRecord(
+            f"builtin/docs-typos-{percent}",
+            "text",
+            _OOD,
+            f"validation docs, {percent} % of the letters replaced, nested; OOD by construction",
+            "80 KB, 354 documents",
+        )
+        for percent in TYPO_PERCENTS
+    ),
+    DatasetRecord(
+        "builtin/docs-shuffled",
+        "text",
+        _OOD,
+        "validation docs, each with its words in random order; OOD by construction",
+        "80 KB, 354 documents",
     ),
     DatasetRecord(
         "builtin/source",
@@ -279,6 +298,12 @@ def _builtin_documents(name: str, split: str) -> Documents:
     source, licence = "CPython 3.11.7", _PSF
     if name == "builtin/docs":
         named = _docs_splits()[split]
+    elif name == "builtin/docs-shuffled":
+        held_out = _docs_splits()["validation"]
+        named = {key: with_words_shuffled(text, key) for key, text in held_out.items()}
+    elif name.startswith(_TYPOS):
+        held_out, percent = _docs_splits()["validation"], int(name.removeprefix(_TYPOS))
+        named = {key: with_typos(text, key, percent=percent) for key, text in held_out.items()}
     elif name == "builtin/source":
         named = read_snapshot(SNAPSHOTS / "source.jsonl.gz", sha256=SOURCE_SHA256)
     else:
@@ -287,6 +312,8 @@ def _builtin_documents(name: str, split: str) -> Documents:
         texts = (item.encode() if isinstance(item, str) else item for item in items)
         named = {f"{name}/{index}": text for index, text in enumerate(texts)}
         source, licence = "generated", _OWN
+    if name.startswith("builtin/docs-"):
+        source += ", changed"
     values = tuple(named.values())
     return Documents(name, split, tuple(named), values, texts_digest(values), source, licence)
 

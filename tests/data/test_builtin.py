@@ -33,6 +33,12 @@ CLOSES = {"(": ")", "[": "]", "{": "}", "<": ">"}
     [
         ("builtin/docs", "train", "e853c347e33be033"),
         ("builtin/docs", "validation", "54ac11d11a8314d8"),
+        ("builtin/docs-typos-2", "test", "6788211eb205d2d1"),
+        ("builtin/docs-typos-5", "test", "9d3103c7396e6d2f"),
+        ("builtin/docs-typos-10", "test", "a2e266da5eb0500e"),
+        ("builtin/docs-typos-20", "test", "1be977da041bfd1c"),
+        ("builtin/docs-typos-40", "test", "edad13f8d8989e7f"),
+        ("builtin/docs-shuffled", "test", "81d896ad66ef86ce"),
         ("builtin/source", "test", "f4155125a2f9da81"),
         ("builtin/arithmetic", "test", "30ef1064251342ee"),
         ("builtin/dyck", "test", "d94b3657187ac81f"),
