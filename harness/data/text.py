@@ -3,11 +3,15 @@
 `packed`: the token stream (every document followed by end of text) cut into rows of S + 1 tokens
 that overlap by one, so that each token but the stream's first is a target exactly once.
 `first_window`: the first S + 1 tokens of each document, one document per row (the paper's code).
+`rolling`: each document alone, begun by end of text; its next S tokens are the targets of each row,
+and a row that has fewer is filled up with the tokens before them (as lm-eval does it). No end of
+text is a target. For evaluation.
 Padding is what the mask excludes; it has no id of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -28,16 +32,20 @@ __all__ = [
     "row_order",
 ]
 
-RowKind = Literal["packed", "first_window"]
+RowKind = Literal["packed", "first_window", "rolling"]
 _CHUNK_TOKENS = 1 << 19
-_KINDS: tuple[RowKind, ...] = ("packed", "first_window")
+_KINDS: tuple[RowKind, ...] = ("packed", "first_window", "rolling")
+
+#: Where each row starts, its tokens, and how many of its first targets an earlier row counts.
+_Layout = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
 class TextRows:
     """The rows of `shards` at a context of S tokens, addressed by row id.
 
-    drop_last leaves out the partial last row of packed text (for training). Raises HarnessError
-    for an unknown kind of rows, or when there is not one row.
+    drop_last leaves out the partial last row of packed text (for training). `counting`, bool per
+    token of the stream, leaves out the other targets. Raises HarnessError for an unknown kind of
+    rows, or when there is not one row.
     """
 
     def __init__(
@@ -47,6 +55,7 @@ class TextRows:
         context: int,
         rows: RowKind = "packed",
         drop_last: bool = False,
+        counting: NDArray[np.bool_] | None = None,
     ) -> None:
         if rows not in _KINDS:
             raise HarnessError("no such kind of rows", given=rows, allowed=_KINDS)
@@ -55,22 +64,39 @@ class TextRows:
         self.shards = shards
         self.context = context
         self.rows = rows
-        self._starts, self._lengths = self._layout(drop_last=drop_last)
+        self._counting = counting
+        self._starts, self._lengths, self._counted = self._layout(drop_last=drop_last)
         if len(self) == 0:
             raise HarnessError(
                 f"{shards.name} ({shards.split}) has {len(shards.tokens)} tokens: not one row",
                 hint=f"use more data, or less context than {context}",
             )
 
-    def _layout(self, *, drop_last: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _layout(self, *, drop_last: bool) -> _Layout:
+        if self.rows == "rolling":
+            return self._rolling()
         if self.rows == "packed":
             starts = np.arange(0, len(self.shards.tokens) - 1, self.context)
             lengths = np.minimum(len(self.shards.tokens) - starts, self.context + 1)
             whole = lengths > self.context
-            return (starts[whole], lengths[whole]) if drop_last else (starts, lengths)
-        starts = self.shards.offsets[:-1]
-        lengths = np.minimum(np.diff(self.shards.offsets), self.context + 1)
-        return starts[lengths > 1], lengths[lengths > 1]
+            kept = whole if drop_last else np.ones_like(whole)
+        else:
+            starts = self.shards.offsets[:-1]
+            lengths = np.minimum(np.diff(self.shards.offsets), self.context + 1)
+            kept = lengths > 1
+        return starts[kept], lengths[kept], np.zeros(int(kept.sum()), np.int64)
+
+    def _rolling(self) -> _Layout:
+        targets = np.diff(self.shards.offsets) - 1
+        windows = -(-targets // self.context)
+        owners = np.repeat(np.arange(len(windows)), windows)
+        index = np.arange(len(owners)) - np.repeat(np.cumsum(windows) - windows, windows)
+        ends = np.minimum((index + 1) * self.context, targets[owners])
+        # Place -1 is the end of text before the document. Before the first one it is the stream's
+        # last token, as numpy counts, which is end of text too.
+        firsts = np.maximum(ends - self.context - 1, -1)
+        counted = index * self.context - firsts - 1
+        return self.shards.offsets[owners] + firsts, ends - firsts, counted
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -88,11 +114,15 @@ class TextRows:
         inside = columns < self._lengths[ids, None]  # (B, S + 1)
         places = np.where(inside, self._starts[ids, None] + columns, 0)
         tokens = np.where(inside, self.shards.tokens[places], self.shards.end_of_text)
-        return tokens.astype(np.int64), inside[:, 1:]
+        mask = inside[:, 1:] & (columns[:-1] >= self._counted[ids, None])
+        if self._counting is not None:
+            mask &= self._counting[places[:, 1:]]
+        return tokens.astype(np.int64), mask
 
     def documents(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the document index int64[B] that the first token of each row belongs to."""
-        found = np.searchsorted(self.shards.offsets, self._starts[ids], side="right") - 1
+        firsts = self._starts[ids] + (self.rows == "rolling")
+        found = np.searchsorted(self.shards.offsets, firsts, side="right") - 1
         return np.asarray(found, np.int64)
 
     def row_bytes(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -109,11 +139,15 @@ class TextRows:
 
     def target_count(self) -> int:
         """Number of targets that count, over all rows."""
-        return int((self._lengths - 1).sum())
+        if self._counting is None:
+            return int((self._lengths - 1 - self._counted).sum())
+        return sum(int(self.get(ids)[1].sum()) for ids in self._chunks())
 
     def target_bytes(self) -> int:
         """Bytes of text that all counting targets stand for: the denominator of bits per byte."""
+        return sum(int(self.row_bytes(ids).sum()) for ids in self._chunks())
+
+    def _chunks(self) -> Iterator[NDArray[np.int64]]:
         step = max(1, _CHUNK_TOKENS // self.context)
-        starts = range(0, len(self), step)
-        chunks = (np.arange(start, min(start + step, len(self))) for start in starts)
-        return sum(int(self.row_bytes(ids).sum()) for ids in chunks)
+        for start in range(0, len(self), step):
+            yield np.arange(start, min(start + step, len(self)))

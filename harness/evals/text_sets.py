@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from harness.data.builtin import load_documents
 from harness.data.disjoint import check_disjoint
 from harness.data.ngram import fit_ngrams
+from harness.data.questions import load_questions, question_shards
 from harness.data.tensors import text_batch
-from harness.data.text import TextRows, prepare_text
+from harness.data.text import RowKind, TextRows, prepare_text
 from harness.evals.context import EvalContext
-from harness.planning.eval_spec import EvalBase
+from harness.planning.eval_spec import EvalBase, LikelihoodEval
 from harness.planning.spec import NextTokenTask
 from harness.protocol import TextBatch
 
@@ -24,14 +25,28 @@ ORDER_NAMES = {1: "unigram", 2: "bigram", 3: "trigram"}
 
 @dataclass(frozen=True)
 class TextSet:
-    """The rows that an evaluation covers; `ids` are row ids, `bytes` the targets' bytes."""
+    """The rows that an evaluation covers; `ids` are row ids, `bytes` the targets' bytes.
+
+    `answers` are the same rows with the answers' tokens alone as targets, `skipped` the records
+    without an answer; `key` names the set among a context's shared values.
+    """
 
     rows: TextRows
     ids: NDArray[np.int64]
+    key: tuple[object, ...]
+    answers: TextRows | None = None
+    skipped: int = 0
 
     @property
     def bytes(self) -> int:
         return int(self.rows.row_bytes(self.ids).sum())
+
+    @property
+    def answer_set(self) -> TextSet | None:
+        """The answers alone; None where the set has no answers."""
+        if self.answers is None:
+            return None
+        return replace(self, rows=self.answers, key=(*self.key, "answers"))
 
     def batches(
         self, size: int, device: torch.device
@@ -43,29 +58,46 @@ class TextSet:
 
 
 def text_set(spec: EvalBase, context: EvalContext) -> TextSet:
-    """The evaluation's rows, cut as the task cuts them and checked to be disjoint from training.
+    """The evaluation's rows, cut as it says and checked to be disjoint from training.
 
     HarnessError where a document or a 13-gram of the set occurs in the training split.
     """
     task = context.spec.task
     assert isinstance(task, NextTokenTask)
-    key = ("text", spec.data, spec.split, task.context, task.rows, task.tokenizer)
+    likelihood = spec if isinstance(spec, LikelihoodEval) else None
+    rolling = likelihood is not None and likelihood.windows == "rolling"
+    kind: RowKind = "rolling" if rolling else task.rows
+    templates = (likelihood.prompt, likelihood.answer) if likelihood else (None, None)
+    key = ("text", spec.data, spec.split, task.context, kind, task.tokenizer, *templates)
     if key not in context.shared:
-        if (spec.data, spec.split) != (task.data, "train"):
-            check_disjoint(
-                load_documents(task.data, "train"),
-                evaluation=load_documents(spec.data, spec.split),
-            )
-        shards = prepare_text(spec.data, spec.split, tokenizer=task.tokenizer, cache=context.cache)
-        context.shared[key] = TextRows(shards, context=task.context, rows=task.rows)
-    rows: TextRows = context.shared[key]
-    count = len(rows) if spec.limit is None else min(spec.limit, len(rows))
-    return TextSet(rows, np.arange(count))
+        context.shared[key] = _whole_set(spec, task, kind, context)
+    whole: TextSet = context.shared[key]
+    ids = whole.ids
+    if spec.limit is not None:
+        # Of rolling windows, those of the first documents.
+        ids = ids[whole.rows.documents(ids) < spec.limit] if rolling else ids[: spec.limit]
+    return replace(whole, ids=ids, key=(*key, len(ids)))
 
 
-def reference_losses(
-    spec: EvalBase, covered: TextSet, context: EvalContext
-) -> dict[str, tuple[float, int]]:
+def _whole_set(spec: EvalBase, task: NextTokenTask, kind: RowKind, context: EvalContext) -> TextSet:
+    """Every row of the set."""
+    if isinstance(spec, LikelihoodEval) and spec.prompt is not None and spec.answer is not None:
+        questions = load_questions(spec.data, spec.split, spec.prompt, spec.answer)
+        check_disjoint(load_documents(task.data, "train"), evaluation=questions.documents)
+        shards, own = question_shards(questions, tokenizer=task.tokenizer, folder=context.cache)
+        answers = TextRows(shards, context=task.context, rows=kind, counting=own)
+        rows = TextRows(shards, context=task.context, rows=kind)
+        return TextSet(rows, np.arange(len(rows)), (), answers, questions.skipped)
+    if (spec.data, spec.split) != (task.data, "train"):
+        check_disjoint(
+            load_documents(task.data, "train"), evaluation=load_documents(spec.data, spec.split)
+        )
+    shards = prepare_text(spec.data, spec.split, tokenizer=task.tokenizer, cache=context.cache)
+    rows = TextRows(shards, context=task.context, rows=kind)
+    return TextSet(rows, np.arange(len(rows)), ())
+
+
+def reference_losses(covered: TextSet, context: EvalContext) -> dict[str, tuple[float, int]]:
     """Add-one n-grams of the training split: name -> (sum of nats, n) on the same targets."""
     task = context.spec.task
     assert isinstance(task, NextTokenTask)
@@ -73,7 +105,7 @@ def reference_losses(
     if fitted not in context.shared:
         shards = prepare_text(task.data, "train", tokenizer=task.tokenizer, cache=context.cache)
         context.shared[fitted] = fit_ngrams(TextRows(shards, context=task.context, rows=task.rows))
-    scored = (*fitted, spec.data, spec.split, len(covered.ids))
+    scored = (*fitted, *covered.key)
     if scored not in context.shared:
         context.shared[scored] = context.shared[fitted].loss(covered.rows, covered.ids)
     return {ORDER_NAMES[order]: pair for order, pair in context.shared[scored].items()}

@@ -179,7 +179,7 @@ def _measurements(
                     cost=cost,
                 )
             )
-    for name, (nats, count) in reference_losses(spec, covered, context).items():
+    for name, (nats, count) in reference_losses(covered, context).items():
         found.append(
             context.measurement(
                 f"{name}_loss",

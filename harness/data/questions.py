@@ -1,0 +1,243 @@
+"""Prompts and answers made of the records of a file, for losses of an answer's tokens alone.
+
+The two are tokenized as one text; the answer's tokens are those after as many as the prompt alone
+has, and white space at the prompt's end belongs to the answer (as lm-eval does it).
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.documents import (
+    FILE_PREFIX,
+    FILE_SPLITS,
+    Documents,
+    check_split,
+    texts_digest,
+)
+from harness.data.shards import TextShards, Tokens
+from harness.data.templates import Template
+from harness.data.tokenizer import load_tokenizer
+from harness.errors import HarnessError
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet", ".arrow")
+
+_Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Documents that are prompt and answer joined; `prompts` (bytes) begin each document's text.
+
+    `skipped` counts the records that have no answer.
+    """
+
+    documents: Documents
+    prompts: tuple[bytes, ...]
+    skipped: int
+
+
+def is_question_file(name: str) -> bool:
+    """`file:PATH` of records, of which no single field is named."""
+    return name.startswith(FILE_PREFIX) and "#" not in name and name.endswith(SUFFIXES)
+
+
+def find_questions(name: str, split: str) -> Path:
+    """The path of a `file:` of records; HarnessError where it is none or is not there."""
+    if not is_question_file(name):
+        raise HarnessError(
+            "templates need a file of records",
+            given=name,
+            allowed=[f"{FILE_PREFIX}PATH{suffix}" for suffix in SUFFIXES],
+            hint="without #FIELD: the templates name the fields" if "#" in name else None,
+        )
+    check_split(name, split=split, splits=FILE_SPLITS)
+    path = Path(name.removeprefix(FILE_PREFIX).replace("{split}", split)).expanduser()
+    if not path.is_file():
+        raise HarnessError("no such file", given=str(path))
+    return path
+
+
+def questions_digest(name: str, split: str) -> str:
+    """The sha256 of the file, whatever is made of its records."""
+    with find_questions(name, split).open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+@functools.lru_cache(maxsize=8)
+def load_questions(name: str, split: str, prompt: str, answer: str) -> Questions:
+    """Every record that has an answer, as a document.
+
+    A record whose answer is null, empty or beyond the end of its list has none. HarnessError for
+    what cannot be read, a field that does not exist, or a file without one answer.
+    """
+    path = find_questions(name, split)
+    templates = Template.parse(prompt), Template.parse(answer)
+    names, prompts, texts, skipped = [], [], [], 0
+    for where, record in read_records(path):
+        pair = _pair(record, templates, where)
+        if pair is None:
+            skipped += 1
+            continue
+        names.append(where)
+        prompts.append(pair[0])
+        texts.append(pair[0] + pair[1])
+    if not texts:
+        raise HarnessError("no record of the file has an answer", where=str(path), given=answer)
+    documents = Documents(
+        name,
+        split,
+        tuple(names),
+        tuple(texts),
+        texts_digest([*texts, *prompts]),
+        "the user's file",
+        "the user's own",
+    )
+    return Questions(documents, tuple(prompts), skipped)
+
+
+def check_first(name: str, split: str, template: Template) -> None:
+    """HarnessError unless the first record has the template's fields."""
+    for where, record in read_records(find_questions(name, split)):
+        try:
+            template.render(record)
+        except HarnessError as error:
+            raise error.located(where) from error
+        return
+
+
+def _pair(
+    record: _Row, templates: tuple[Template, Template], where: str
+) -> tuple[bytes, bytes] | None:
+    try:
+        prompt, answer = (template.render(record) for template in templates)
+    except HarnessError as error:
+        raise error.located(where) from error
+    if not answer:
+        return None
+    if prompt is None:
+        raise HarnessError("a field of the prompt is empty", where=where, given=templates[0].text)
+    stripped = prompt.rstrip()
+    moved = prompt[len(stripped) :] + answer
+    return stripped.encode("utf-8", "surrogatepass"), moved.encode("utf-8", "surrogatepass")
+
+
+# --- tokens ----------------------------------------------------------------------------------
+
+
+def question_shards(
+    questions: Questions, *, tokenizer: str, folder: Path
+) -> tuple[TextShards, NDArray[np.bool_]]:
+    """Tokens in memory, and which of them are an answer's: end of text never is."""
+    loaded = load_tokenizer(tokenizer)
+    streams, answers = [], []
+    for text, prompt in zip(questions.documents.texts, questions.prompts, strict=True):
+        tokens = loaded.encode(text)
+        streams += [tokens, np.array([loaded.end_of_text], np.int64)]
+        own = np.arange(len(tokens) + 1) >= len(loaded.encode(prompt))
+        own[-1] = False
+        answers.append(own)
+    whole = np.concatenate(streams)
+    flat: Tokens = whole.astype(np.uint16) if loaded.vocab_size <= 2**16 else whole.astype("u4")
+    shards = TextShards(
+        name=questions.documents.name,
+        split=questions.documents.split,
+        folder=folder,
+        tokens=flat,
+        offsets=np.cumsum([0, *map(len, answers)], dtype=np.int64),
+        vocab_size=loaded.vocab_size,
+        end_of_text=loaded.end_of_text,
+        token_bytes=loaded.token_bytes(),
+        tokenizer_digest=loaded.digest,
+        source_digest=questions.documents.digest,
+        token_digest=hashlib.sha256(flat.tobytes()).hexdigest(),
+    )
+    return shards, np.concatenate(answers)
+
+
+# --- records ---------------------------------------------------------------------------------
+
+
+def read_records(path: Path) -> Iterator[tuple[str, _Row]]:
+    """(`file:number`, record) of a file of records, numbered from 1.
+
+    JSON lines, a JSON list, SQuAD's nested JSON (a row per question with its context and title),
+    Parquet, or an Arrow stream or file. HarnessError for what is none of them.
+    """
+    rows = _tables(path) if path.suffix in (".parquet", ".arrow") else _json(path)
+    for number, row in enumerate(rows, start=1):
+        where = f"{path}:{number}"
+        if not isinstance(row, dict):
+            raise HarnessError("not a record with named fields", where=where)
+        yield where, row
+
+
+def _json(path: Path) -> Iterator[Any]:
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8") as file:
+            if ".jsonl" in path.suffixes:
+                yield from _lines(file, path)
+                return
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise HarnessError(f"the file cannot be read: {error}", where=str(path)) from error
+    try:
+        yield from _rows(json.loads(text), path)
+    except json.JSONDecodeError:
+        # `.json` is also what files of JSON lines are called.
+        yield from _lines(text.splitlines(), path)
+
+
+def _lines(lines: Any, path: Path) -> Iterator[Any]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise HarnessError(f"not JSON: {error}", where=f"{path}:{number}") from error
+
+
+def _rows(document: Any, path: Path) -> Iterator[Any]:
+    rows = document.get("data", document) if isinstance(document, dict) else document
+    if isinstance(rows, dict):
+        rows = [rows]
+    if not isinstance(rows, list):
+        raise HarnessError("holds no list of records", where=str(path))
+    for row in rows:
+        if not isinstance(row, dict) or not isinstance(row.get("paragraphs"), list):
+            yield row
+            continue
+        for paragraph in row["paragraphs"]:
+            for question in paragraph["qas"]:
+                yield {"title": row.get("title"), "context": paragraph["context"], **question}
+
+
+def _tables(path: Path) -> Iterator[Any]:
+    import pyarrow as pa  # imported here: it takes a moment
+    import pyarrow.parquet
+
+    try:
+        if path.suffix == ".parquet":
+            batches = pyarrow.parquet.ParquetFile(path).iter_batches()
+        else:
+            with pa.memory_map(str(path)) as source:
+                try:
+                    batches = list(pa.ipc.open_stream(source))
+                except pa.ArrowInvalid:
+                    stored = pa.ipc.open_file(source)
+                    batches = [stored.get_batch(i) for i in range(stored.num_record_batches)]
+        for batch in batches:
+            yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise HarnessError(f"the file cannot be read: {error}", where=str(path)) from error
