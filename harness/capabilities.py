@@ -1,7 +1,7 @@
 """What an adapter may offer beside `harness.protocol`: it has the method, and that is all.
 
-The loop, the check and whoever generates ask by `isinstance`; an adapter needs to import nothing of
-this.
+The loop, the check and whoever generates or exports ask by `isinstance`; an adapter needs to import
+nothing of this.
 """
 
 from __future__ import annotations
@@ -33,6 +33,19 @@ class Generates(Protocol):
 
     def decoder(self, rows: Tensor, thinking: Any, noise: Noise) -> Decoder:
         """An empty decoder for the sequences `rows` (B,)."""
+        ...
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """A text adapter that a class of Hugging Face transformers computes, given its weights."""
+
+    def hugging_face(self) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
+        """The class's config.json and its weights by its names.
+
+        The config leaves out the ids of special tokens, which belong to the tokenizer. In float32
+        the logits are the adapter's up to rounding.
+        """
         ...
 
 

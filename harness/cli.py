@@ -191,6 +191,29 @@ def logs(
 
 
 @app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="A trained run's id, or how it begins.")],
+    out: Annotated[Path, typer.Option("--out", help="The new folder to write.")],
+    results: Results = RESULTS,
+    given: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="hf: Hugging Face config, weights and tokenizer, which transformers and lm-eval "
+            "load; safetensors: any adapter's own weights, which the README says how to load. "
+            "Default: hf where the adapter has that form (Transformer++ on text is a Llama).",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a trained run as files that others load: weights, config, tokenizer, model card."""
+    from harness.show.export import export_run
+
+    _check_results(results)
+    export_run(run, results, out, given=given, as_json=as_json)
+
+
+@app.command()
 def table(
     suite: SuitePath,
     overrides: Overrides = None,

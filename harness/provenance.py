@@ -139,6 +139,17 @@ def _shortened(text: str) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else path.name
 
 
+def without_absolute_paths(value: Any) -> Any:
+    """The same JSON with every text in it made portable, as `user_command` is."""
+    if isinstance(value, str):
+        return _portable(value)
+    if isinstance(value, Mapping):
+        return {_portable(key): without_absolute_paths(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_absolute_paths(each) for each in value]
+    return value
+
+
 def package_versions() -> dict[str, str | None]:
     """The versions of the packages that can change a number."""
     return {name: _version(name) for name in PACKAGES}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from baselines.adapters.descending import Draws, Scratch
 from baselines.autoregressive_costs import ebt_plan
 from baselines.descent_plan import DescentPlan
 from baselines.ebt import TextEnergy
+from baselines.hf_llama import llama_config, llama_weights
 from baselines.key_values import KeyValues
 from baselines.modes import inference, plain
 from baselines.observed_stream import ObservedStream
@@ -46,6 +48,7 @@ class TransformerPPText(nn.Module):
 
     def __init__(self, config: TransformerPPTextConfig, shape: TextShape) -> None:
         super().__init__()
+        self.shape = shape
         self.network = Transformer(config, shape.vocab_size)
 
     def training_loss(self, batch: TextBatch, noise: Noise) -> StepOutput:
@@ -78,6 +81,12 @@ class TransformerPPText(nn.Module):
         """An empty decoder for the sequences `rows` (B,)."""
         check_single("transformer_pp_text", thinking)
         return TransformerDecoder(self.network)
+
+    def hugging_face(self) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
+        """The config and weights of transformers' `LlamaForCausalLM`."""
+        config = self.network.config
+        weights = llama_weights(self.network.state_dict(), config.heads)
+        return llama_config(config, self.shape), weights
 
     def param_groups(self) -> Sequence[ParamGroup]:
         """Everything, decayed: norms and embeddings included (paper section 3)."""
