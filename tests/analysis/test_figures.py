@@ -15,8 +15,9 @@ from matplotlib.colors import to_hex
 
 from harness.analysis.exhibits.denoising import NOISY, DenoisingExhibit, DenoisingRow
 from harness.analysis.exhibits.gather import gather
+from harness.analysis.exhibits.magnitudes import ShiftRow
 from harness.analysis.exhibits.scaling import RunLoss, ScalingExhibit, ScalingRow
-from harness.analysis.exhibits.thinking import ShiftRow, ThinkingExhibit, ThinkingRow
+from harness.analysis.exhibits.thinking import ThinkingExhibit, ThinkingRow
 from harness.analysis.figures.axes import gain_floor, span
 from harness.analysis.figures.denoising import denoising_figure
 from harness.analysis.figures.examples import chosen, example_figures, stored_name

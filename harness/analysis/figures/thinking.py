@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from harness.analysis.exhibits.thinking import ShiftRow, ThinkingExhibit, ThinkingRow
+from harness.analysis.exhibits.magnitudes import ShiftRow
+from harness.analysis.exhibits.thinking import ThinkingExhibit, ThinkingRow
 from harness.analysis.figures.axes import Span, gain_floor, log_cost, padded, span
 from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
 from harness.analysis.figures.style import (

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from harness.analysis.exhibits.thinking import (
-    MIN_DOCUMENTS,
-    ShiftRow,
-    ThinkingExhibit,
-    ThinkingRow,
-)
+from harness.analysis.exhibits.magnitudes import ShiftRow
+from harness.analysis.exhibits.thinking import ThinkingExhibit, ThinkingRow
+from harness.analysis.resampling import MIN_DOCUMENTS
 from harness.analysis.tables.table import Cell, Table, percent, percent_range
 from harness.quantities import counted, si
 
