@@ -41,6 +41,7 @@ from harness.data.documents import (
 )
 from harness.data.generated import arithmetic_problem, dyck_text, moving_digits, random_bytes
 from harness.data.keyed import keyed_fraction
+from harness.data.questions import is_question_file, questions_digest
 from harness.errors import HarnessError
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -209,6 +210,8 @@ def clip_shape(name: str, split: str) -> ClipShape:
 
 def dataset_digest(name: str, split: str) -> str:
     """Return the sha256 of the content of a split. Raises HarnessError for an unknown name."""
+    if is_question_file(name):
+        return questions_digest(name, split)
     if name.startswith(FILE_PREFIX):
         load = load_clip_file if is_clip_file(name) else load_file_documents
         return load(name, split=split).digest

@@ -1,7 +1,6 @@
 """Prompts and answers made of the records of a file, for losses of an answer's tokens alone.
 
-The two are tokenized as one text; the answer's tokens are those after as many as the prompt alone
-has, and white space at the prompt's end belongs to the answer (as lm-eval does it).
+White space at a prompt's end belongs to its answer, as in lm-eval.
 """
 
 from __future__ import annotations
@@ -15,9 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from harness.data.documents import (
     FILE_PREFIX,
     FILE_SPLITS,
@@ -25,9 +21,7 @@ from harness.data.documents import (
     check_split,
     texts_digest,
 )
-from harness.data.shards import TextShards, Tokens
 from harness.data.templates import Template
-from harness.data.tokenizer import load_tokenizer
 from harness.errors import HarnessError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet", ".arrow")
@@ -130,39 +124,6 @@ def _pair(
     stripped = prompt.rstrip()
     moved = prompt[len(stripped) :] + answer
     return stripped.encode("utf-8", "surrogatepass"), moved.encode("utf-8", "surrogatepass")
-
-
-# --- tokens ----------------------------------------------------------------------------------
-
-
-def question_shards(
-    questions: Questions, *, tokenizer: str, folder: Path
-) -> tuple[TextShards, NDArray[np.bool_]]:
-    """Tokens in memory, and which of them are an answer's: end of text never is."""
-    loaded = load_tokenizer(tokenizer)
-    streams, answers = [], []
-    for text, prompt in zip(questions.documents.texts, questions.prompts, strict=True):
-        tokens = loaded.encode(text)
-        streams += [tokens, np.array([loaded.end_of_text], np.int64)]
-        own = np.arange(len(tokens) + 1) >= len(loaded.encode(prompt))
-        own[-1] = False
-        answers.append(own)
-    whole = np.concatenate(streams)
-    flat: Tokens = whole.astype(np.uint16) if loaded.vocab_size <= 2**16 else whole.astype("u4")
-    shards = TextShards(
-        name=questions.documents.name,
-        split=questions.documents.split,
-        folder=folder,
-        tokens=flat,
-        offsets=np.cumsum([0, *map(len, answers)], dtype=np.int64),
-        vocab_size=loaded.vocab_size,
-        end_of_text=loaded.end_of_text,
-        token_bytes=loaded.token_bytes(),
-        tokenizer_digest=loaded.digest,
-        source_digest=questions.documents.digest,
-        token_digest=hashlib.sha256(flat.tobytes()).hexdigest(),
-    )
-    return shards, np.concatenate(answers)
 
 
 # --- records ---------------------------------------------------------------------------------

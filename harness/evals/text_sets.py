@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from harness.data.builtin import load_documents
 from harness.data.disjoint import check_disjoint
 from harness.data.ngram import fit_ngrams
-from harness.data.questions import load_questions, question_shards
+from harness.data.question_shards import question_shards
+from harness.data.questions import load_questions
 from harness.data.tensors import text_batch
 from harness.data.text import RowKind, TextRows, prepare_text
 from harness.evals.context import EvalContext

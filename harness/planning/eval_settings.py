@@ -45,6 +45,11 @@ class LikelihoodSetting(DataSetting):
         default=None, description="`rolling` by default where there is an answer"
     )
 
+    @property
+    def asks(self) -> bool:
+        """Its data are records, of which templates make prompts and answers."""
+        return self.prompt is not None or self.answer is not None
+
 
 class ThinkingSetting(DataSetting):
     """Loss over a grid of thinking; lists inside an entry span the grid."""
@@ -59,7 +64,9 @@ class EnergySetting(DataSetting):
 
     kind: Literal["energy"]
     thinking: dict[str, Any] = Field(description="one descent, such as {kind: descent, steps: 12}")
-    texts: list[str] = Field(default_factory=list)
+    texts: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list, description="texts to keep whole; of clips the first ones are kept"
+    )
 
 
 class LmTaskSetting(EvaluationSetting):
@@ -105,6 +112,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "likelihood": Kind(LikelihoodSetting, ("next_token",)),
     "thinking": Kind(ThinkingSetting, ("next_token",)),
+    "energy": Kind(EnergySetting, ("next_token", "next_frame")),
     "denoising": Kind(DenoisingSetting, ("denoising",)),
     "next_frame": Kind(NextFrameSetting, ("next_frame",)),
 }

@@ -17,6 +17,7 @@ from harness.planning.eval_settings import (
     KINDS,
     DataSetting,
     DenoisingSetting,
+    EnergySetting,
     EvaluationSetting,
     LikelihoodSetting,
     NextFrameSetting,
@@ -24,6 +25,7 @@ from harness.planning.eval_settings import (
 )
 from harness.planning.eval_spec import (
     DenoisingEval,
+    EnergyEval,
     EvalBase,
     LikelihoodEval,
     NextFrameEval,
@@ -39,8 +41,9 @@ from harness.planning.shapes import (
     timesteps,
 )
 from harness.planning.spec import TrainSpec
+from harness.planning.templates import check_templates
 from harness.planning.validate import as_written, checked, validate
-from harness.protocol import AdapterRecord, ImageShape, Thinking, VideoShape
+from harness.protocol import AdapterRecord, Descent, ImageShape, Thinking, VideoShape
 from harness.registry import adapter as find_adapter
 
 _THINKING: TypeAdapter[Any] = TypeAdapter(Thinking)
@@ -133,6 +136,8 @@ def _setting(own: Located) -> EvaluationSetting:
         _distinct(setting.data, own, "data")
     if isinstance(setting, DenoisingSetting):
         _distinct(setting.levels, own, "levels")
+    if isinstance(setting, EnergySetting) and setting.texts:
+        _distinct(setting.texts, own, "texts")
     return setting
 
 
@@ -148,6 +153,8 @@ def _distinct(values: list[Any], own: Located, key: str) -> None:
 
 def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterator[EvalBase]:
     thinking = _thinking(setting, own, spec)
+    if isinstance(setting, EnergySetting):
+        _check_energy(setting, thinking[0], own, spec)
     common: dict[str, Any] = {
         "limit": setting.limit,
         "batch_size": setting.batch_size,
@@ -159,11 +166,32 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
     for index, data in enumerate([setting.data] if isinstance(setting.data, str) else setting.data):
         where = own.where(("data", index) if several else ("data",))
         split = _split(setting, data, where, spec)
-        check_file(data, split, MODALITY[spec.task.kind], where)
+        if isinstance(setting, LikelihoodSetting) and setting.asks:
+            check_templates(setting, data, split, own, where)
+        else:
+            check_file(data, split, MODALITY[spec.task.kind], where)
         shape = shape_of(spec.task)
         if isinstance(shape, VideoShape):
             check_clips(data, split, shape, where)
         yield from _on_data(setting, thinking, common | {"data": data, "split": split})
+
+
+def _check_energy(setting: EnergySetting, thinking: Any, own: Located, spec: TrainSpec) -> None:
+    """Energies are those of a descent, and texts are for models of text; else a HarnessError."""
+    if not isinstance(thinking, Descent):
+        raise HarnessError(
+            "an energy evaluation follows a descent, and this thinking has none",
+            where=own.where(("thinking", "kind")),
+            given=thinking.kind,
+            allowed=["descent"],
+            hint="restrict the evaluation to models with an energy: `only: {adapter: [...]}`",
+        )
+    if setting.texts and spec.task.kind != "next_token":
+        raise HarnessError(
+            f"a {spec.task.kind} task reads no texts",
+            where=own.where(("texts",)),
+            hint="leave `texts` out: the first clips are kept whole instead",
+        )
 
 
 def _on_data(
@@ -171,12 +199,17 @@ def _on_data(
 ) -> Iterator[EvalBase]:
     """The evaluations of one data set."""
     match setting:
-        case LikelihoodSetting():
-            yield LikelihoodEval(**common, thinking=thinking[0])
+        case LikelihoodSetting(prompt=prompt, answer=answer):
+            windows = setting.windows or ("rolling" if setting.asks else "as_trained")
+            yield LikelihoodEval(
+                **common, thinking=thinking[0], prompt=prompt, answer=answer, windows=windows
+            )
         case NextFrameSetting(timing_repeats=repeats):
             yield NextFrameEval(**common, thinking=thinking[0], timing_repeats=repeats)
         case ThinkingSetting(timing_repeats=repeats):
             yield ThinkingEval(**common, thinking=tuple(thinking), timing_repeats=repeats)
+        case EnergySetting(texts=texts):
+            yield EnergyEval(**common, thinking=thinking[0], texts=tuple(texts))
         case DenoisingSetting(timing_repeats=repeats):
             for level in setting.levels:
                 yield DenoisingEval(
