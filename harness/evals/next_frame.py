@@ -15,7 +15,7 @@ from harness.data.video import ClipRows
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext
 from harness.evals.probe_cost import prediction_cost
-from harness.planning.eval_spec import NextFrameEval
+from harness.planning.eval_spec import EvalBase, NextFrameEval
 from harness.protocol import VideoBatch, VideoShape
 from harness.records import Measurement
 
@@ -50,7 +50,7 @@ def evaluate_next_frame(spec: NextFrameEval, context: EvalContext) -> list[Measu
     `copy_last_...` are the same for predictions that repeat the last observed frame. HarnessError
     where a clip of the set is one of the training split.
     """
-    rows = _rows(spec, context)
+    rows = clip_rows(spec, context)
     cost = _cost(spec, rows, context)
     copied = _Errors()
     for batch in _batches(spec, rows, context):
@@ -67,7 +67,8 @@ def evaluate_next_frame(spec: NextFrameEval, context: EvalContext) -> list[Measu
     return found + _measurements(spec, context, COPY_LAST, copied, None, {})
 
 
-def _rows(spec: NextFrameEval, context: EvalContext) -> ClipRows:
+def clip_rows(spec: EvalBase, context: EvalContext) -> ClipRows:
+    """The rows of the set, apart from training's; HarnessError where a clip is shared."""
     task = context.spec.task
     assert isinstance(context.shape, VideoShape)
     key = ("clips", spec.data, spec.split)

@@ -15,6 +15,7 @@ from harness.data.builtin import dataset_digest
 from harness.errors import reason_of
 from harness.evals.context import EvalContext
 from harness.evals.denoising import evaluate_denoising
+from harness.evals.energy import evaluate_energy
 from harness.evals.likelihood import evaluate_likelihood
 from harness.evals.next_frame import evaluate_next_frame
 from harness.evals.thinking import evaluate_thinking
@@ -22,6 +23,7 @@ from harness.launch.stop import StopFlag
 from harness.launch.trained import with_weights
 from harness.planning.eval_spec import (
     DenoisingEval,
+    EnergyEval,
     EvalBase,
     EvalSpec,
     LikelihoodEval,
@@ -37,6 +39,7 @@ _EVAL: TypeAdapter[Any] = TypeAdapter(EvalSpec)
 EVALUATORS: dict[type[EvalBase], Callable[[Any, EvalContext, Path], list[Measurement]]] = {
     LikelihoodEval: evaluate_likelihood,
     ThinkingEval: evaluate_thinking,
+    EnergyEval: evaluate_energy,
     NextFrameEval: lambda spec, context, folder: evaluate_next_frame(spec, context),
     DenoisingEval: evaluate_denoising,
 }
