@@ -165,10 +165,11 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
     several = isinstance(setting.data, list)
     for index, data in enumerate([setting.data] if isinstance(setting.data, str) else setting.data):
         where = own.where(("data", index) if several else ("data",))
-        split = _split(setting, data, where, spec)
         if isinstance(setting, LikelihoodSetting) and setting.asks:
+            split = setting.split or "validation"
             check_templates(setting, data, split, own, where)
         else:
+            split = _split(setting, data, where, spec)
             check_file(data, split, MODALITY[spec.task.kind], where)
         shape = shape_of(spec.task)
         if isinstance(shape, VideoShape):
