@@ -1,0 +1,102 @@
+"""From gains at several x to one of four words: grows, shrinks, undecided, descriptive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.analysis.resampling import percentiles
+from harness.analysis.trends.permutation import RankCorrelation, rank_correlation
+from harness.quantities import counted
+
+Floats = NDArray[np.float64]
+Reading = Literal["grows", "shrinks", "undecided", "descriptive"]
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Trend:
+    """`slope` and `intercept` by least squares; `interval` of the slope, 95 %, by resampling.
+
+    `reading` is "grows" or "shrinks" where the slope's interval and the ranks' p both exclude
+    chance and point the same way, "descriptive" where there are too few points for any verdict.
+    """
+
+    slope: float | None
+    intercept: float | None
+    interval: tuple[float, float] | None
+    ranks: RankCorrelation
+    reading: Reading
+    reason: str
+
+    @property
+    def points(self) -> int:
+        return self.ranks.points
+
+
+def trend(
+    x: Sequence[float],
+    y: Sequence[float],
+    *,
+    x_draws: Floats | None,
+    y_draws: Floats | None,
+    enough: int,
+    noun: str,
+) -> Trend:
+    """The trend of `y` over `x`, points of `noun`s, of which a verdict needs `enough`.
+
+    Draws are (resamples, points), the same resamples of both; `x_draws` None: x is known;
+    `y_draws` None: no interval.
+    """
+    xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    ranks = rank_correlation(x, y)
+    if len(xs) < 2 or np.ptp(xs) == 0:
+        reason = f"{counted(len(xs), noun)}: no slope"
+        return Trend(None, None, None, ranks, "descriptive", reason)
+    slope = float(slopes(xs[None], ys[None])[0])
+    intercept = float(ys.mean() - slope * xs.mean())
+    interval = None
+    if y_draws is not None:
+        drawn = slopes(xs[None] if x_draws is None else x_draws, y_draws)
+        if np.isfinite(drawn).all():
+            interval = percentiles(drawn)
+    reading, reason = _read(interval, ranks, enough, noun)
+    return Trend(slope, intercept, interval, ranks, reading, reason)
+
+
+def slopes(x: Floats, y: Floats) -> Floats:
+    """Least-squares slope of each row of `y` (B, n) over that of `x`, (B, n) or (1, n): (B,)."""
+    centred = x - x.mean(1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: Floats = (centred * y).sum(1) / (centred * centred).sum(1)
+    return found
+
+
+def _read(
+    interval: tuple[float, float] | None, ranks: RankCorrelation, enough: int, noun: str
+) -> tuple[Reading, str]:
+    if ranks.points < enough:
+        return "descriptive", f"{counted(ranks.points, noun)}, {enough} needed"
+    if interval is None:
+        return "undecided", "no interval of the slope"
+    if ranks.rho is None or ranks.p is None:
+        return "undecided", "no rank correlation: one side does not vary"
+    said = f"rank correlation {ranks.rho:+.2f}, p {shown_p(ranks.p)}".replace("-", "−")
+    low, high = interval
+    if low <= 0 <= high:
+        return "undecided", f"the slope's interval holds 0; {said}"
+    if ranks.p > ALPHA:
+        return "undecided", f"the slope's interval excludes 0, the order may be chance: {said}"
+    if (low > 0) != (ranks.rho > 0):
+        return "undecided", f"slope and ranks point apart: {said}"
+    return ("grows" if low > 0 else "shrinks"), f"the slope's interval excludes 0; {said}"
+
+
+def shown_p(p: float) -> str:
+    """`= 0.012`, two significant digits, or `< 0.001`."""
+    return f"= {p:.2g}" if p >= 0.001 else "< 0.001"
