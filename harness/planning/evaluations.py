@@ -166,7 +166,7 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
     for index, data in enumerate([setting.data] if isinstance(setting.data, str) else setting.data):
         where = own.where(("data", index) if several else ("data",))
         if isinstance(setting, LikelihoodSetting) and setting.asks:
-            split = setting.split or "validation"
+            split: str = setting.split or "validation"
             check_templates(setting, data, split, own, where)
         else:
             split = _split(setting, data, where, spec)
