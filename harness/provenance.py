@@ -39,6 +39,8 @@ ENGINE = (
 )
 #: Beside the packages of a copy that a submission's jobs run: where they came from.
 SNAPSHOT = "snapshot.json"
+#: In a text such as `tokenizer /home/a/b.json` or `file:/data/{split}.jsonl#text`.
+_ABSOLUTE = re.compile(r"(?:^|(?<=[=: ]))/(?=\S)[^#]*")
 PACKAGES = ("torch", "numpy", "diffusers", "safetensors", "scikit-learn", "tokenizers", "lm-eval")
 
 
@@ -140,11 +142,11 @@ def _shortened(text: str) -> str:
 
 
 def without_absolute_paths(value: Any) -> Any:
-    """The same JSON with every text in it made portable, as `user_command` is."""
+    """The same JSON; absolute paths in its texts are shortened as those of `user_command` are."""
     if isinstance(value, str):
-        return _portable(value)
+        return _ABSOLUTE.sub(lambda found: _shortened(found[0]), value)
     if isinstance(value, Mapping):
-        return {_portable(key): without_absolute_paths(each) for key, each in value.items()}
+        return {without_absolute_paths(k): without_absolute_paths(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [without_absolute_paths(each) for each in value]
     return value

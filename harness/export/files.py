@@ -20,7 +20,7 @@ from harness.export.folder import Format, appearing
 from harness.export.tokenizer import tokenizer_files
 from harness.launch.trained import trained
 from harness.planning.spec import NextTokenTask
-from harness.provenance import data_changed, without_absolute_paths
+from harness.provenance import without_absolute_paths
 from harness.records import RunFolder, read_json, write_json, write_text
 from harness.training import checkpoint as ckpt
 
@@ -62,7 +62,7 @@ def export(folder: RunFolder, results: Path, out: Path, given: Format | None) ->
     run = _document(context, folder)
     with appearing(out) as building:
         if chosen == "hf":
-            _write_hugging_face(context, run, building)
+            _write_hugging_face(context, folder, run, building)
         else:
             _write_own(folder, run, building)
         card = Card(
@@ -79,21 +79,23 @@ def export(folder: RunFolder, results: Path, out: Path, given: Format | None) ->
     return Exported(folder.run_id, chosen, str(out), files, parameters, run["weights_sha256"])
 
 
-def _write_hugging_face(context: EvalContext, run: dict[str, Any], building: Path) -> None:
+def _write_hugging_face(
+    context: EvalContext, folder: RunFolder, run: dict[str, Any], building: Path
+) -> None:
     adapter, task = context.adapter, context.spec.task
     assert isinstance(adapter, Exports)
     assert isinstance(task, NextTokenTask)
-    recorded = (run["provenance"] or {}).get("data") or {}
-    name = f"tokenizer {task.tokenizer}"
-    if name in recorded and data_changed({name: recorded[name]}):
+    tokenizer = load_tokenizer(task.tokenizer)
+    provenance = read_json(folder.provenance) if folder.provenance.exists() else {}
+    recorded = provenance.get("data", {}).get(f"tokenizer {task.tokenizer}")
+    if recorded not in (None, tokenizer.digest):
         raise HarnessError(
             "the tokenizer file has changed since the run was trained with it",
             given=task.tokenizer,
             hint="bring back the file that it was, or export with --format safetensors",
         )
     config, weights = adapter.hugging_face()
-    end_of_text = load_tokenizer(task.tokenizer).end_of_text
-    ids = {f"{name}_token_id": end_of_text for name in ("bos", "eos", "pad")}
+    ids = {f"{name}_token_id": tokenizer.end_of_text for name in ("bos", "eos", "pad")}
     write_json(building / CONFIG, {**config, **ids})
     write_json(building / "generation_config.json", ids)
     # transformers reads no safetensors without this note of who wrote them.
