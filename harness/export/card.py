@@ -116,8 +116,9 @@ class Card:
 def _loading_transformers(run: Mapping[str, Any]) -> str:
     lines = [
         f"```python\n{_TRANSFORMERS}\n```\n",
-        "`lm_eval --model hf --model_args pretrained=.,dtype=float32 --tasks …` scores it. The "
-        "tokenizer puts nothing around a text, and text that spells a special token stays text.",
+        "With `lm-eval[hf]` installed, `lm_eval --model hf --model_args pretrained=.,dtype=float32 "
+        "--tasks …` scores it. The tokenizer puts nothing around a text, and text that spells a "
+        "special token stays text.",
     ]
     if run["spec"]["precision"] != "float32":
         lines.append(

@@ -53,7 +53,7 @@ def _print(exported: Exported) -> None:
     )
     if exported.format == "hf":
         console.print(
-            f"Score it: lm_eval --model hf --model_args pretrained={exported.out},dtype=float32 "
+            f"Score it (pip install 'lm-eval[hf]'): lm_eval --model hf --model_args pretrained={exported.out},dtype=float32 "
             "--tasks NAME",
             soft_wrap=True,
             markup=False,
