@@ -51,6 +51,7 @@ ARROWS: dict[str, set[str]] = {
         "harness.records",
     },
     "harness.evals": {
+        "harness.capabilities",
         "harness.cost",
         "harness.data",
         "harness.errors",
@@ -60,6 +61,7 @@ ARROWS: dict[str, set[str]] = {
         "harness.planning.spec",
         "harness.protocol",
         "harness.ranks",
+        "harness.provenance",
         "harness.records",
     },
     "harness.launch": {
