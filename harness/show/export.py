@@ -44,18 +44,11 @@ def export_run(run: str, results: Path, out: Path, *, given: str | None, as_json
 
 def _print(exported: Exported) -> None:
     console = terminal()
-    listed = ", ".join(exported.files)
     parameters = f"{si(exported.parameters).rstrip()} parameters"
-    console.print(
-        f"{exported.run} is in {exported.out}: {parameters}, {listed}.",
-        soft_wrap=True,
-        markup=False,
-    )
+    lines = [f"{exported.run} is in {exported.out}: {parameters}, {', '.join(exported.files)}."]
     if exported.format == "hf":
-        console.print(
-            f"Score it (pip install 'lm-eval[hf]'): lm_eval --model hf --model_args pretrained={exported.out},dtype=float32 "
-            "--tasks NAME",
-            soft_wrap=True,
-            markup=False,
-        )
-    console.print("README.md says how to load it. It names no licence: add yours.")
+        arguments = f"--model_args pretrained={exported.out},dtype=float32"
+        lines.append(f"With lm-eval[hf] installed: lm_eval --model hf {arguments} --tasks NAME")
+    lines.append("README.md says how to load it. It names no licence: add yours.")
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from tests.baselines.tiny_text import LENGTH, SHAPE, VOCAB, transformer
+from tests.baselines.tiny_text import LENGTH, VOCAB, transformer
 from tests.bench.reference import llama
 
 
 def test_transformer_is_llama() -> None:
     model = transformer(torch.float32)
-    theirs = llama(model, model.network.config, SHAPE)
+    theirs = llama(model)
     ids = torch.randint(VOCAB, (3, LENGTH))
     with torch.no_grad():
         ours = model.network(ids)

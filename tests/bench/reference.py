@@ -14,54 +14,15 @@ from harness.protocol import ImageShape, Single, TextShape
 from tests.bench.case import Case, Pair, Setting, made
 from tests.bench.text import NOISE, Load, random_batch, relative
 
-_LLAMA = {
-    "embed": "model.embed_tokens",
-    "norm": "model.norm",
-    "output": "lm_head",
-    "attention.wq": "self_attn.q_proj",
-    "attention.wk": "self_attn.k_proj",
-    "attention.wv": "self_attn.v_proj",
-    "attention.wo": "self_attn.o_proj",
-    "attention_norm": "input_layernorm",
-    "ffn.gate": "mlp.gate_proj",
-    "ffn.up": "mlp.up_proj",
-    "ffn.down": "mlp.down_proj",
-    "ffn_norm": "post_attention_layernorm",
-}
 
-
-def llama(model: Any, config: Any, shape: TextShape) -> nn.Module:
+def llama(model: Any) -> nn.Module:
     """transformers' Llama with the weights of `model`."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    settings = LlamaConfig(
-        vocab_size=shape.vocab_size,
-        hidden_size=config.width,
-        intermediate_size=config.ffn_width,
-        num_hidden_layers=config.depth,
-        num_attention_heads=config.heads,
-        rms_norm_eps=config.norm_eps,
-        max_position_embeddings=shape.context,
-        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-        attn_implementation="sdpa",
-        use_cache=False,
-    )
-    network = LlamaForCausalLM(settings)
-    network.load_state_dict(dict(_as_llama(model.network.state_dict(), config.heads)))
+    settings, weights = model.hugging_face()
+    network = LlamaForCausalLM(LlamaConfig(**settings, attn_implementation="sdpa", use_cache=False))
+    network.load_state_dict(dict(weights))
     return network
-
-
-def _as_llama(weights: dict[str, Tensor], heads: int) -> Iterator[tuple[str, Tensor]]:
-    """transformers' names; rows of q and k go from interleaved pairs to halves."""
-    for name, weight in weights.items():
-        stem, layer = name.removesuffix(".weight"), ""
-        if stem.startswith("layers."):
-            _, index, stem = stem.split(".", 2)
-            layer = f"model.layers.{index}."
-        if stem in ("attention.wq", "attention.wk"):
-            pairs = weight.unflatten(0, (heads, -1, 2))
-            weight = pairs.transpose(1, 2).reshape(weight.shape)
-        yield f"{layer}{_LLAMA[stem]}.weight", weight
 
 
 def transformer(load: Load, *, training: bool) -> Any:
@@ -73,7 +34,7 @@ def transformer(load: Load, *, training: bool) -> Any:
         shape = TextShape(vocab_size=vocab, context=context)
         torch.manual_seed(3)
         ours = made(TRANSFORMER_PP_TEXT, config, shape)
-        theirs = llama(ours, config, shape).to(setting.device)
+        theirs = llama(ours).to(setting.device)
         ours.to(setting.device)
         batch = random_batch(vocab, rows, context, setting.device)
         inputs, targets = batch.tokens[:, :-1], batch.tokens[:, 1:]
