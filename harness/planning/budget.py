@@ -8,7 +8,12 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.planning.planned import PlannedRun, Suite
-from harness.planning.sections import Axis, DenoisingSection, ScalingSection
+from harness.planning.sections import (
+    Axis,
+    DenoisingSection,
+    ScalingSection,
+    ThinkingScaleSection,
+)
 
 #: The setting of an adapter by which checkpoints leave its replay buffer out (`drop`).
 REPLAY_CHECKPOINT = "replay_checkpoint"
@@ -67,12 +72,15 @@ def axis_value(run: PlannedRun, cost: RunCost, axis: Axis) -> float | None:
     return None if values[axis] is None else float(values[axis])
 
 
-def section_runs(section: ScalingSection, suite: Suite) -> list[PlannedRun]:
-    """The runs of both families that a scaling section compares."""
+def section_runs(section: ScalingSection | ThinkingScaleSection, suite: Suite) -> list[PlannedRun]:
+    """The runs along a section's axis: of both families that it compares, or of every adapter."""
+    compared = None
+    if isinstance(section, ScalingSection):
+        compared = (section.baseline, section.candidate)
     return [
         run
         for run in suite.of(section.experiment)
-        if run.adapter_label in (section.baseline, section.candidate)
+        if (compared is None or run.adapter_label in compared)
         and all(
             run.labels.get(axis) in [str(label) for label in kept]
             for axis, kept in section.only.items()
@@ -103,17 +111,19 @@ def scaling_designs(suite: Suite) -> list[tuple[ScalingSection, Design]]:
     return designs
 
 
-def _x(run: PlannedRun, section: ScalingSection) -> float | None:
+def _x(run: PlannedRun, section: ScalingSection | ThinkingScaleSection) -> float | None:
     return axis_value(run, run_cost(run), section.x)
 
 
 def check_report(suite: Suite) -> None:
-    """Every section has one data set, and a scaling section one run per model, x and seed.
+    """Some sections have one data set, and along an axis lies one run per model, x and seed.
 
     HarnessError where an average would mix what should be apart.
     """
     for index, section in enumerate(suite.report):
         where = f"{suite.path} report[{index}]"
+        if isinstance(section, ThinkingScaleSection):
+            _check_points(section, suite, where)
         if not isinstance(section, ScalingSection | DenoisingSection):
             continue
         sets = {
@@ -134,7 +144,7 @@ def check_report(suite: Suite) -> None:
             _check_points(section, suite, where)
 
 
-def _check_points(section: ScalingSection, suite: Suite, where: str) -> None:
+def _check_points(section: ScalingSection | ThinkingScaleSection, suite: Suite, where: str) -> None:
     seen: dict[tuple[str, float | None, int], PlannedRun] = {}
     for run in section_runs(section, suite):
         key = run.adapter_label, _x(run, section), run.spec.seed

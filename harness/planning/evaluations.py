@@ -46,7 +46,7 @@ from harness.planning.validate import as_written, checked, validate
 from harness.protocol import AdapterRecord, Descent, ImageShape, Thinking, VideoShape
 from harness.registry import adapter as find_adapter
 
-_THINKING: TypeAdapter[Any] = TypeAdapter(Thinking)
+THINKING: TypeAdapter[Any] = TypeAdapter(Thinking)
 
 
 @dataclass(frozen=True)
@@ -265,8 +265,8 @@ def _thinking(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> list
     kept: dict[Any, None] = {}
     for index, entry in enumerate(given if several else [given]):
         written = own.at("thinking", index) if several else own.at("thinking")
-        for combination in _grid(entry, written, several=several):
-            thinking = checked(_THINKING.validate_python, Thinking, combination)
+        for combination in combinations(entry, written, several=several):
+            thinking = checked(THINKING.validate_python, Thinking, combination)
             kinds.append(thinking.kind)
             if thinking.kind in record.thinking:
                 _check_thinking(thinking, setting, record, config, spec, written)
@@ -308,7 +308,7 @@ def _check_thinking(
         raise HarnessError(str(error), where=written.where()) from error
 
 
-def _grid(entry: Mapping[str, Any], written: Located, *, several: bool) -> Iterator[Located]:
+def combinations(entry: Mapping[str, Any], written: Located, *, several: bool) -> Iterator[Located]:
     """Each combination of the lists in an entry, with the places of its values."""
     for key, value in entry.items():
         if isinstance(value, list) and (not value or not several):

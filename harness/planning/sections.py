@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from harness.planning.located import Key
-from harness.protocol import Frozen
+from harness.protocol import Descent, Frozen
 
 Axis = Literal["data", "parameters", "flops", "seconds", "depth", "width", "batch"]
 
@@ -36,6 +36,68 @@ class ThinkingSection(Frozen):
     evaluation: str
 
 
+class ThinkingShiftSection(Frozen):
+    """Gain from thinking against how far each data set lies from training (paper Fig 7)."""
+
+    kind: Literal["thinking_shift"] = "thinking_shift"
+    title: str = "Thinking out of distribution"
+    experiment: str
+    evaluation: str
+    thinking: list[dict[str, Any]] | None = Field(
+        default=None,
+        description="entries of the evaluation's grid to follow; default: all in the table, and "
+        "each model's most expensive one in the figure",
+    )
+
+
+class ThinkingScaleSection(Frozen):
+    """Gain from thinking along an axis of training, per data set (paper Fig 6b)."""
+
+    kind: Literal["thinking_scale"] = "thinking_scale"
+    title: str = "Thinking and scale"
+    experiment: str
+    evaluation: str
+    x: Axis
+    thinking: list[dict[str, Any]] | None = Field(
+        default=None, description="entries of the evaluation's grid to follow, as in thinking_shift"
+    )
+    only: dict[str, list[str | int | float]] = Field(
+        default_factory=dict, description="axis -> labels: holds the axes that are not x"
+    )
+
+
+class Effort(Frozen):
+    """Steps × samples of an otherwise trained descent."""
+
+    steps: int = Field(ge=1)
+    samples: int = Field(default=1, ge=1)
+
+    @property
+    def descent(self) -> Descent:
+        return Descent(steps=self.steps, samples=self.samples)
+
+
+class ThinkingAblationSection(Frozen):
+    """Gains of every model beside those of the one that lacks nothing (paper Table 2)."""
+
+    kind: Literal["thinking_ablation"] = "thinking_ablation"
+    title: str = "Ablation of thinking"
+    experiment: str
+    evaluation: str
+    full: str = Field(description="adapter that the others lack a part of")
+    longer: Effort = Field(description="more steps: `{steps: 12}`")
+    verify: Effort = Field(description="more steps, and the best of samples")
+
+
+class UncertaintySection(Frozen):
+    """Energy over the steps, on real, shuffled and random input, and against the loss."""
+
+    kind: Literal["uncertainty"] = "uncertainty"
+    title: str = "Uncertainty"
+    experiment: str
+    evaluation: str
+
+
 class DenoisingSection(Frozen):
     """PSNR and MSE against NFE, FLOPs and seconds, per noise level, with example images."""
 
@@ -45,18 +107,53 @@ class DenoisingSection(Frozen):
     evaluation: str
 
 
+class DownstreamSection(Frozen):
+    """Perplexities and accuracies of every model per set and task, beside its pretraining loss."""
+
+    kind: Literal["downstream"] = "downstream"
+    title: str = "Downstream"
+    experiment: str
+    pretraining: str = Field(description="likelihood on the training data's held-out split")
+    evaluations: list[str] = Field(min_length=1, description="of kinds likelihood and lm_task")
+    baseline: str | None = Field(
+        default=None, description="adapter that the others are compared with, at the same labels"
+    )
+    only: dict[str, list[str | int | float]] = Field(
+        default_factory=dict, description="axis -> labels: the models to show"
+    )
+
+
 Section = Annotated[
-    ScalingSection | ThinkingSection | DenoisingSection, Field(discriminator="kind")
+    ScalingSection
+    | ThinkingSection
+    | ThinkingShiftSection
+    | ThinkingScaleSection
+    | ThinkingAblationSection
+    | UncertaintySection
+    | DenoisingSection
+    | DownstreamSection,
+    Field(discriminator="kind"),
 ]
 
 #: The kinds of evaluation that each kind of section draws.
 DRAWN: dict[str, tuple[str, ...]] = {
     "scaling": ("likelihood",),
     "thinking": ("thinking",),
+    "thinking_shift": ("thinking",),
+    "thinking_scale": ("thinking",),
+    "thinking_ablation": ("thinking",),
+    "uncertainty": ("energy",),
     "denoising": ("denoising",),
+    "downstream": ("likelihood", "lm_task"),
 }
 
 
 def evaluations_of(section: Section) -> list[tuple[Key, str]]:
     """The evaluations that a section draws: the key that names each, and the name."""
+    if isinstance(section, DownstreamSection):
+        named = enumerate(section.evaluations)
+        return [
+            (("pretraining",), section.pretraining),
+            *((("evaluations", index), name) for index, name in named),
+        ]
     return [(("evaluation",), section.evaluation)]

@@ -9,9 +9,11 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.planning.axes import axis_values, for_adapter, points
 from harness.planning.budget import check_report
+from harness.planning.compared import check_compared
 from harness.planning.document import SETTING_KEYS, Experiment, SuiteDocument
 from harness.planning.eval_settings import KINDS
 from harness.planning.evaluations import check_only, expand_evaluations
+from harness.planning.followed import check_followed
 from harness.planning.located import (
     Key,
     Located,
@@ -23,7 +25,13 @@ from harness.planning.located import (
     undotted,
 )
 from harness.planning.planned import PlannedRun, Suite
-from harness.planning.sections import DRAWN, ScalingSection, Section, evaluations_of
+from harness.planning.sections import (
+    DRAWN,
+    ScalingSection,
+    Section,
+    ThinkingAblationSection,
+    evaluations_of,
+)
 from harness.planning.shapes import check_task, shape_of
 from harness.planning.spec import TrainSpec
 from harness.planning.validate import as_written, validate, where_mentioned
@@ -61,6 +69,8 @@ def load_suite(path: Path, *, overrides: Sequence[str] = ()) -> Suite:
         tuple(overrides),
     )
     check_report(loaded)
+    check_compared(loaded, document)
+    check_followed(loaded, document)
     return loaded
 
 
@@ -217,6 +227,8 @@ def _check_report(suite: SuiteDocument, document: Located) -> None:
         experiment = suite.experiments[section.experiment]
         for key, name in evaluations_of(section):
             _check_drawn(section, key, name, experiment, located)
+        if isinstance(section, ThinkingAblationSection):
+            _known("full", section.full, experiment.adapters, located)
         if isinstance(section, ScalingSection):
             _known("baseline", section.baseline, experiment.adapters, located)
             _known("candidate", section.candidate, experiment.adapters, located)

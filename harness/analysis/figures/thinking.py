@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -14,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from harness.analysis.exhibits.magnitudes import ShiftRow
 from harness.analysis.exhibits.thinking import ThinkingExhibit, ThinkingRow
 from harness.analysis.figures.axes import Span, gain_floor, log_cost, padded, span
+from harness.analysis.figures.cuts import Cut, mark_cuts
 from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
 from harness.analysis.figures.style import (
     LINES,
@@ -169,6 +169,7 @@ def _panel(
     floor: float | None,
 ) -> None:
     axes.axhline(0, color=REFERENCE, linewidth=0.8, zorder=1)
+    cuts: list[Cut] = []
     for one in series:
         own = sorted((r for r in rows if one.holds(r)), key=lambda r: float(getattr(r, cost)))
         if not one.thinks:
@@ -204,7 +205,11 @@ def _panel(
             zorder=4,
         )
         if floor is not None:
-            _mark_cut(axes, list(zip(xs, gains, strict=True)), floor, one.color)
+            cuts += [
+                Cut(x, gain, one.color) for x, gain in zip(xs, gains, strict=True) if gain < floor
+            ]
+    if floor is not None:
+        mark_cuts(axes, cuts, floor)
 
 
 def _distances(rows: Sequence[ThinkingRow]) -> list[list[float]]:
@@ -216,26 +221,6 @@ def _distances(rows: Sequence[ThinkingRow]) -> list[list[float]]:
         lows.append(max(0.0, 100 * (row.gain - low)))
         highs.append(max(0.0, 100 * (high - row.gain)))
     return [lows, highs]
-
-
-def _mark_cut(axes: Axes, points: Sequence[tuple[float, float]], floor: float, color: str) -> None:
-    for x, gain in points:
-        if gain < floor:
-            axes.plot(x, floor, marker="v", color=color, markersize=4, clip_on=False, zorder=5)
-            low, high = axes.get_xlim()
-            right = log(x / low) < 0.7 * log(high / low)
-            axes.annotate(
-                signed(gain),
-                (x, floor),
-                xytext=(5 if right else -5, 0),
-                va="center",
-                ha="left" if right else "right",
-                textcoords="offset points",
-                size=6.5,
-                color=color,
-                zorder=6,
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
-            )
 
 
 def _limits(rows: Sequence[ThinkingRow]) -> tuple[Span, float | None]:
