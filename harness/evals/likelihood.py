@@ -43,7 +43,7 @@ def evaluate_likelihood(
 
     Where the set has answers, `answer_…` are the same over the answers' tokens alone. The n-gram
     reference lines cover exactly the same targets. `by_document.npz` in `folder` keeps `sums`
-    (noise seeds, documents) in nats and `n` (documents,), `answer_sums` and `answer_n` likewise.
+    (noise seeds, documents) in nats, `n` and `bytes` (documents,), and `answer_sums` and so on.
     """
     covered = text_set(spec, context)
     sets = {"": covered} | ({} if (own := covered.answer_set) is None else {"answer_": own})
@@ -91,9 +91,10 @@ def _sums(
 
 def _keep(sets: Mapping[str, TextSet], sums: list[dict[str, _Sums]], folder: Path) -> None:
     kept: dict[str, Any] = {}
-    for name in sets:
+    for name, chosen in sets.items():
         kept[f"{name}sums"] = np.stack([of_seed[name].by_document for of_seed in sums])
         kept[f"{name}n"] = sums[0][name].n_by_document
+        kept[f"{name}bytes"] = chosen.bytes_by_document
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / BY_DOCUMENT, **kept)
 

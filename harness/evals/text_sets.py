@@ -21,6 +21,7 @@ from harness.planning.eval_spec import EvalBase, LikelihoodEval
 from harness.planning.spec import NextTokenTask
 from harness.protocol import TextBatch
 
+_CHUNK_ROWS = 4096
 ORDER_NAMES = {1: "unigram", 2: "bigram", 3: "trigram"}
 
 
@@ -41,6 +42,18 @@ class TextSet:
     @property
     def bytes(self) -> int:
         return int(self.rows.row_bytes(self.ids).sum())
+
+    @property
+    def bytes_by_document(self) -> NDArray[np.int64]:
+        """The targets' bytes of each document of the shards (D,)."""
+        shards = self.rows.shards
+        found = np.zeros(len(shards), np.int64)
+        for start in range(0, len(self.ids), _CHUNK_ROWS):
+            ids = self.ids[start : start + _CHUNK_ROWS]
+            tokens, mask = self.rows.get(ids)
+            owners = self.rows.target_documents(ids)[mask]
+            np.add.at(found, owners, shards.token_bytes[tokens[:, 1:][mask]])
+        return found
 
     @property
     def answer_set(self) -> TextSet | None:

@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from harness.analysis.frame import SuiteFrame
+from harness.planning.compared import compared_runs
 from harness.planning.planned import Suite
-from harness.planning.sections import ScalingSection, Section, evaluations_of
+from harness.planning.sections import DownstreamSection, ScalingSection, Section, evaluations_of
 
 _LISTED = 2
 
@@ -39,10 +40,13 @@ def absent(section: Section, suite: Suite, frame: SuiteFrame) -> Absent:
     adapters = (
         {section.baseline, section.candidate} if isinstance(section, ScalingSection) else None
     )
+    runs = suite.of(section.experiment)
+    if isinstance(section, DownstreamSection):
+        runs = compared_runs(section, suite)
     drawn = {name for _, name in evaluations_of(section)}
     planned = [
         f"{run.name}: {evaluation.label}"
-        for run in suite.of(section.experiment)
+        for run in runs
         if adapters is None or run.adapter_label in adapters
         for evaluation in run.evaluations
         if evaluation.name in drawn

@@ -1,0 +1,379 @@
+"""A downstream section: perplexities and accuracies of every model per set, and differences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import exp, log
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.exhibits.samples import Difference, Interval, Sample
+from harness.analysis.frame import SuiteFrame
+from harness.analysis.intervals import MAX_NATS, perplexity
+from harness.planning.compared import compared_runs
+from harness.planning.eval_spec import EvalBase
+from harness.planning.planned import Suite
+from harness.planning.sections import DownstreamSection
+from harness.planning.spec import thinking_label
+
+BY_DOCUMENT = "by_document.npz"
+BASELINE_FAMILY = "transformer++"
+
+Verdict = Literal["better", "worse", "undecided"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a row measures. `source` is the measurement that seeds and documents are averaged in;
+    a perplexity is the exponential of the mean of its losses.
+    """
+
+    name: str
+    source: str
+    tokens: Literal["all", "answer", ""] = ""
+    higher_is_better: bool = False
+
+    @property
+    def is_perplexity(self) -> bool:
+        return self.name == "perplexity"
+
+    @property
+    def is_task(self) -> bool:
+        return self.tokens == ""
+
+
+MEASURES = (
+    Measure("perplexity", "loss", "all"),
+    Measure("perplexity", "answer_loss", "answer"),
+    Measure("bits per byte", "bits_per_byte", "all"),
+    Measure("bits per byte", "answer_bits_per_byte", "answer"),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A model less the baseline, paired. Of perplexities the difference is of losses, in nats.
+
+    `sign` is that of the difference where its interval excludes 0, else 0.
+    """
+
+    baseline: str
+    difference: Difference
+    verdict: Verdict
+
+    @property
+    def ratio(self) -> float | None:
+        """Of perplexities: the model's over the baseline's."""
+        return perplexity(self.difference.value)
+
+    @property
+    def ratio_interval(self) -> Interval | None:
+        interval = self.difference.interval
+        return None if interval is None or interval[1] > MAX_NATS else _exp(interval)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One model on one row; `value` is None where nothing was counted. Costs are per prediction."""
+
+    model: str
+    adapter: str
+    family: str
+    label: str
+    value: float | None
+    interval: Interval | None
+    n: int
+    documents: int | None
+    seeds: int
+    noise_seeds: int
+    thinking: str
+    nfe: float | None
+    flops: float | None
+    seconds: float | None
+    comparison: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class DownstreamRow:
+    """One measure on one set or task; `scores` in the order of the exhibit's models, those found.
+
+    `magnitude` is the paper's: the baseline's perplexity over its pretraining perplexity. `chance`
+    is what guessing gives, where that is known.
+    """
+
+    evaluation: str
+    data: str
+    split: str
+    measure: Measure
+    pretraining: bool
+    windows: str
+    scores: tuple[Score, ...]
+    chance: float | None = None
+    magnitude: float | None = None
+    bigram_loss: float | None = None
+
+    def of(self, model: str) -> Score | None:
+        return next((score for score in self.scores if score.model == model), None)
+
+    @property
+    def best(self) -> Score | None:
+        """The best model where the intervals decide it: against every other, by the baseline."""
+        sign = 1 if self.measure.higher_is_better else -1
+        known = [s for s in self.scores if s.value is not None]
+        if len(known) < 2:
+            return None
+        first = max(known, key=lambda s: sign * (s.value or 0.0))
+        if first.comparison is not None:
+            return first if first.comparison.verdict == "better" else None
+        others = [s.comparison for s in known if s is not first]
+        worse = all(c is not None and c.verdict == "worse" for c in others)
+        return first if worse else None
+
+
+@dataclass(frozen=True)
+class DownstreamExhibit:
+    """Rows in order: pretraining, then the section's evaluations; `models` in suite order."""
+
+    section: DownstreamSection
+    models: tuple[str, ...]
+    rows: tuple[DownstreamRow, ...]
+    device: tuple[str, ...]
+
+    @property
+    def compared(self) -> list[str]:
+        """The models that are compared with a baseline somewhere."""
+        found = {s.model for row in self.rows for s in row.scores if s.comparison is not None}
+        return [model for model in self.models if model in found]
+
+    def verdicts(self, model: str, measure: str, tokens: str) -> list[Verdict]:
+        """Of one model over the sets, pretraining left out; `tokens` "" means tasks, any metric."""
+        return [
+            score.comparison.verdict
+            for row in self.rows
+            if not row.pretraining and row.measure.tokens == tokens
+            if row.measure.is_task or row.measure.name == measure
+            if (score := row.of(model)) is not None and score.comparison is not None
+        ]
+
+
+def downstream_exhibit(
+    section: DownstreamSection, suite: Suite, frame: SuiteFrame
+) -> DownstreamExhibit:
+    """Gather one downstream section from a suite's records."""
+    planned = compared_runs(section, suite)
+    runs = {run.run_id for run in planned}
+    thinking = {e.eval_id: _thinking(e.spec) for run in planned for e in run.evaluations}
+    found: list[DownstreamRow] = []
+    devices: set[str] = set()
+    models: dict[str, None] = {}
+    for name in (section.pretraining, *section.evaluations):
+        rows = frame.of(section.experiment, name)
+        if not len(rows):
+            continue
+        rows = rows[rows["run"].isin(runs)]
+        rows = rows.assign(
+            model=(rows["adapter"] + " " + rows["point"]).str.strip(),
+            thinking=rows["eval_id"].map(thinking),
+        )
+        devices |= set(map(str, rows["device"]))
+        models |= dict.fromkeys(map(str, rows["model"]))
+        for _, own in rows.groupby(["data", "split"], sort=False):
+            found += _of_set(section, name, own)
+    ordered = _ordered(models, suite, section)
+    found = _with_magnitudes(found, section)
+    return DownstreamExhibit(section, ordered, tuple(found), tuple(sorted(devices)))
+
+
+def _thinking(spec: EvalBase) -> str:
+    thinking = getattr(spec, "thinking", None)
+    return "" if thinking is None or isinstance(thinking, tuple) else thinking_label(thinking)
+
+
+def _ordered(models: dict[str, None], suite: Suite, section: DownstreamSection) -> tuple[str, ...]:
+    """The baseline first, then as the suite has them."""
+    labels = list(dict.fromkeys(run.adapter_label for run in suite.of(section.experiment)))
+    labels.sort(key=lambda label: label != section.baseline)
+    return tuple(
+        sorted(
+            models,
+            key=lambda m: next(
+                i for i, label in enumerate(labels) if m == label or m.startswith(f"{label} ")
+            ),
+        )
+    )
+
+
+# --- one set ---------------------------------------------------------------------------------
+
+
+def _of_set(section: DownstreamSection, name: str, rows: pd.DataFrame) -> list[DownstreamRow]:
+    present = set(rows["metric"])
+    tasks = "loss" not in present
+    measures = _task_measures(rows) if tasks else [m for m in MEASURES if m.source in present]
+    found = []
+    for measure in measures:
+        own = rows[rows["metric"] == measure.source]
+        first = own.iloc[0]
+        prefix = "answer_" if measure.tokens == "answer" else ""
+        bigrams = rows[rows["metric"] == f"bigram_{prefix}loss"]["value"].dropna()
+        found.append(
+            DownstreamRow(
+                evaluation=name,
+                data=str(first["data"]),
+                split=str(first["split"]),
+                measure=measure,
+                pretraining=name == section.pretraining,
+                windows="" if tasks or pd.isna(first["windows"]) else str(first["windows"]),
+                scores=_scores(own, measure, section.baseline),
+                chance=_first(own["chance"]),
+                bigram_loss=None if tasks else _first(bigrams),
+            )
+        )
+    return found
+
+
+def _task_measures(rows: pd.DataFrame) -> list[Measure]:
+    """The metrics of a task, its standard errors left out: ours are resampled."""
+    names = [str(m) for m in dict.fromkeys(rows["metric"]) if "stderr" not in str(m)]
+    higher = {n: rows[rows["metric"] == n]["higher_is_better"].iloc[0] for n in names}
+    return [
+        Measure(name, name, "", bool(higher[name])) for name in names if not pd.isna(higher[name])
+    ]
+
+
+def _scores(rows: pd.DataFrame, measure: Measure, baseline: str | None) -> tuple[Score, ...]:
+    samples = {
+        str(model): _sample(own, measure) for model, own in rows.groupby("model", sort=False)
+    }
+    found = []
+    for model, sample in samples.items():
+        own = rows[rows["model"] == model]
+        first = own.iloc[0]
+        other = f"{baseline} {first['point']}".strip()
+        comparison = None
+        if baseline is not None and other != model and sample is not None:
+            against = samples.get(other)
+            difference = None if against is None else sample.minus(against)
+            if difference is not None:
+                comparison = Comparison(other, difference, _verdict(difference, measure))
+        found.append(_score(own, measure, sample, comparison))
+    return tuple(found)
+
+
+def _verdict(difference: Difference, measure: Measure) -> Verdict:
+    sign = difference.sign if measure.higher_is_better else -difference.sign
+    return "undecided" if sign == 0 else "better" if sign > 0 else "worse"
+
+
+def _score(
+    own: pd.DataFrame, measure: Measure, sample: Sample | None, comparison: Comparison | None
+) -> Score:
+    first = own.iloc[0]
+    value = None if sample is None else sample.value
+    interval = None if sample is None else sample.interval()
+    if measure.is_perplexity:
+        value = None if value is None else perplexity(value)
+        interval = None if interval is None or interval[1] > MAX_NATS else _exp(interval)
+    return Score(
+        model=str(first["model"]),
+        adapter=str(first["adapter"]),
+        family=str(first["family"]),
+        label=str(first["point"]),
+        value=value,
+        interval=interval,
+        n=int(first["n"]),
+        documents=None if sample is None else sample.documents,
+        seeds=int(own["seed"].nunique()),
+        noise_seeds=max(1, int(own["noise_seed"].nunique())),
+        thinking=str(first["thinking"]),
+        nfe=_mean(own["nfe"]),
+        flops=_mean(own["flops"]),
+        seconds=None if own["seconds"].isna().all() else float(own["seconds"].median()),
+        comparison=comparison,
+    )
+
+
+def _exp(interval: Interval) -> Interval:
+    return exp(interval[0]), exp(interval[1])
+
+
+def _mean(costs: pd.Series) -> float | None:
+    return None if costs.isna().all() else float(costs.mean())
+
+
+def _first(values: pd.Series) -> float | None:
+    known = values.dropna()
+    return float(known.iloc[0]) if len(known) else None
+
+
+# --- seeds and documents ---------------------------------------------------------------------
+
+
+def _sample(own: pd.DataFrame, measure: Measure) -> Sample | None:
+    """None where a run counted nothing."""
+    by_seed = own.groupby("seed")["value"].mean()
+    if not len(by_seed) or by_seed.isna().any():
+        return None
+    values = {int(str(seed)): float(value) for seed, value in by_seed.items()}
+    folders = {int(seed): str(f) for seed, f in zip(own["seed"], own["folder"], strict=True)}
+    kept = {seed: _documents(Path(folder), measure) for seed, folder in folders.items()}
+    known = {seed: each for seed, each in kept.items() if each is not None}
+    if len(known) < len(kept):
+        return Sample(values)
+    weights = next(iter(known.values()))[1]
+    sums = {seed: each[0] for seed, each in known.items()}
+    same = all(np.array_equal(weights, each[1]) for each in known.values())
+    if not same or not _adds_up(values, sums, weights):
+        return Sample(values)
+    return Sample(values, sums, weights)
+
+
+def _adds_up(values: dict[int, float], sums: dict[int, np.ndarray], weights: np.ndarray) -> bool:
+    """The documents' sums give the measured value: not so for a metric that is no mean of them."""
+    return all(
+        abs(sums[seed].sum() / weights.sum() - value) <= 1e-6 * max(1.0, abs(value))
+        for seed, value in values.items()
+    )
+
+
+def _documents(folder: Path, measure: Measure) -> tuple[np.ndarray, np.ndarray] | None:
+    """Sums and weights per document, means over noise seeds; None where they are not kept."""
+    path = folder / BY_DOCUMENT
+    if not path.exists():
+        return None
+    prefix = "answer_" if measure.tokens == "answer" else ""
+    with np.load(path, allow_pickle=False) as stored:
+        sums_of = measure.source if measure.is_task else f"{prefix}sums"
+        if sums_of not in stored.files:
+            return None
+        sums = np.asarray(stored[sums_of], np.float64)
+        sums = sums.mean(0) if sums.ndim == 2 else sums
+        if measure.is_task:
+            return sums, np.ones(len(sums))
+        unit = stored[f"{prefix}n"] if measure.is_perplexity else stored[f"{prefix}bytes"] * log(2)
+        return sums, np.asarray(unit, np.float64)
+
+
+# --- magnitudes ------------------------------------------------------------------------------
+
+
+def _with_magnitudes(rows: list[DownstreamRow], section: DownstreamSection) -> list[DownstreamRow]:
+    """The paper's OOD magnitude of each set, beside every measure of it."""
+
+    def measured(row: DownstreamRow) -> float | None:
+        chosen = [s for s in row.scores if s.adapter == section.baseline]
+        chosen = chosen or [s for s in row.scores if s.family == BASELINE_FAMILY]
+        return chosen[-1].value if chosen else None
+
+    of_all = [r for r in rows if r.measure.is_perplexity and r.measure.tokens == "all"]
+    home = next((measured(r) for r in of_all if r.pretraining), None)
+    known = {(r.evaluation, r.data, r.split): measured(r) for r in of_all}
+    found = []
+    for row in rows:
+        own = known.get((row.evaluation, row.data, row.split))
+        ratio = None if own is None or home is None else own / home
+        found.append(replace(row, magnitude=ratio))
+    return found

@@ -1,0 +1,78 @@
+"""Does a model do better downstream at a worse pretraining loss, as the paper's Table 3 has it?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.analysis.exhibits.downstream import Comparison, DownstreamExhibit, Verdict
+
+#: What sets are counted by: the words, the measure and its tokens ("" for tasks).
+_COUNTED = (
+    ("perplexity of all tokens", "perplexity", "all"),
+    ("perplexity of answers", "perplexity", "answer"),
+    ("task metrics", "", ""),
+)
+
+
+@dataclass(frozen=True)
+class Count:
+    """Downstream sets, or task metrics, by verdict against the baseline."""
+
+    what: str
+    better: int
+    worse: int
+    undecided: int
+
+    @property
+    def total(self) -> int:
+        return self.better + self.worse + self.undecided
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One model against the baseline: its pretraining loss and its downstream sets."""
+
+    model: str
+    baseline: str
+    pretraining: Comparison | None
+    counts: tuple[Count, ...]
+
+    @property
+    def holds(self) -> Literal["yes", "no", "undecided"]:
+        """By the first count. Yes: pretraining is worse, and more sets are better than worse.
+
+        Undecided: pretraining is undecided or unknown, or no set is decided.
+        """
+        if self.pretraining is None or self.pretraining.verdict == "undecided" or not self.counts:
+            return "undecided"
+        if self.pretraining.verdict == "better":
+            return "no"
+        first = self.counts[0]
+        if first.better == first.worse == 0:
+            return "undecided"
+        return "yes" if first.better > first.worse else "no"
+
+
+def patterns(exhibit: DownstreamExhibit) -> list[Pattern]:
+    """One per model that is compared with a baseline."""
+    return [_pattern(exhibit, model) for model in exhibit.compared]
+
+
+def _pattern(exhibit: DownstreamExhibit, model: str) -> Pattern:
+    compared = [
+        (row, score.comparison)
+        for row in exhibit.rows
+        if (score := row.of(model)) is not None and score.comparison is not None
+    ]
+    pretraining = next(
+        (c for row, c in compared if row.pretraining and row.measure.is_perplexity), None
+    )
+    counts = []
+    for what, measure, tokens in _COUNTED:
+        verdicts = exhibit.verdicts(model, measure, tokens)
+        if verdicts:
+            of: Counter[Verdict] = Counter(verdicts)
+            counts.append(Count(what, of["better"], of["worse"], of["undecided"]))
+    return Pattern(model, compared[0][1].baseline, pretraining, tuple(counts))

@@ -1,0 +1,96 @@
+"""A model's number on one set, per training seed and per document, and two models' difference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.analysis.intervals import over_seeds
+from harness.analysis.resampling import MIN_DOCUMENTS, joint_losses, percentiles
+
+Interval = tuple[float, float]
+
+#: Number under which the seeds are drawn: the same for every model and set.
+_DRAWN_AS = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """`by_seed`: training seed -> value, mean over noise seeds.
+
+    `sums`: training seed -> (documents,), which divided by the sum of `weights` (documents,) add up
+    to the value; None where no documents are kept.
+    """
+
+    by_seed: Mapping[int, float]
+    sums: Mapping[int, NDArray[np.float64]] | None = None
+    weights: NDArray[np.float64] | None = None
+
+    @property
+    def value(self) -> float:
+        return float(np.mean(list(self.by_seed.values())))
+
+    @property
+    def documents(self) -> int | None:
+        return None if self.weights is None else int((self.weights > 0).sum())
+
+    def interval(self) -> Interval | None:
+        """95 %: seeds, then documents drawn again; t over seeds without documents, or None."""
+        draws = _draws([self], list(self.by_seed))
+        if draws is not None:
+            return percentiles(draws[:, 0])
+        return _t_interval(list(self.by_seed.values()))
+
+    def minus(self, other: Sample) -> Difference | None:
+        """Paired by training seed, and by document where both keep the same; None without seeds
+        in common.
+        """
+        seeds = [seed for seed in self.by_seed if seed in other.by_seed]
+        if not seeds:
+            return None
+        each = [self.by_seed[seed] - other.by_seed[seed] for seed in seeds]
+        draws = _draws([self, other], seeds)
+        interval = _t_interval(each) if draws is None else percentiles(draws[:, 0] - draws[:, 1])
+        return Difference(float(np.mean(each)), interval, len(seeds), draws is not None)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`value` with its 95 % interval, None with one seed and no documents."""
+
+    value: float
+    interval: Interval | None
+    seeds: int
+    by_document: bool
+
+    @property
+    def sign(self) -> int:
+        """-1 or 1 where the interval lies below or above 0, else 0."""
+        if self.interval is None:
+            return 0
+        low, high = self.interval
+        return int(low > 0) - int(high < 0)
+
+
+def _t_interval(values: list[float]) -> Interval | None:
+    mean = over_seeds(values)
+    return None if mean.low is None or mean.high is None else (mean.low, mean.high)
+
+
+def _draws(samples: list[Sample], seeds: list[int]) -> NDArray[np.float64] | None:
+    """(resamples, samples), the same seeds and documents for all; None where these differ."""
+    weights = samples[0].weights
+    for sample in samples:
+        if sample.sums is None or sample.weights is None or not set(seeds) <= set(sample.sums):
+            return None
+        if weights is None or not np.array_equal(weights, sample.weights):
+            return None
+    assert weights is not None
+    counted = weights > 0
+    if counted.sum() < MIN_DOCUMENTS:
+        return None
+    sums = np.array([[s.sums[seed][counted] for s in samples if s.sums] for seed in seeds])
+    return joint_losses(sums, weights[counted], models=_DRAWN_AS)

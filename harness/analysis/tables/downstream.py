@@ -1,0 +1,329 @@
+"""Tables of a downstream section: every model on every set, and each against the baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.analysis.exhibits.downstream import (
+    BASELINE_FAMILY,
+    Comparison,
+    DownstreamExhibit,
+    DownstreamRow,
+    Measure,
+    Score,
+)
+from harness.analysis.exhibits.pattern import Pattern, patterns
+from harness.analysis.exhibits.samples import Interval
+from harness.analysis.resampling import MIN_DOCUMENTS
+from harness.analysis.tables.table import Cell, Table
+from harness.quantities import counted
+
+_ANSWERS = {"yes": "holds here", "no": "does not hold here", "undecided": "is not decided here"}
+
+
+def downstream_tables(exhibit: DownstreamExhibit, stem: str) -> list[Table]:
+    """The numbers, and the paired differences where there is a baseline."""
+    tables = [_values(exhibit, stem)]
+    if exhibit.compared:
+        tables.append(_differences(exhibit, f"{stem}-differences"))
+    return tables
+
+
+def shown(exhibit: DownstreamExhibit) -> list[DownstreamRow]:
+    """The rows that are printed; bits per byte of answers are in the CSV alone."""
+    return [r for r in exhibit.rows if (r.measure.name, r.measure.tokens) != _UNSHOWN]
+
+
+_UNSHOWN = ("bits per byte", "answer")
+
+
+def set_name(row: DownstreamRow, exhibit: DownstreamExhibit) -> str:
+    """The evaluation's name, with the data set or task where it covers several."""
+    sets = {r.data for r in exhibit.rows if r.evaluation == row.evaluation}
+    return row.evaluation if len(sets) == 1 else f"{row.evaluation}: {row.data}"
+
+
+def measure_name(measure: Measure) -> str:
+    """`perplexity, answers ↓`."""
+    tokens = {"all": "", "answer": ", answers", "": ""}[measure.tokens]
+    return f"{measure.name}{tokens} {'↑' if measure.higher_is_better else '↓'}"
+
+
+# --- numbers ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a measure's numbers are written: times `scale`, with `digits`, and a unit."""
+
+    scale: float
+    digits: int
+    unit: str
+
+    def write(self, value: float, interval: Interval | None, *, sign: str = "") -> str:
+        def one(number: float) -> str:
+            return format(self.scale * number, f"{sign}.{self.digits}f").replace("-", "−")
+
+        text = one(value)
+        if interval is not None:
+            text += f" [{one(interval[0])}, {one(interval[1])}]"
+        return text + self.unit
+
+
+def _form(measure: Measure, size: float) -> _Form:
+    if measure.is_task:
+        fraction = measure.higher_is_better and abs(size) <= 1
+        return _Form(100, 1, " %") if fraction else _Form(1, 3, "")
+    if measure.is_perplexity:
+        digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3
+        return _Form(1, digits, "")
+    return _Form(1, 3, "")
+
+
+def score_text(measure: Measure, score: Score | None) -> str:
+    """`12.34 [12.01, 12.60]`; empty where missing."""
+    if score is None or score.value is None:
+        return ""
+    return _form(measure, score.value).write(score.value, score.interval)
+
+
+def difference_text(measure: Measure, comparison: Comparison) -> str:
+    """`× 0.970 [0.952, 0.991]` of perplexities, a signed difference of all else."""
+    difference = comparison.difference
+    if measure.is_perplexity:
+        low_high = comparison.ratio_interval
+        return (
+            ""
+            if comparison.ratio is None
+            else "× " + _Form(1, 3, "").write(comparison.ratio, low_high)
+        )
+    form = _form(measure, 0.0) if measure.is_task else _Form(1, 4, "")
+    return form.write(difference.value, difference.interval, sign="+")
+
+
+# --- tables ----------------------------------------------------------------------------------
+
+
+def _values(exhibit: DownstreamExhibit, name: str) -> Table:
+    rows = shown(exhibit)
+    chance = any(row.chance is not None for row in rows)
+    return Table(
+        name=name,
+        title=f"{exhibit.section.title}: every model on every set",
+        header=("set", "measure", "OOD ×", *(("chance",) if chance else ()), *exhibit.models),
+        rows=[_cells(row, exhibit, chance=chance) for row in rows],
+        data=[
+            _data(row, score, exhibit)
+            for row in exhibit.rows
+            for model in exhibit.models
+            if (score := row.of(model)) is not None
+        ],
+        notes=_notes(exhibit),
+        text_columns=2,
+    )
+
+
+def _cells(row: DownstreamRow, exhibit: DownstreamExhibit, *, chance: bool) -> list[Cell]:
+    best = row.best
+    guess = "" if row.chance is None else _form(row.measure, row.chance).write(row.chance, None)
+    name = set_name(row, exhibit) + (" (pretraining)" if row.pretraining else "")
+    return [
+        Cell(name),
+        Cell(measure_name(row.measure)),
+        Cell("" if row.magnitude is None else f"{row.magnitude:.2f}"),
+        *([Cell(guess)] if chance else []),
+        *(
+            Cell(
+                score_text(row.measure, row.of(model)),
+                bold=best is not None and best.model == model,
+            )
+            for model in exhibit.models
+        ),
+    ]
+
+
+def _differences(exhibit: DownstreamExhibit, name: str) -> Table:
+    models = exhibit.compared
+    rows = [row for row in shown(exhibit) if any(_compared(row, m) for m in models)]
+    return Table(
+        name=name,
+        title=f"{exhibit.section.title}: against {exhibit.section.baseline}, paired",
+        header=("set", "measure", *(h for m in models for h in (m, "verdict"))),
+        rows=[
+            [
+                Cell(set_name(row, exhibit) + (" (pretraining)" if row.pretraining else "")),
+                Cell(measure_name(row.measure)),
+                *(cell for m in models for cell in _difference_cells(row, m)),
+            ]
+            for row in rows
+        ],
+        data=[
+            _difference_data(row, model, comparison, exhibit)
+            for row in exhibit.rows
+            for model in models
+            if (comparison := _compared(row, model)) is not None
+        ],
+        notes=[
+            "Perplexities: the model's over the baseline's. Everything else: the model's less the "
+            f"baseline's. {_interval_words(exhibit)} Better or worse: the interval excludes no "
+            "difference; not adjusted for the number of rows.",
+            *map(pattern_text, patterns(exhibit)),
+        ],
+        text_columns=2,
+    )
+
+
+def _compared(row: DownstreamRow, model: str) -> Comparison | None:
+    score = row.of(model)
+    return None if score is None else score.comparison
+
+
+def _difference_cells(row: DownstreamRow, model: str) -> list[Cell]:
+    comparison = _compared(row, model)
+    if comparison is None:
+        return [Cell(""), Cell("")]
+    verdict = comparison.verdict
+    return [
+        Cell(difference_text(row.measure, comparison), bold=verdict == "better"),
+        Cell(verdict if comparison.difference.interval is not None else "no interval"),
+    ]
+
+
+# --- the full numbers ------------------------------------------------------------------------
+
+
+def _data(row: DownstreamRow, score: Score, exhibit: DownstreamExhibit) -> dict[str, object]:
+    low, high = score.interval or (None, None)
+    return {
+        **_identity(row, exhibit),
+        "model": score.model,
+        "adapter": score.adapter,
+        "label": score.label,
+        "value": score.value,
+        "low": low,
+        "high": high,
+        "n": score.n,
+        "documents": score.documents,
+        "seeds": score.seeds,
+        "noise_seeds": score.noise_seeds,
+        "thinking": score.thinking,
+        "nfe": score.nfe,
+        "flops": score.flops,
+        "seconds": score.seconds,
+        "chance": row.chance,
+        "ood_perplexity_ratio": row.magnitude,
+        "ood_bigram_loss": row.bigram_loss,
+    }
+
+
+def _difference_data(
+    row: DownstreamRow, model: str, comparison: Comparison, exhibit: DownstreamExhibit
+) -> dict[str, object]:
+    difference = comparison.difference
+    low, high = difference.interval or (None, None)
+    ratio_low, ratio_high = comparison.ratio_interval or (None, None)
+    perplexity = row.measure.is_perplexity
+    return {
+        **_identity(row, exhibit),
+        "model": model,
+        "baseline": comparison.baseline,
+        "difference": difference.value,
+        "low": low,
+        "high": high,
+        "unit": "nats/token" if perplexity else "bits/byte" if row.measure.tokens else "",
+        "ratio": comparison.ratio if perplexity else None,
+        "ratio_low": ratio_low if perplexity else None,
+        "ratio_high": ratio_high if perplexity else None,
+        "verdict": comparison.verdict,
+        "seeds": difference.seeds,
+        "paired_by_document": difference.by_document,
+    }
+
+
+def _identity(row: DownstreamRow, exhibit: DownstreamExhibit) -> dict[str, object]:
+    return {
+        "evaluation": row.evaluation,
+        "data": row.data,
+        "split": row.split,
+        "pretraining": row.pretraining,
+        "metric": row.measure.name,
+        "tokens": row.measure.tokens,
+        "windows": row.windows,
+        "higher_is_better": row.measure.higher_is_better,
+    }
+
+
+# --- notes -----------------------------------------------------------------------------------
+
+
+def _notes(exhibit: DownstreamExhibit) -> list[str]:
+    if not exhibit.rows:
+        return []
+    notes = [
+        "Perplexity: exp of the token-weighted mean loss over the whole set, averaged over noise "
+        f"and training seeds before the exponential. {_interval_words(exhibit)} Bold: best, where "
+        "the paired difference decides it. Costs and thinking are in the CSV; time on "
+        f"{', '.join(exhibit.device)}.",
+        "The paper's kind of number (its Table 3) is perplexity over all tokens of prompt and "
+        "answer, one seed, no interval; which tokens it counts it leaves open. "
+        "Perplexities of different tokenizers do not compare, bits per byte do.",
+        *_sizes(exhibit),
+    ]
+    if any(row.magnitude is not None for row in exhibit.rows):
+        by = exhibit.section.baseline or BASELINE_FAMILY
+        notes.append(f"OOD ×: perplexity of all tokens over that of pretraining, of {by}.")
+    return [*notes, *map(pattern_text, patterns(exhibit))]
+
+
+def _sizes(exhibit: DownstreamExhibit) -> list[str]:
+    """n of each set, in one line per way of windowing."""
+    lines: dict[str, list[str]] = {}
+    for row in shown(exhibit):
+        if row.scores and (row.measure.is_perplexity or row.measure.is_task):
+            first = row.scores[0]
+            what = {"all": "tokens", "answer": "answer tokens", "": row.measure.name}
+            text = f"{set_name(row, exhibit)} {first.n:,} {what[row.measure.tokens]}"
+            if first.documents is not None and row.measure.tokens != "answer":
+                text += f" in {counted(first.documents, 'document')}"
+            lines.setdefault(row.windows, []).append(text)
+    ways = {
+        "rolling": "Each document alone after end of text, in rolling windows, its end not counted",
+        "as_trained": "Rows as in training",
+        "": "Tasks",
+    }
+    return [f"{ways.get(way, way)}; n: {', '.join(sets)}." for way, sets in lines.items()]
+
+
+def _interval_words(exhibit: DownstreamExhibit) -> str:
+    scores = [score for row in exhibit.rows for score in row.scores]
+    seeds = sorted({score.seeds for score in scores})
+    shown_seeds = "–".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))) if seeds else "0"
+    noun = "training seed" if shown_seeds == "1" else "training seeds"
+    text = f"Intervals: 95 %, {shown_seeds} {noun}, then documents drawn again"
+    if any(score.documents is None or score.documents < MIN_DOCUMENTS for score in scores):
+        text += (
+            f"; Student's t over seeds where fewer than {MIN_DOCUMENTS} documents are known, and "
+            "none with one seed"
+        )
+    return text + "."
+
+
+def pattern_text(pattern: Pattern) -> str:
+    """Whether the paper's pattern holds, with its numbers."""
+    if pattern.pretraining is None:
+        loss = "pretraining loss unknown"
+    else:
+        difference = pattern.pretraining.difference
+        loss = "pretraining loss " + _Form(1, 4, " nats").write(
+            difference.value, difference.interval, sign="+"
+        )
+        loss += f" ({pattern.pretraining.verdict})"
+    counts = "; ".join(
+        f"by {c.what} {c.better} better, {c.worse} worse, {c.undecided} undecided of {c.total}"
+        for c in pattern.counts
+    )
+    return (
+        f"{pattern.model} against {pattern.baseline}: {loss}; {counts or 'no set in common'}. That "
+        f"a worse pretraining loss comes with better downstream sets (paper, Table 3) "
+        f"{_ANSWERS[pattern.holds]}."
+    )
