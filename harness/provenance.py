@@ -16,6 +16,8 @@ from typing import Any
 
 from harness.data.builtin import dataset_digest
 from harness.data.documents import FILE_PREFIX
+from harness.data.named_tokenizers import NAMED
+from harness.data.task_files import digest_of_key
 from harness.data.tokenizer import BYTES, load_tokenizer
 from harness.errors import HarnessError
 from harness.protocol import AdapterRecord
@@ -85,8 +87,10 @@ def _digest_now(name: str) -> str | None:
     """Digest of a user's file today, `missing` where it is gone; None for what is embedded."""
     kind, _, tokenizer = name.partition("tokenizer ")
     try:
-        if not kind and tokenizer != BYTES:
+        if not kind and tokenizer not in (BYTES, *NAMED):
             return load_tokenizer(tokenizer).digest
+        if (of_task := digest_of_key(name)) is not None:
+            return of_task
         if name.startswith(FILE_PREFIX):
             data, _, split = name.rpartition("/")
             return dataset_digest(data, split)

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from lm_eval.api.model import TemplateLM
+from tqdm import tqdm
 
 from harness.data.tokenizer import load_tokenizer
 from harness.errors import HarnessError
@@ -257,6 +258,4 @@ class AdapterLM(TemplateLM):  # type: ignore[misc]
 
 def _bar(total: int, what: str) -> Any:
     """Progress, on a terminal alone."""
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
     return tqdm(total=total, desc=what, disable=total == 0 or not sys.stderr.isatty(), leave=False)

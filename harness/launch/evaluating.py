@@ -12,11 +12,13 @@ from pydantic import TypeAdapter
 
 from harness.cost import device_name
 from harness.data.builtin import dataset_digest
+from harness.data.task_files import find_task, task_digest, task_key
 from harness.errors import reason_of
 from harness.evals.context import EvalContext
 from harness.evals.denoising import evaluate_denoising
 from harness.evals.energy import evaluate_energy
 from harness.evals.likelihood import evaluate_likelihood
+from harness.evals.lm_tasks import evaluate_lm_task
 from harness.evals.next_frame import evaluate_next_frame
 from harness.evals.thinking import evaluate_thinking
 from harness.launch.stop import StopFlag
@@ -27,6 +29,7 @@ from harness.planning.eval_spec import (
     EvalBase,
     EvalSpec,
     LikelihoodEval,
+    LmTaskEval,
     NextFrameEval,
     ThinkingEval,
 )
@@ -40,6 +43,7 @@ EVALUATORS: dict[type[EvalBase], Callable[[Any, EvalContext, Path], list[Measure
     LikelihoodEval: evaluate_likelihood,
     ThinkingEval: evaluate_thinking,
     EnergyEval: evaluate_energy,
+    LmTaskEval: evaluate_lm_task,
     NextFrameEval: lambda spec, context, folder: evaluate_next_frame(spec, context),
     DenoisingEval: evaluate_denoising,
 }
@@ -94,4 +98,7 @@ def evaluate(
 
 def evaluation_digests(spec: EvalBase) -> dict[str, str]:
     """Name -> digest, as of now, of what an evaluation covers."""
+    if isinstance(spec, LmTaskEval):
+        found = find_task(spec.data, spec.include)
+        return {task_key(spec.data, spec.include): task_digest(found)}
     return {f"{spec.data}/{spec.split}": dataset_digest(spec.data, spec.split)}

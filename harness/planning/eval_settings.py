@@ -113,6 +113,7 @@ KINDS: dict[str, Kind] = {
     "likelihood": Kind(LikelihoodSetting, ("next_token",)),
     "thinking": Kind(ThinkingSetting, ("next_token",)),
     "energy": Kind(EnergySetting, ("next_token", "next_frame")),
+    "lm_task": Kind(LmTaskSetting, ("next_token",)),
     "denoising": Kind(DenoisingSetting, ("denoising",)),
     "next_frame": Kind(NextFrameSetting, ("next_frame",)),
 }

@@ -20,6 +20,7 @@ from harness.planning.eval_settings import (
     EnergySetting,
     EvaluationSetting,
     LikelihoodSetting,
+    LmTaskSetting,
     NextFrameSetting,
     ThinkingSetting,
 )
@@ -31,6 +32,7 @@ from harness.planning.eval_spec import (
     NextFrameEval,
     ThinkingEval,
 )
+from harness.planning.lm_tasks import task_specs
 from harness.planning.located import Key, Located, Place
 from harness.planning.shapes import (
     MODALITY,
@@ -79,18 +81,29 @@ def expand_evaluations(
     planned: list[PlannedEval] = []
     for name in experiment.evaluations:
         own = located.at("evaluations", name)
-        setting = _setting(own)
-        if spec.task.kind not in KINDS[setting.kind].tasks:
-            raise HarnessError(
-                f"a {setting.kind} evaluation does not fit a {spec.task.kind} task",
-                where=own.where(("kind",)),
-                given=setting.kind,
-                allowed=[name for name, kind in KINDS.items() if spec.task.kind in kind.tasks],
-            )
+        setting = _fitting(own, spec)
         chosen = {ADAPTER: label, **labels}
         if all(chosen.get(k, "") in map(label_of, v) for k, v in setting.only.items()):
             planned += [PlannedEval(name, s) for s in _specs(setting, own, spec)]
     return tuple(planned)
+
+
+def specs_of(own: Located, spec: TrainSpec) -> list[EvalBase]:
+    """One evaluation setting's specs for one run; HarnessError at the first mistake."""
+    return list(_specs(_fitting(own, spec), own, spec))
+
+
+def _fitting(own: Located, spec: TrainSpec) -> EvaluationSetting:
+    """The setting, of a kind that fits the run's task."""
+    setting = _setting(own)
+    if spec.task.kind not in KINDS[setting.kind].tasks:
+        raise HarnessError(
+            f"a {setting.kind} evaluation does not fit a {spec.task.kind} task",
+            where=own.where(("kind",)),
+            given=setting.kind,
+            allowed=[name for name, kind in KINDS.items() if spec.task.kind in kind.tasks],
+        )
+    return setting
 
 
 def check_only(experiment: Experiment, axes: Mapping[str, list[Value]], located: Located) -> None:
@@ -134,6 +147,8 @@ def _setting(own: Located) -> EvaluationSetting:
     _distinct(setting.noise_seeds, own, "noise_seeds")
     if isinstance(setting, DataSetting) and isinstance(setting.data, list):
         _distinct(setting.data, own, "data")
+    if isinstance(setting, LmTaskSetting):
+        _distinct(setting.tasks, own, "tasks")
     if isinstance(setting, DenoisingSetting):
         _distinct(setting.levels, own, "levels")
     if isinstance(setting, EnergySetting) and setting.texts:
@@ -161,6 +176,9 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
         "noise_seeds": tuple(setting.noise_seeds),
         "metric_version": KINDS[setting.kind].metric_version,
     }
+    if isinstance(setting, LmTaskSetting):
+        yield from task_specs(setting, own, thinking[0], common)
+        return
     assert isinstance(setting, DataSetting)
     several = isinstance(setting.data, list)
     for index, data in enumerate([setting.data] if isinstance(setting.data, str) else setting.data):

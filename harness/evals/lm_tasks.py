@@ -1,0 +1,149 @@
+"""A task of lm-eval as an evaluation: metrics as measurements, documents kept to be paired."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from harness.data.task_files import find_task
+from harness.evals.context import EvalContext
+from harness.evals.lm_documents import Documents
+from harness.planning.eval_spec import LmTaskEval
+from harness.records import Measurement, write_json
+
+RESULTS = "results.json"
+#: Draws of lm-eval's bootstrap, where a metric's standard error has no formula.
+BOOTSTRAP = 1000
+_UNITS = {
+    **dict.fromkeys(
+        ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "f1", "em"), "fraction"
+    ),
+    "perplexity": "per continuation",
+    "word_perplexity": "per word",
+    "byte_perplexity": "per byte",
+    "bits_per_byte": "bits/byte",
+}
+#: What of lm-eval's results is kept: what its own result files hold, without this machine.
+_KEPT = (
+    "results", "groups", "group_subtasks", "configs", "versions", "n-shot", "n-samples",
+    "higher_is_better", "config",
+)  # fmt: skip
+
+
+def evaluate_lm_task(spec: LmTaskEval, context: EvalContext, folder: Path) -> list[Measurement]:
+    """Every numeric metric of every task that `spec.data` names, once per noise seed.
+
+    `stderr` is lm-eval's: over documents, not over training seeds. `folder` keeps lm-eval's
+    `results.json`, and per document `by_document.npz` and `samples.jsonl.gz` (see `lm_documents`).
+    HarnessError where the task or its data are not there.
+    """
+    from harness.evals.language_model import AdapterLM  # these two load lm-eval
+    from harness.evals.lm_eval_run import load_tasks, run_tasks
+
+    found = find_task(spec.data, spec.include)
+    models = [
+        AdapterLM(context, spec.thinking, batch_size=spec.batch_size, noise_seed=seed)
+        for seed in spec.noise_seeds
+    ]
+    measurements: list[Measurement] = []
+    documents = Documents(spec)
+    by_seed: dict[int, dict[str, Any]] = {}
+    for seed, model in zip(spec.noise_seeds, models, strict=True):
+        tasks = load_tasks(found)
+        results = run_tasks(tasks, model, spec)
+        documents.add(seed, results["samples"])
+        by_seed[seed] = results
+        for name, task in tasks.items():
+            split = "test" if task.has_test_docs() else "validation"
+            facts = _facts(results, name) | {"split": split}
+            cost = model.cost(name, results["n-samples"][name]["effective"])
+            for metric, value in _metrics(results["results"][name]).items():
+                chance = documents.chance(name) if _is_choice(task, metric) else None
+                about = facts | {"chance": chance}
+                measurements.append(
+                    _measurement(metric, value, about, cost, (spec, context, seed, documents))
+                )
+    _write(folder, by_seed, documents)
+    return measurements
+
+
+def _is_choice(task: Any, metric: str) -> bool:
+    """The metric is of choosing one of what is offered, of which one is right."""
+    chosen = getattr(task, "OUTPUT_TYPE", None) == "multiple_choice" and not task.multiple_target
+    return chosen and metric in ("acc", "acc_norm", "acc_bytes")
+
+
+def _metrics(results: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Metric, with its filter where it has one, -> (value, standard error)."""
+    found = {}
+    for key, value in results.items():
+        metric, comma, filtered = key.partition(",")
+        if comma and not metric.endswith("_stderr") and isinstance(value, int | float):
+            name = metric if filtered == "none" else key
+            found[name] = (value, results.get(f"{metric}_stderr,{filtered}"))
+    return found
+
+
+def _facts(results: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """What lm-eval says of a task beside its numbers."""
+    return {
+        "data": task,
+        "task_version": results["versions"].get(task),
+        "num_fewshot": results["n-shot"].get(task),
+        "higher_is_better": results["higher_is_better"].get(task, {}),
+    }
+
+
+def _measurement(
+    metric: str,
+    value: tuple[Any, Any],
+    facts: Mapping[str, Any],
+    cost: Mapping[str, Any],
+    of: tuple[LmTaskEval, EvalContext, int, Documents],
+) -> Measurement:
+    spec, context, seed, documents = of
+    trained = context.record.trained_thinking(context.config)
+    plain = metric.partition(",")[0]
+    return context.measurement(
+        metric,
+        finite(value[0]),
+        n=documents.count(facts["data"], metric),
+        unit=_UNITS.get(plain, "score"),
+        higher_is_better=facts["higher_is_better"].get(plain),
+        noise_seed=seed,
+        tags={
+            **{k: v for k, v in facts.items() if k != "higher_is_better"},
+            "stderr": finite(value[1]),
+            "trained": spec.thinking == trained,
+            **spec.thinking.model_dump(mode="json"),
+        },
+        cost=cost,
+    )
+
+
+def _write(folder: Path, by_seed: Mapping[int, Mapping[str, Any]], documents: Documents) -> None:
+    """lm-eval's results of the first noise seed, with those of the others under `noise_seeds`."""
+    first = next(iter(by_seed.values()))
+    kept = {key: first[key] for key in _KEPT if key in first}
+    kept["task_hashes"] = documents.hashes()
+    kept["noise_seeds"] = {str(seed): found["results"] for seed, found in by_seed.items()}
+    write_json(folder / RESULTS, plain(kept))
+    documents.write(folder)
+
+
+def plain(value: Any) -> Any:
+    """The same as JSON can say it: no NaN, no functions, no place on this machine."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items() if key != "config_source"}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    return finite(value) if isinstance(value, float) else str(value)
+
+
+def finite(value: Any) -> float | None:
+    """A number as JSON can say it; None for NaN, infinity and lm-eval's `N/A`."""
+    return float(value) if isinstance(value, int | float) and isfinite(value) else None
