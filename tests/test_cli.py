@@ -57,6 +57,7 @@ def _probe(folder: Path, *arguments: str, heavy: str) -> tuple[int, str, str]:
     [
         (["--help"], f"{MODELS},{ANALYSIS},pydantic,numpy"),
         (["run", "--help"], f"{MODELS},{ANALYSIS},numpy"),
+        (["export", "--help"], f"{MODELS},{ANALYSIS},numpy"),
         (["ls", "adapters"], f"{MODELS},{ANALYSIS}"),
         (["ls", "ebt_text"], f"{MODELS},{ANALYSIS}"),
         (["ls", "data"], f"{MODELS},{ANALYSIS}"),

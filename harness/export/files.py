@@ -98,7 +98,7 @@ def _write_hugging_face(
     ids = {f"{name}_token_id": tokenizer.end_of_text for name in ("bos", "eos", "pad")}
     write_json(building / CONFIG, {**config, **ids})
     write_json(building / "generation_config.json", ids)
-    # transformers reads no safetensors without this note of who wrote them.
+    # transformers 4 reads no safetensors without this note of who wrote them.
     save_file(dict(weights), building / WEIGHTS, metadata={"format": "pt"})
     for file, text in tokenizer_files(task.tokenizer, task.context).items():
         write_text(building / file, text)

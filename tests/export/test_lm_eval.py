@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from harness.data.tokenizer import load_tokenizer
 from harness.evals.context import EvalContext
 from harness.export.files import export
 from harness.launch.trained import trained as load_trained
@@ -16,7 +19,7 @@ from harness.protocol import Single, TextBatch
 from harness.records import RunFolder, write_json
 from tests.training.tiny import spec_of, trained
 
-CONTEXT, END = 16, 256
+CONTEXT = 16
 #: Sums of log probabilities of up to a few hundred float32 tokens.
 CLOSE = {"rel": 1e-5, "abs": 1e-4}
 
@@ -48,21 +51,46 @@ PROMPTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def context(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> EvalContext:
-    """A run of Transformer++ long enough for its words to be greedy ones."""
+def trained_bpe(folder: Path) -> str:
+    """A small BPE of the corpus, whose tokens begin with spaces as GPT-2's do."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=290,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train([str(folder / "train.jsonl")], trainer)
+    tokenizer.save(str(folder / "bpe.json"))
+    return str(folder / "bpe.json")
+
+
+@pytest.fixture(scope="module", params=["bytes", "bpe"])
+def context(
+    corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> EvalContext:
+    """A run of Transformer++ long enough for it to say something."""
+    folder = tmp_path_factory.mktemp("corpus")
+    shutil.copy(corpus_folder / "train.jsonl", folder)
     spec = spec_of(
         "transformer_pp_text",
-        task={"context": CONTEXT},
+        task={
+            "context": CONTEXT,
+            "tokenizer": "bytes" if request.param == "bytes" else trained_bpe(folder),
+        },
         budget={"steps": 250},
         optimizer={"lr": 1e-2},
     )
     results = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(corpus_folder)
-        folder, _ = trained(spec, results)
-    write_json(folder.spec, spec.model_dump(mode="json"))
-    return load_trained(folder, torch.device("cpu"), results)
+        patch.chdir(folder)
+        run, _ = trained(spec, results)
+    write_json(run.spec, spec.model_dump(mode="json"))
+    return load_trained(run, torch.device("cpu"), results)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +125,11 @@ class Plain:
 
     def __init__(self, context: EvalContext) -> None:
         self.adapter = context.adapter
+        self.text = load_tokenizer(context.spec.task.tokenizer)
+        self.end = self.text.end_of_text
+
+    def encode(self, text: str) -> list[int]:
+        return [int(token) for token in self.text.encode(text.encode())]
 
     def logits(self, tokens: list[int]) -> torch.Tensor:
         """Logits (S, V) after each of at most a context of tokens."""
@@ -115,34 +148,28 @@ class Plain:
         return float(chosen.sum()), bool((found.argmax(-1) == targets).all())
 
     def continued(self, prompt: str, continuation: str) -> tuple[float, bool]:
-        if prompt:
-            moved = len(prompt) - len(prompt.rstrip())
-            prompt, continuation = (
-                prompt[: len(prompt) - moved],
-                prompt[len(prompt) - moved :] + (continuation),
-            )
-        before = list(prompt.encode()) or [END]
-        return self.score([*before, *continuation.encode()], len(continuation.encode()))
+        """A space at the prompt's end belongs to the continuation."""
+        whole = self.encode(prompt + continuation)
+        before = len(self.encode(prompt.rstrip()))
+        return self.score(whole if before else [self.end, *whole], len(whole) - before)
 
     def rolling(self, text: str) -> float:
         """Windows of a context of targets, the last as full as can be; each target once."""
-        tokens, total = [END, *text.encode()], 0.0
+        tokens, total = [self.end, *self.encode(text)], 0.0
         for first in range(1, len(tokens), CONTEXT):
             end = min(first + CONTEXT, len(tokens))
             total += self.score(tokens[:end], end - first)[0]
         return total
 
     def generated(self, prompt: str, until: list[str], max_gen_toks: int) -> str:
-        tokens = list(prompt.encode())[-(CONTEXT - max_gen_toks) :]
-        made: list[int] = []
-        while len(made) < max_gen_toks:
+        tokens, made = self.encode(prompt)[-(CONTEXT - max_gen_toks) :], list[int]()
+        text = ""
+        while len(made) < max_gen_toks and not any(stop in text for stop in until):
             made.append(int(self.logits(tokens + made)[-1].argmax()))
-            if made[-1] == END or any(u.encode() in bytes(made) for u in until):
+            if made[-1] == self.end:
                 break
-        text = bytes(t for t in made if t != END).decode(errors="replace")
-        for stop in until:
-            text = text.split(stop)[0]
-        return text
+            text = self.text.decode(np.array(made)).decode(errors="replace")
+        return min((text.split(stop)[0] for stop in until), key=len, default=text)
 
 
 def test_continuations(hf: Any, context: EvalContext) -> None:
@@ -154,9 +181,12 @@ def test_continuations(hf: Any, context: EvalContext) -> None:
 
 def test_greedy_continuations_are_told(hf: Any, context: EvalContext) -> None:
     text = Plain(context).generated("energy step", [], 5)
-    asked = [("energy step", text), ("energy step", text[:-1] + "\x01")]
+    asked = [("energy step", text), ("energy step", text + "\x01")]
     found = hf.loglikelihood(requests("loglikelihood", asked))
-    assert [greedy for _, greedy in found] == [True, False]
+    told = [greedy for _, greedy in found]
+    assert told == [Plain(context).continued(*each)[1] for each in asked]
+    if context.spec.task.tokenizer == "bytes":  # a BPE may cut its own words otherwise
+        assert told == [True, False]
 
 
 def test_texts_in_windows(hf: Any, context: EvalContext) -> None:
@@ -169,3 +199,31 @@ def test_generated_texts(hf: Any, context: EvalContext) -> None:
     expected = [Plain(context).generated(prompt, **how) for prompt, how in PROMPTS]
     assert found == expected
     assert len(set(expected)) > 2, "the model says something"
+
+
+# --- our own model of lm-eval ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ours(context: EvalContext) -> Any:
+    from harness.evals.language_model import AdapterLM
+
+    return AdapterLM(context, Single(), batch_size=4)
+
+
+def test_our_own_model_scores_continuations_alike(hf: Any, ours: Any) -> None:
+    asked = requests("loglikelihood", CONTINUED)
+    theirs, found = hf.loglikelihood(asked), ours.loglikelihood(asked)
+    assert [score for score, _ in found] == pytest.approx([s for s, _ in theirs], **CLOSE)
+    assert [greedy for _, greedy in found] == [greedy for _, greedy in theirs]
+
+
+def test_our_own_model_scores_texts_alike(hf: Any, ours: Any) -> None:
+    asked = requests("loglikelihood_rolling", [(text,) for text in TEXTS])
+    theirs = hf.loglikelihood_rolling(asked)
+    assert ours.loglikelihood_rolling(asked) == pytest.approx(theirs, **CLOSE)
+
+
+def test_our_own_model_writes_alike(hf: Any, ours: Any) -> None:
+    asked = requests("generate_until", PROMPTS)
+    assert ours.generate_until(asked) == hf.generate_until(asked)
