@@ -33,7 +33,7 @@ ARROWS: dict[str, set[str]] = {
         "harness.protocol",
         "harness.registry",
     },
-    "harness.data": {"harness.errors", "harness.protocol"},
+    "harness.data": {"harness.errors", "harness.protocol", "harness.records"},
     "harness.planning": {
         "harness.data",
         "harness.errors",

@@ -11,7 +11,7 @@ import functools
 import gzip
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,13 +35,14 @@ from harness.data.documents import (
     FILE_SPLITS,
     Documents,
     check_split,
-    find_file,
-    load_file_documents,
     texts_digest,
 )
 from harness.data.generated import arithmetic_problem, dyck_text, moving_digits, random_bytes
 from harness.data.keyed import keyed_fraction
+from harness.data.measured import measure_source
 from harness.data.questions import is_question_file, questions_digest
+from harness.data.sources import is_source, parse_source
+from harness.data.streams import load_source_documents, split_source
 from harness.errors import HarnessError
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -180,20 +181,27 @@ def list_datasets() -> tuple[DatasetRecord, ...]:
 
 
 def find_dataset(name: str) -> DatasetRecord:
-    """The record of a named dataset, or of the user's `file:...`; HarnessError if unknown."""
-    if name.startswith(FILE_PREFIX):
-        modality: Modality = "video" if is_clip_file(name) else "text"
-        return DatasetRecord(name, modality, FILE_SPLITS, "the user's file", "")
+    """The record of a named dataset, or of `file:...` and `hub:...`; HarnessError if unknown."""
+    if name.startswith(FILE_PREFIX) and is_clip_file(name):
+        return DatasetRecord(name, "video", FILE_SPLITS, "the user's file", "")
+    if is_question_file(name):
+        return DatasetRecord(name, "text", FILE_SPLITS, "the user's file", "")
+    if is_source(name):
+        source = parse_source(name)
+        what = "the user's file" if source.kind == "file" else "a dataset of the Hub"
+        return DatasetRecord(name, "text", source.splits, what, "")
     return _record(name)
 
 
 def check_file(name: str, split: str, modality: str) -> None:
     """HarnessError unless the file of the user's `file:...` exists and is of a kind that is read.
 
-    Does nothing for other names, and reads nothing.
+    Of `hub:...` only the name is looked at. Does nothing for other names, and reads nothing.
     """
-    if name.startswith(FILE_PREFIX):
-        (find_clip_file if modality == "video" else find_file)(name, split=split)
+    if modality == "video" and name.startswith(FILE_PREFIX):
+        find_clip_file(name, split=split)
+    elif is_source(name):
+        split_source(name, split)
 
 
 def clip_shape(name: str, split: str) -> ClipShape:
@@ -208,13 +216,17 @@ def clip_shape(name: str, split: str) -> ClipShape:
     return CLIPS[split], CLIP_FRAMES, *record.image_shape
 
 
-def dataset_digest(name: str, split: str) -> str:
-    """Return the sha256 of the content of a split. Raises HarnessError for an unknown name."""
+def dataset_digest(name: str, split: str, *, cache: Path | None = None) -> str:
+    """Return the sha256 of the content of a split. Raises HarnessError for an unknown name.
+
+    What was measured of large files is kept in `cache` for as long as they stay as they are.
+    """
     if is_question_file(name):
         return questions_digest(name, split)
-    if name.startswith(FILE_PREFIX):
-        load = load_clip_file if is_clip_file(name) else load_file_documents
-        return load(name, split=split).digest
+    if name.startswith(FILE_PREFIX) and is_clip_file(name):
+        return load_clip_file(name, split=split).digest
+    if is_source(name):
+        return measure_source(name, split, cache=cache).digest
     by_modality: dict[Modality, Callable[[], Documents | Images | Clips]] = {
         "text": lambda: load_documents(name, split),
         "image": lambda: load_images(name, split),
@@ -224,16 +236,25 @@ def dataset_digest(name: str, split: str) -> str:
 
 
 def load_documents(name: str, split: str) -> Documents:
-    """Return the documents of a builtin text dataset, or of the user's `file:...`.
+    """Return the documents of a builtin text dataset, or of `file:...` or `hub:...`.
 
     `builtin/docs` is split by the hash of each text; training documents that share a word 13-gram
     with validation are dropped. Raises HarnessError for an unknown name or split, a wrong
     modality, or a damaged snapshot.
     """
-    if name.startswith(FILE_PREFIX):
-        return load_file_documents(name, split=split)
+    if is_source(name):
+        return load_source_documents(name, split)
     _record(name, split=split, modality="text")
     return _builtin_documents(name, split)
+
+
+def stream_documents(name: str, split: str) -> Iterator[tuple[str, bytes]]:
+    """(name, text) of each of the documents that `load_documents` returns, not held in memory."""
+    if is_source(name):
+        yield from split_source(name, split).documents()
+        return
+    documents = load_documents(name, split)
+    yield from zip(documents.names, documents.texts, strict=True)
 
 
 def load_images(name: str, split: str, *, patch: int = 16) -> Images:
@@ -263,7 +284,8 @@ def _record(
     if name not in names:
         kind = f"{modality} dataset" if modality else "dataset"
         files = {
-            "text": "your own text: file:path.txt or file:path.jsonl#field",
+            "text": "your own text: file:path.txt, file:path.jsonl#field, .parquet#field and more, "
+            "or of the Hub: hub:OWNER/NAME#field (suites/README.md)",
             "video": "your own clips: file:path.npz, .npy or .safetensors",
         }
         hint = files.get(modality or "text")

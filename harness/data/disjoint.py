@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +49,27 @@ class Grams:
 
     hashes: NDArray[np.uint64]
     owners: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class GramSet:
+    """Distinct hashes of grams, uint64[G], sorted."""
+
+    hashes: NDArray[np.uint64]
+
+    def holds(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which of `hashes` are among them."""
+        if len(self.hashes) == 0:
+            return np.zeros(len(hashes), bool)
+        places = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
+        return np.asarray(self.hashes[places] == hashes)
+
+    def touching(self, texts: Sequence[bytes]) -> NDArray[np.bool_]:
+        """Which of `texts` hold at least one of the grams."""
+        grams = word_grams(texts)
+        shared = np.zeros(len(texts), bool)
+        shared[grams.owners[self.holds(grams.hashes)]] = True
+        return shared
 
 
 def word_grams(texts: Sequence[bytes]) -> Grams:
@@ -98,27 +119,45 @@ def documents_sharing(texts: Sequence[bytes], others: Sequence[bytes]) -> NDArra
 
 def measure_overlap(train: Documents, *, evaluation: Documents) -> Overlap:
     """Count the documents and word 13-grams that `train` and `evaluation` share."""
-    known = set(train.texts)
-    train_grams, grams = word_grams(train.texts), word_grams(evaluation.texts)
-    shared = np.isin(grams.hashes, train_grams.hashes)
+    return overlap_with([train.texts], train_digest=train.digest, evaluation=evaluation)
+
+
+def overlap_with(
+    train: Iterable[Sequence[bytes]], *, train_digest: str, evaluation: Documents
+) -> Overlap:
+    """The same of training documents that come a chunk at a time, which are not kept."""
+    grams, texts = word_grams(evaluation.texts), set(evaluation.texts)
+    asked = GramSet(np.unique(grams.hashes))
+    met = np.zeros(len(asked.hashes), bool)
+    equal: set[bytes] = set()
+    for chunk in train:
+        equal.update(texts.intersection(chunk))
+        hashes = word_grams(chunk).hashes
+        met[np.searchsorted(asked.hashes, hashes[asked.holds(hashes)])] = True
+    shared = GramSet(asked.hashes[met])
     return Overlap(
-        train_digest=train.digest,
+        train_digest=train_digest,
         evaluation_digest=evaluation.digest,
-        documents=sum(text in known for text in evaluation.texts),
-        grams=len(np.unique(grams.hashes[shared])),
-        touched=len(np.unique(grams.owners[shared])),
+        documents=sum(text in equal for text in evaluation.texts),
+        grams=len(shared.hashes),
+        touched=len(np.unique(grams.owners[shared.holds(grams.hashes)])),
     )
 
 
 def check_disjoint(train: Documents, *, evaluation: Documents) -> Overlap:
     """Return the overlap, which is zero; raise HarnessError with the counts when it is not."""
     overlap = measure_overlap(train, evaluation=evaluation)
+    refuse_overlap(overlap, (train.name, train.split), evaluation)
+    return overlap
+
+
+def refuse_overlap(overlap: Overlap, train: tuple[str, str], evaluation: Documents) -> None:
+    """HarnessError unless the overlap with the training data, name and split, is zero."""
     if not overlap.disjoint:
         raise HarnessError(
-            f"training data {train.name} ({train.split}) and evaluation data {evaluation.name} "
+            f"training data {train[0]} ({train[1]}) and evaluation data {evaluation.name} "
             f"({evaluation.split}) are not disjoint: {overlap.documents} equal documents, "
             f"{overlap.grams} shared word {GRAM_WORDS}-grams in {overlap.touched} of "
             f"{len(evaluation.texts)} evaluation documents",
             hint="evaluate on other data, or remove the shared documents from the training data",
         )
-    return overlap

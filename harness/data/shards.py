@@ -7,6 +7,9 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +17,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.builtin import load_documents
-from harness.data.documents import Documents
-from harness.data.tokenizer import Tokenizer, load_tokenizer
+from harness.data.tokenizer import Tokenizer, token_dtype
+from harness.data.tokenizer import Tokens as Tokens
 from harness.errors import HarnessError
 
-_FORMAT = 1
+_FORMAT = 2
 _TOKENS = "tokens.bin"
+_OFFSETS = "offsets.bin"
 _INDEX = "index.json"
+_CHECKED = "checked.json"
 _ATTEMPTS = 5
+#: Smaller files are hashed whenever they are opened.
+_LARGE_BYTES = 1 << 24
+_SETTLED_SECONDS = 2.0
 
-Tokens = NDArray[np.uint16] | NDArray[np.uint32]
+#: What comes of a split: (tokens, lengths) of some of its documents, end of text included.
+Encoded = tuple[Tokens, NDArray[np.int64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,32 +61,43 @@ class TextShards:
         return len(self.offsets) - 1
 
 
-def prepare_text(name: str, split: str, *, tokenizer: str, cache: Path) -> TextShards:
-    """Return the shards of a split, tokenizing it unless `cache` holds it already.
+@dataclass(frozen=True)
+class Identity:
+    """What shards are made of: the name of their folder, and what is served with them."""
 
-    The cache folder is named by what it holds (documents, tokenizer, format) and appears whole or
-    not at all, so processes may prepare at once; a damaged one is rebuilt. Raises HarnessError for
-    an unknown dataset, split or tokenizer, and when `cache` cannot be written.
+    name: str
+    split: str
+    source_digest: str
+    tokenizer: Tokenizer
+
+    @property
+    def content(self) -> dict[str, Any]:
+        return {
+            "format": _FORMAT,
+            "source_digest": self.source_digest,
+            "tokenizer_digest": self.tokenizer.digest,
+        }
+
+    def folder(self, cache: Path) -> Path:
+        key = json.dumps(self.content, sort_keys=True).encode()
+        return cache / hashlib.sha256(key).hexdigest()[:32]
+
+
+def ensure_shards(
+    identity: Identity, cache: Path, encoded: Callable[[], Iterator[Encoded]]
+) -> TextShards:
+    """The shards of `identity`, written from what `encoded()` yields unless `cache` has them.
+
+    The folder appears whole or not at all; a damaged one is made again. HarnessError when `cache`
+    cannot be written, or gives back other bytes than were written.
     """
-    documents = load_documents(name, split)
-    loaded = load_tokenizer(tokenizer)
-    identity = {
-        "format": _FORMAT,
-        "source_digest": documents.digest,
-        "tokenizer_digest": loaded.digest,
-    }
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
-    folder = cache / key
+    folder = identity.folder(cache)
     for _ in range(_ATTEMPTS):
-        shards = _opened(folder, documents=documents, tokenizer=loaded)
+        shards = open_shards(identity, cache)
         if shards is not None:
             return shards
-        try:
-            _publish(folder, documents=documents, tokenizer=loaded, identity=identity)
-        except OSError as error:
-            raise HarnessError(
-                f"the data cache cannot be written: {error}", where=str(cache)
-            ) from error
+        with writable(cache):
+            _publish(folder, identity=identity, cache=cache, encoded=encoded())
     raise HarnessError(
         "the prepared tokens differ from what was written, every time they are read back",
         where=str(folder),
@@ -86,47 +105,98 @@ def prepare_text(name: str, split: str, *, tokenizer: str, cache: Path) -> TextS
     )
 
 
-def _opened(folder: Path, *, documents: Documents, tokenizer: Tokenizer) -> TextShards | None:
-    """Open a finished shard folder; None when it is absent or is not what was written."""
+@contextmanager
+def writable(cache: Path) -> Iterator[None]:
+    """HarnessError where the disk is full, or the folder is not ours."""
+    try:
+        yield
+    except OSError as error:
+        raise HarnessError(
+            f"the data cache cannot be written: {error}",
+            where=str(cache),
+            hint="make room, or choose another --results; the same command then goes on",
+        ) from error
+
+
+def open_shards(identity: Identity, cache: Path) -> TextShards | None:
+    """Open a finished folder; None when it is absent or is not what was written."""
+    folder, tokenizer = identity.folder(cache), identity.tokenizer
     try:
         index: dict[str, Any] = json.loads((folder / _INDEX).read_text())
-        path = folder / _TOKENS
         dtype = np.dtype(index["dtype"])
-        if path.stat().st_size != index["tokens"] * dtype.itemsize:
-            return None
         # Mapped before it is read: the bytes that are checked are the bytes that are served.
-        tokens = np.memmap(path, dtype=dtype, mode="r")
-        if hashlib.sha256(tokens.data).hexdigest() != index["token_digest"]:
+        tokens = np.memmap(folder / _TOKENS, dtype=dtype, mode="r")
+        offsets = np.memmap(folder / _OFFSETS, dtype=np.int64, mode="r")
+        if len(tokens) != index["tokens"] or len(offsets) != index["documents"] + 1:
             return None
-        offsets = np.asarray(index["offsets"], np.int64)
+        if not _is_checked(folder):
+            digests = [hashlib.sha256(mapped.data).hexdigest() for mapped in (tokens, offsets)]
+            if digests != [index["token_digest"], index["offsets_digest"]]:
+                return None
+            _note_checked(folder)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return TextShards(
-        name=documents.name,
-        split=documents.split,
+        name=identity.name,
+        split=identity.split,
         folder=folder,
         tokens=tokens,
-        offsets=offsets,
+        offsets=np.asarray(offsets),
         vocab_size=tokenizer.vocab_size,
         end_of_text=tokenizer.end_of_text,
         token_bytes=tokenizer.token_bytes(),
         tokenizer_digest=tokenizer.digest,
-        source_digest=documents.digest,
+        source_digest=identity.source_digest,
         token_digest=index["token_digest"],
     )
 
 
-def _publish(
-    folder: Path, *, documents: Documents, tokenizer: Tokenizer, identity: dict[str, Any]
-) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+def text_bytes(shards: TextShards) -> int:
+    """Bytes of text that all tokens stand for."""
+    step = 1 << 22
+    starts = range(0, len(shards.tokens), step)
+    return sum(int(shards.token_bytes[shards.tokens[s : s + step]].sum()) for s in starts)
+
+
+def _state(folder: Path) -> list[list[int]] | None:
+    """What changes when a large file of the folder is written; None for small ones."""
+    stats = [(folder / name).stat() for name in (_TOKENS, _OFFSETS)]
+    if sum(s.st_size for s in stats) < _LARGE_BYTES:
+        return None
+    return [[s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for s in stats]
+
+
+def _is_checked(folder: Path) -> bool:
+    """These very files were hashed before and were as they should be."""
+    state = _state(folder)
+    if state is None or not (folder / _CHECKED).is_file():
+        return False
     try:
-        _write(building, documents=documents, tokenizer=tokenizer, identity=identity)
+        return bool(json.loads((folder / _CHECKED).read_bytes()) == state)
+    except ValueError:
+        return False
+
+
+def _note_checked(folder: Path) -> None:
+    """So that a large file is not hashed at each start. One just written may change unseen."""
+    state = _state(folder)
+    if state is None or time.time_ns() - max(s[2] for s in state) < _SETTLED_SECONDS * 1e9:
+        return
+    with contextlib.suppress(OSError):  # another's folder: it is hashed each time
+        temporary = folder / f".{_CHECKED}.{time.time_ns()}"
+        temporary.write_text(json.dumps(state))
+        temporary.replace(folder / _CHECKED)
+
+
+def _publish(folder: Path, *, identity: Identity, cache: Path, encoded: Iterator[Encoded]) -> None:
+    cache.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=".building-", dir=cache))
+    try:
+        _write(building, identity=identity, encoded=encoded)
         building.chmod(0o755)
         # A rename that fails means that another process was first; the caller looks again.
         with contextlib.suppress(OSError):
-            if _opened(folder, documents=documents, tokenizer=tokenizer) is None:
+            if open_shards(identity, cache) is None:
                 _set_aside(folder)
             building.rename(folder)
     finally:
@@ -142,26 +212,36 @@ def _set_aside(folder: Path) -> None:
             shutil.rmtree(damaged, ignore_errors=True)
 
 
-def _write(
-    folder: Path, *, documents: Documents, tokenizer: Tokenizer, identity: dict[str, Any]
-) -> None:
-    dtype = np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
-    digest = hashlib.sha256()
-    offsets = [0]
-    with (folder / _TOKENS).open("wb") as out:
-        for text in documents.texts:
-            ids = np.append(tokenizer.encode(text), tokenizer.end_of_text).astype(dtype)
-            out.write(ids.tobytes())
-            digest.update(ids.tobytes())
-            offsets.append(offsets[-1] + len(ids))
+def _write(folder: Path, *, identity: Identity, encoded: Iterator[Encoded]) -> None:
+    tokenizer = identity.tokenizer
+    dtype = token_dtype(tokenizer.vocab_size)
+    digest, offsets_digest = hashlib.sha256(), hashlib.sha256()
+    count = documents = 0
+    with (folder / _TOKENS).open("wb") as out, (folder / _OFFSETS).open("wb") as places:
+        start = np.zeros(1, np.int64)
+        places.write(start.tobytes())
+        offsets_digest.update(start.tobytes())
+        for tokens, lengths in encoded:
+            assert tokens.dtype == dtype
+            ends = count + np.cumsum(lengths, dtype=np.int64)
+            for file, its_digest, numbers in (
+                (out, digest, tokens),
+                (places, offsets_digest, ends),
+            ):
+                content = numbers.tobytes()
+                file.write(content)
+                its_digest.update(content)
+            count += len(tokens)
+            documents += len(lengths)
     index = {
-        **identity,
+        **identity.content,
         "dtype": dtype.str,
-        "tokens": offsets[-1],
+        "tokens": count,
+        "documents": documents,
         "vocab_size": tokenizer.vocab_size,
         "end_of_text": tokenizer.end_of_text,
         "tokenizer": tokenizer.name,
         "token_digest": digest.hexdigest(),
-        "offsets": offsets,
+        "offsets_digest": offsets_digest.hexdigest(),
     }
-    (folder / _INDEX).write_text(json.dumps(index))
+    (folder / _INDEX).write_text(json.dumps(index, indent=1) + "\n")

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.keyed import row_order
-from harness.data.shards import TextShards, prepare_text
+from harness.data.preparing import prepare_text
+from harness.data.shards import TextShards
 from harness.data.tokenizer import Tokenizer, load_tokenizer
 from harness.errors import HarnessError
 

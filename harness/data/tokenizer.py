@@ -1,20 +1,29 @@
-"""Tokenizers: bytes, and byte-level BPE from a `tokenizers` JSON file."""
+"""Tokenizers: bytes, and byte-level BPE from files: `tokenizers` JSON, or GPT-2's pair of files."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.named_tokenizers import NAMED, named_file
 from harness.errors import HarnessError
 
 BYTES = "bytes"
 END_OF_TEXT = "<|endoftext|>"
+PAIR = ("vocab.json", "merges.txt")
+_ALLOWED = (BYTES, *NAMED, "path/to/tokenizer.json", "folder with vocab.json and merges.txt")
+_BATCH_TEXTS = 256
+
+Tokens = NDArray[np.uint16] | NDArray[np.uint32]
 
 
 class Tokenizer(Protocol):
@@ -35,6 +44,9 @@ class Tokenizer(Protocol):
     def encode(self, text: bytes) -> NDArray[np.int64]:
         """Return the token ids int64[n] of one document, without end of text."""
 
+    def encode_documents(self, texts: Sequence[bytes]) -> tuple[Tokens, NDArray[np.int64]]:
+        """Return the stream of all `texts`, each followed by end of text, and their lengths."""
+
     def decode(self, tokens: NDArray[np.int64]) -> bytes:
         """Return the text of `tokens`; end of text decodes to nothing."""
 
@@ -53,6 +65,13 @@ class ByteTokenizer:
     def encode(self, text: bytes) -> NDArray[np.int64]:
         return np.frombuffer(text, dtype=np.uint8).astype(np.int64)
 
+    def encode_documents(self, texts: Sequence[bytes]) -> tuple[Tokens, NDArray[np.int64]]:
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
+        joined = b"".join(itertools.chain.from_iterable((text, b"\0") for text in texts))
+        tokens = np.frombuffer(joined, dtype=np.uint8).astype(np.uint16)
+        tokens[np.cumsum(lengths) - 1] = self.end_of_text
+        return tokens, lengths
+
     def decode(self, tokens: NDArray[np.int64]) -> bytes:
         return tokens[tokens < 256].astype(np.uint8).tobytes()
 
@@ -60,63 +79,79 @@ class ByteTokenizer:
         return np.append(np.ones(256, np.int64), 0)
 
 
+@dataclass(frozen=True)
+class _Files:
+    """What the files of a tokenizer say; `encoder` makes the `tokenizers` object of it."""
+
+    name: str
+    where: Path
+    digest: str
+    vocabulary: Mapping[str, int]
+    added: Mapping[str, int]
+    encoder: Callable[[], Any]
+
+
 class FileTokenizer:
-    """A byte-level BPE (GPT-2, GPT-NeoX, Llama 3) read from a `tokenizers` JSON file.
+    """A byte-level BPE (GPT-2, GPT-NeoX, Llama 3) read from files.
 
     Only byte-level files are read, because only there does each token stand for a fixed number of
     bytes, which bits per byte needs. Text that spells a special token stays text.
     """
 
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise HarnessError("no such tokenizer file", given=str(path))
-        self.name = path.name
-        self._content = path.read_bytes()
-        self.digest = hashlib.sha256(self._content).hexdigest()
-        try:
-            parts: dict[str, Any] = json.loads(self._content)
-            vocabulary: dict[str, int] = parts["model"]["vocab"]
-            added: dict[str, int] = {
-                token["content"]: token["id"] for token in parts.get("added_tokens") or ()
-            }
-            ids = {**vocabulary, **added}
-            if not all(isinstance(index, int) for index in ids.values()):
-                raise TypeError("ids are whole numbers")
-        except (ValueError, KeyError, TypeError) as error:
-            raise HarnessError("not a `tokenizers` JSON file", where=str(path)) from error
-        if '"ByteLevel"' not in json.dumps(parts.get("decoder")):
-            raise HarnessError("the tokenizer is not byte-level", where=str(path))
+    def __init__(self, files: _Files) -> None:
+        self.name = files.name
+        self.digest = files.digest
+        self._make_encoder = files.encoder
+        self._where = files.where
+        ids = {**files.vocabulary, **files.added}
         if END_OF_TEXT not in ids:
-            raise HarnessError(f"the tokenizer has no {END_OF_TEXT} token", where=str(path))
+            raise HarnessError(f"the tokenizer has no {END_OF_TEXT} token", where=str(files.where))
         self.end_of_text = ids[END_OF_TEXT]
         self.vocab_size = max(ids.values()) + 1
         self._sizes = np.zeros(self.vocab_size, np.int64)
         # A byte-level vocabulary writes every byte as one character; added tokens are plain text.
-        for token, index in vocabulary.items():
+        for token, index in files.vocabulary.items():
             self._sizes[index] = len(token)
-        for token, index in added.items():
+        for token, index in files.added.items():
             self._sizes[index] = len(token.encode())
         self._sizes[self.end_of_text] = 0
 
     @functools.cached_property
     def _encoder(self) -> Any:
-        from tokenizers import Tokenizer as Encoder  # imported here: cached shards need none
-
-        encoder = Encoder.from_buffer(self._content)
+        encoder = self._make_encoder()
         encoder.encode_special_tokens = True
         encoder.no_truncation()
         encoder.no_padding()
         return encoder
 
     def encode(self, text: bytes) -> NDArray[np.int64]:
+        decoded = self._decoded(text)
+        return np.asarray(self._encoder.encode(decoded, add_special_tokens=False).ids, np.int64)
+
+    def encode_documents(self, texts: Sequence[bytes]) -> tuple[Tokens, NDArray[np.int64]]:
+        dtype, end = token_dtype(self.vocab_size), [self.end_of_text]
+        streams: list[Tokens] = [np.empty(0, dtype)]
+        lengths: list[int] = []
+        for start in range(0, len(texts), _BATCH_TEXTS):
+            batch = [self._decoded(text) for text in texts[start : start + _BATCH_TEXTS]]
+            # Fast: without the places of tokens in the text, which nothing here needs.
+            found = self._encoder.encode_batch_fast(batch, add_special_tokens=False)
+            ids = [encoding.ids for encoding in found]
+            own = [len(of_one) + 1 for of_one in ids]
+            flat = itertools.chain.from_iterable(itertools.chain(of_one, end) for of_one in ids)
+            streams.append(np.fromiter(flat, dtype, sum(own)))
+            lengths += own
+        tokens: Any = np.concatenate(streams)
+        return tokens, np.asarray(lengths, np.int64)
+
+    def _decoded(self, text: bytes) -> str:
         try:
-            decoded = text.decode()
+            return text.decode()
         except UnicodeDecodeError as error:
             raise HarnessError(
                 f"tokenizer {self.name} reads UTF-8 text only, and this document is not: {error}",
                 hint="use tokenizer: bytes for data that are not text",
             ) from error
-        return np.asarray(self._encoder.encode(decoded, add_special_tokens=False).ids, np.int64)
 
     def decode(self, tokens: NDArray[np.int64]) -> bytes:
         kept = tokens[tokens != self.end_of_text].tolist()
@@ -125,14 +160,112 @@ class FileTokenizer:
     def token_bytes(self) -> NDArray[np.int64]:
         return self._sizes.copy()
 
+    def to_json(self) -> str:
+        """The `tokenizers` JSON of it: the file itself where it was read from one."""
+        if self._where.is_file():
+            return self._where.read_text(encoding="utf-8")
+        return str(self._make_encoder().to_str())
+
+
+def token_dtype(vocab_size: int) -> Any:
+    """The numpy type that token files of such a vocabulary hold."""
+    return np.dtype("<u2") if vocab_size <= 2**16 else np.dtype("<u4")
+
 
 def load_tokenizer(given: str) -> Tokenizer:
-    """Return the tokenizer `bytes`, or the one in a `.json` file.
+    """Return the tokenizer `bytes`, a named one, or that of a `.json` file or a folder.
 
-    Raises HarnessError for another name, a missing file or one that is not byte-level.
+    A folder holds `tokenizer.json`, or GPT-2's `vocab.json` and `merges.txt`. A named one comes
+    from the Hub, once. Raises HarnessError for another name, a missing file, one that is not
+    byte-level, or a named one that is neither here nor to be had.
     """
     if given == BYTES:
         return ByteTokenizer()
-    if given.endswith(".json"):
-        return FileTokenizer(Path(given).expanduser())
-    raise HarnessError("no such tokenizer", given=given, allowed=(BYTES, "path/to/tokenizer.json"))
+    if given in NAMED:
+        loaded = FileTokenizer(_json_file(named_file(given), given))
+        if loaded.vocab_size != NAMED[given].vocab_size:
+            raise HarnessError(
+                f"this file is not the tokenizer {given}: it has {loaded.vocab_size} tokens, and "
+                f"{given} has {NAMED[given].vocab_size}",
+                where=str(named_file(given)),
+                hint="remove the file, so that it is downloaded again",
+            )
+        return loaded
+    path = Path(given).expanduser()
+    if path.is_dir():
+        json_file = path / "tokenizer.json"
+        return FileTokenizer(_json_file(json_file) if json_file.is_file() else _pair(path))
+    if path.suffix == ".json":
+        if path.name == PAIR[0] and (path.parent / PAIR[1]).is_file():
+            return FileTokenizer(_pair(path.parent))
+        return FileTokenizer(_json_file(path))
+    raise HarnessError("no such tokenizer", given=given, allowed=_ALLOWED)
+
+
+def vocabulary_size(given: str) -> int:
+    """The number of token ids, for which a named tokenizer need not be on this machine.
+
+    Raises HarnessError as `load_tokenizer` does.
+    """
+    return NAMED[given].vocab_size if given in NAMED else load_tokenizer(given).vocab_size
+
+
+def _json_file(path: Path, name: str | None = None) -> _Files:
+    """A file of the `tokenizers` library, byte-level."""
+    if not path.is_file():
+        raise HarnessError("no such tokenizer file", given=str(path))
+    content = path.read_bytes()
+    try:
+        parts: dict[str, Any] = json.loads(content)
+        vocabulary: dict[str, int] = parts["model"]["vocab"]
+        added: dict[str, int] = {
+            token["content"]: token["id"] for token in parts.get("added_tokens") or ()
+        }
+        _check_ids({**vocabulary, **added})
+    except (ValueError, KeyError, TypeError) as error:
+        raise HarnessError("not a `tokenizers` JSON file", where=str(path)) from error
+    if '"ByteLevel"' not in json.dumps(parts.get("decoder")):
+        raise HarnessError("the tokenizer is not byte-level", where=str(path))
+
+    def encoder() -> Any:
+        from tokenizers import Tokenizer as Encoder  # imported here: cached shards need none
+
+        return Encoder.from_buffer(content)
+
+    digest = hashlib.sha256(content).hexdigest()
+    return _Files(name or path.name, path, digest, vocabulary, added, encoder)
+
+
+def _pair(folder: Path) -> _Files:
+    """GPT-2's two files; all that is not in them is as GPT-2 has it."""
+    paths = [folder / name for name in PAIR]
+    for path in paths:
+        if not path.is_file():
+            raise HarnessError(
+                "no such tokenizer file",
+                given=str(path),
+                hint="a folder holds tokenizer.json, or vocab.json and merges.txt",
+            )
+    contents = [path.read_bytes() for path in paths]
+    try:
+        vocabulary: dict[str, int] = json.loads(contents[0])
+        _check_ids(vocabulary)
+    except (ValueError, TypeError) as error:
+        raise HarnessError("not a JSON object of tokens and ids", where=str(paths[0])) from error
+
+    def encoder() -> Any:
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+        encoder = Tokenizer(models.BPE.from_file(*map(str, paths)))
+        encoder.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        encoder.decoder = decoders.ByteLevel()
+        return encoder
+
+    digest = hashlib.sha256(b"".join(hashlib.sha256(c).digest() for c in contents)).hexdigest()
+    return _Files(folder.name, folder, digest, vocabulary, {}, encoder)
+
+
+def _check_ids(ids: Mapping[str, int]) -> None:
+    """TypeError unless ids are whole numbers."""
+    if not ids or not all(isinstance(index, int) for index in ids.values()):
+        raise TypeError("ids are whole numbers")

@@ -6,6 +6,7 @@ from functools import cache
 
 from harness.data import builtin
 from harness.data.builtin import DatasetRecord, clip_shape, find_dataset, list_datasets
+from harness.data.tokenizer import vocabulary_size
 from harness.errors import HarnessError
 from harness.planning.located import Located
 from harness.planning.spec import DenoisingTask, NextFrameTask, NextTokenTask
@@ -20,9 +21,7 @@ AnyTask = NextTokenTask | DenoisingTask | NextFrameTask
 def shape_of(task: AnyTask) -> Shape:
     """Vocabulary and context; channels, size and noise schedule; or context and a frame's size."""
     if isinstance(task, NextTokenTask):
-        from harness.data.tokenizer import load_tokenizer
-
-        return TextShape(load_tokenizer(task.tokenizer).vocab_size, task.context)
+        return TextShape(vocabulary_size(task.tokenizer), task.context)
     if isinstance(task, NextFrameTask):
         _, _, *frame = clip_shape(task.data, "train")
         return VideoShape(task.context, *frame)

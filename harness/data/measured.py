@@ -1,0 +1,154 @@
+"""What was measured of the user's own text: its digest, kept until a file of it changes.
+
+A lock file beside the cache says what each prepared name stood for, so that a name whose content
+has changed since is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.data.documents import TextDigest
+from harness.data.sources import is_source
+from harness.data.streams import SplitSource, split_source
+from harness.errors import HarnessError
+from harness.records import locked, read_json, write_json
+
+#: Beside the cache folder: what each prepared name stood for.
+LOCK = "data.lock.json"
+#: Files of fewer bytes in all are read again each time.
+SMALL_BYTES = 1 << 22
+#: A file that changed this recently may change again within one tick of its clock.
+_SETTLED_SECONDS = 2.0
+
+#: Path, bytes, times of last change of content and of anything, and inode, of each file.
+Fingerprint = tuple[tuple[str, int, int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The content of a split: digest (as `texts_digest`), documents, bytes of text."""
+
+    digest: str
+    documents: int
+    bytes: int
+
+
+def measure_source(name: str, split: str, *, cache: Path | None) -> Measured:
+    """What a split of `file:…` or `hub:…` holds: as it was measured before, else by reading it.
+
+    HarnessError for a bad name, or what cannot be read; and for what lies on the Hub and was not
+    prepared yet, which is not read whole for its digest alone.
+    """
+    found = split_source(name, split)
+    known = recall(found, cache)
+    if known is not None:
+        return known
+    if not found.source.is_local:
+        raise HarnessError(
+            "this dataset of the Hub is not prepared here",
+            where=f"{name} ({split})",
+            hint=f"harness prepare '{name}' --split {split}",
+        )
+    before = fingerprint(found)
+    digest = TextDigest()
+    for _, text in found.documents():
+        digest.add(text)
+    if digest.documents == 0:
+        raise found.nothing()
+    measured = Measured(digest.hexdigest(), digest.documents, digest.size)
+    remember(found, before, measured, cache)
+    return measured
+
+
+def fingerprint(found: SplitSource) -> Fingerprint:
+    """What tells whether a split's files are as they were, without reading them."""
+    stats = ((path.resolve(), path.stat()) for path in found.source.files(found.split))
+    return tuple(
+        (str(path), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for path, s in stats
+    )
+
+
+def is_small(found: SplitSource) -> bool:
+    """Its files are read at once and fit in memory."""
+    return found.source.is_local and sum(size for _, size, *_ in fingerprint(found)) < SMALL_BYTES
+
+
+def recall(found: SplitSource, cache: Path | None) -> Measured | None:
+    """What was measured of the split; None where its files are small, changed or not known."""
+    path = _note(found, cache)
+    if path is None or not path.is_file():
+        return None
+    try:
+        note: dict[str, Any] = json.loads(path.read_bytes())
+        files = tuple(map(tuple, note["files"]))
+        return Measured(**note["measured"]) if files == fingerprint(found) else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def remember(
+    found: SplitSource, before: Fingerprint, measured: Measured, cache: Path | None
+) -> None:
+    """Keep what was measured of the files that were like `before`, unless they changed since."""
+    path = _note(found, cache)
+    if path is None or fingerprint(found) != before or not _settled(before):
+        return
+    note = {"name": str(found.source), "split": found.split, "measured": asdict(measured)}
+    try:
+        write_json(path, note | {"files": before})
+    except (OSError, HarnessError):
+        return  # a full or foreign cache: it is measured again
+
+
+def _settled(files: Fingerprint) -> bool:
+    newest = max((max(changed, any_) for _, _, changed, any_, _ in files), default=0)
+    return time.time_ns() - newest > _SETTLED_SECONDS * 1e9
+
+
+def _note(found: SplitSource, cache: Path | None) -> Path | None:
+    if cache is None or is_small(found):
+        return None
+    here = [str(Path.cwd())] if found.source.is_local else []
+    key = json.dumps([str(found.source), found.split, *here])
+    return cache / "measured" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+# --- the lock file ---------------------------------------------------------------------------
+
+
+def check_lock(cache: Path, name: str, split: str, digest: str) -> None:
+    """HarnessError where the lock file beside `cache` says that the name stood for other text."""
+    path = cache.parent / LOCK
+    if not is_source(name) or not path.exists():
+        return
+    known = read_json(path).get(f"{name}/{split}")
+    if known is None or known["digest"] == digest:
+        return
+    raise HarnessError(
+        f"the data changed since they were prepared: {name}/{split} had digest "
+        f"{known['digest'][:12]} and has {digest[:12]} now",
+        where=str(path),
+        hint="bring the old data back, or give the new data another name; to go on with the new "
+        "data under this name, delete its entry from that file",
+    )
+
+
+def write_lock(cache: Path, name: str, split: str, measured: Measured) -> None:
+    """Note in the lock file what a name stands for from now on. Embedded data need none."""
+    if not is_source(name):
+        return
+    check_lock(cache, name, split, measured.digest)
+    path = cache.parent / LOCK
+    with locked(cache.parent / f".{LOCK}", wait_seconds=60) as held:
+        if not held:
+            raise HarnessError("another process keeps the lock file", where=str(path))
+        known = read_json(path) if path.exists() else {}
+        entry = asdict(measured)
+        if known.get(f"{name}/{split}") != entry:
+            write_json(path, dict(sorted((known | {f"{name}/{split}": entry}).items())))

@@ -1,0 +1,243 @@
+"""Text into token shards: small sets at once, large ones in parts, side by side and resumable.
+
+A large split is read once, as a stream cut into parts of some megabytes. Each part is a file; one
+that was finished before, by a process that was killed, is kept if it was made of the same text.
+Parts follow from the text alone, so neither the number of processes nor interruptions change a
+byte. Memory holds the parts that are being made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from harness.data.builtin import load_documents
+from harness.data.crew import Crew
+from harness.data.documents import Documents, TextDigest, texts_digest
+from harness.data.measured import (
+    Measured,
+    check_lock,
+    fingerprint,
+    is_small,
+    recall,
+    remember,
+)
+from harness.data.parts import LEFT_OUT, Header, make_part, read_part
+from harness.data.reading import Meter
+from harness.data.shards import Encoded, Identity, TextShards, ensure_shards, open_shards, writable
+from harness.data.sources import is_source
+from harness.data.streams import SplitSource, chunks, split_source, texts_of
+from harness.data.tokenizer import BYTES, Tokenizer, load_tokenizer
+from harness.errors import HarnessError
+from harness.records import locked
+
+_PARTS_FORMAT = 1
+_CHUNK_TEXTS = 1 << 10
+
+
+@dataclass
+class Progress:
+    """How far it is: documents, bytes and tokens in finished parts, `kept` parts made before.
+
+    `fraction` of the source that was read, None where its size is not known.
+    """
+
+    documents: int = 0
+    bytes: int = 0
+    tokens: int = 0
+    made_bytes: int = 0
+    kept: int = 0
+    fraction: float | None = None
+    began: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How it is done, which changes no byte: processes (default: one a core), and who is told."""
+
+    workers: int | None = None
+    on_progress: Callable[[Progress], None] = lambda progress: None
+    on_wait: Callable[[], None] = lambda: None
+
+
+def prepare_text(
+    name: str, split: str, *, tokenizer: str, cache: Path, effort: Effort | None = None
+) -> TextShards:
+    """Return the shards of a split, tokenizing it unless `cache` holds it already.
+
+    The cache folder is named by what it holds (documents, tokenizer, format) and appears whole or
+    not at all, so processes may prepare at once; a damaged one is rebuilt. Raises HarnessError for
+    an unknown dataset, split or tokenizer, for text that is not what the lock file says, and when
+    `cache` cannot be written.
+    """
+    loaded = load_tokenizer(tokenizer)
+    found = split_source(name, split) if is_source(name) else None
+    if found is None or is_small(found):
+        documents = load_documents(name, split)
+        check_lock(cache, name, split, documents.digest)
+        identity = Identity(name, split, documents.digest, loaded)
+        return ensure_shards(identity, cache, lambda: _at_once(documents, loaded))
+    work = _Work(name, found, tokenizer, loaded, cache)
+    ready = work.ready()
+    if ready is not None:
+        return ready
+    effort = effort or Effort()
+    work.lock.parent.mkdir(parents=True, exist_ok=True)
+    with locked(work.lock) as held:
+        if held:
+            return work.ready() or _prepare(work, effort)
+    effort.on_wait()
+    with locked(work.lock, wait_seconds=math.inf):
+        return work.ready() or _prepare(work, effort)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A large split to be tokenized, and where."""
+
+    name: str
+    found: SplitSource
+    given: str
+    tokenizer: Tokenizer
+    cache: Path
+
+    @property
+    def _key(self) -> str:
+        source, split = str(self.found.source), self.found.split
+        here = str(Path.cwd()) if self.found.source.is_local else ""
+        key = json.dumps([_PARTS_FORMAT, source, split, here, self.tokenizer.digest])
+        return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+    @property
+    def parts(self) -> Path:
+        """Folder of finished parts, gone once they are shards."""
+        return self.cache / f".parts-{self._key}"
+
+    @property
+    def lock(self) -> Path:
+        return self.cache / "measured" / f"{self._key}.lock"
+
+    def identity(self, digest: str) -> Identity:
+        return Identity(self.name, self.found.split, digest, self.tokenizer)
+
+    def ready(self) -> TextShards | None:
+        """What was prepared before, where the sources are still what they were."""
+        measured = recall(self.found, self.cache)
+        if measured is None:
+            return None
+        check_lock(self.cache, self.name, self.found.split, measured.digest)
+        return open_shards(self.identity(measured.digest), self.cache)
+
+
+def _at_once(documents: Documents, tokenizer: Tokenizer) -> Iterator[Encoded]:
+    for start in range(0, len(documents.texts), _CHUNK_TEXTS):
+        yield tokenizer.encode_documents(documents.texts[start : start + _CHUNK_TEXTS])
+
+
+def _prepare(work: _Work, effort: Effort) -> TextShards:
+    before = fingerprint(work.found)
+    with writable(work.cache):
+        work.parts.mkdir(parents=True, exist_ok=True)
+        measured, paths = _make_parts(work, effort)
+    if fingerprint(work.found) != before:
+        raise HarnessError(
+            "a file changed while it was read", where=work.name, hint="run the same command again"
+        )
+    if measured.documents == 0:
+        shutil.rmtree(work.parts, ignore_errors=True)
+        raise work.found.nothing()
+    check_lock(work.cache, work.name, work.found.split, measured.digest)
+    shards = ensure_shards(
+        work.identity(measured.digest), work.cache, lambda: _joined(paths, work.tokenizer)
+    )
+    remember(work.found, before, measured, work.cache)
+    shutil.rmtree(work.parts, ignore_errors=True)
+    return shards
+
+
+def _make_parts(work: _Work, effort: Effort) -> tuple[Measured, list[Path]]:
+    """Every part of the split in its folder; those that are there already are only checked."""
+    digest, paths, progress, meter = TextDigest(), [], Progress(), Meter()
+    workers = effort.workers or len(os.sched_getaffinity(0))
+    waiting: deque[tuple[Path, list[bytes], Future[Header] | None]] = deque()
+
+    def settle() -> None:
+        path, texts, future = waiting.popleft()
+        if future is not None:
+            future.result()
+        part = read_part(path, work.tokenizer.vocab_size)
+        if part is None:
+            raise _damaged(path)
+        header, lengths, _ = part
+        for text, length in zip(texts, lengths, strict=True):
+            if length != LEFT_OUT:
+                digest.add(text)
+        progress.documents, progress.bytes = digest.documents, digest.size
+        progress.tokens += header.tokens
+        progress.kept += future is None
+        progress.made_bytes += 0 if future is None else sum(map(len, texts))
+        progress.fraction = None if not meter.total else min(1.0, meter.done / meter.total)
+        effort.on_progress(progress)
+
+    with _makers(work, workers) as make:
+        for index, chunk in enumerate(chunks(work.found.candidates(meter))):
+            path, texts = work.parts / f"{index:08d}", texts_of(chunk)
+            paths.append(path)
+            known = read_part(path, work.tokenizer.vocab_size) if path.exists() else None
+            done = known is not None and known[0].texts == texts_digest(texts)
+            waiting.append((path, texts, None if done else make(path, texts)))
+            if len(waiting) > 2 * workers:
+                settle()
+        while waiting:
+            settle()
+    return Measured(digest.hexdigest(), digest.documents, digest.size), paths
+
+
+@contextmanager
+def _makers(work: _Work, workers: int) -> Iterator[Callable[[Path, list[bytes]], Future[Header]]]:
+    """What makes a part: other processes, or this one where sending the text costs as much."""
+    grams = work.found.held_out_grams
+    if work.given == BYTES and grams is None:
+        yield lambda path, texts: _done(make_part(path, texts, work.tokenizer, None))
+        return
+    path = None
+    if grams is not None:
+        path = work.parts / "grams.npy"
+        np.save(path, grams.hashes)
+    with Crew(work.given, workers, path) as crew:
+        yield crew.make
+
+
+def _done(header: Header) -> Future[Header]:
+    future: Future[Header] = Future()
+    future.set_result(header)
+    return future
+
+
+def _joined(paths: list[Path], tokenizer: Tokenizer) -> Iterator[Encoded]:
+    for path in paths:
+        part = read_part(path, tokenizer.vocab_size)
+        if part is None:
+            raise _damaged(path)
+        _, lengths, tokens = part
+        yield tokens, lengths[lengths != LEFT_OUT]
+
+
+def _damaged(path: Path) -> HarnessError:
+    return HarnessError(
+        "a finished part cannot be read back",
+        where=str(path),
+        hint="check the disk; the same command makes it again",
+    )

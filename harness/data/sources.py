@@ -1,0 +1,207 @@
+"""Names of text that is not embedded: `file:PATH#FIELD?options` and `hub:OWNER/NAME@REV:CONFIG#…`.
+
+Parsing reads nothing and needs no network, so that planning can do it.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.errors import HarnessError
+
+FILE_PREFIX = "file:"
+HUB_PREFIX = "hub:"
+FILE_SPLITS = ("train", "validation", "test")
+HELD_OUT_SPLITS = ("train", "validation")
+
+#: Suffixes of files, and whether a record's field is to be named.
+_PLAIN = (".txt", ".txt.gz")
+_RECORDS = (".jsonl", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".parquet", ".arrow")
+_FORMS = (
+    *(f"{FILE_PREFIX}PATH{suffix}" for suffix in _PLAIN),
+    *(f"{FILE_PREFIX}PATH{suffix}#FIELD" for suffix in _RECORDS),
+)
+_OPTIONS = ("holdout", "documents")
+_HUB_FORM = f"{HUB_PREFIX}OWNER/NAME[@REVISION][:CONFIG]#FIELD"
+
+_PARTS = re.compile(r"(?P<place>.*?)(?:#(?P<field>[^#?]*))?(?:\?(?P<options>[^?=#/]*=[^?#/]*))?")
+_HUB = re.compile(
+    r"(?P<place>[./~][^@:]*|[\w-][\w.-]*(?:/[\w-][\w.-]*)?)"
+    r"(?:@(?P<revision>[\w][\w./-]*))?(?::(?P<config>[\w.-]+))?"
+)
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """Where documents come from. `place` is a path, a pattern, or a Hub dataset's name.
+
+    `field` is the text's in each record, dotted where it is nested, '' for plain text. `holdout` is
+    the fraction of documents, by their sha256, that are the validation split; `documents` how many
+    are taken, from the beginning.
+    """
+
+    kind: Literal["file", "hub"]
+    place: str
+    field: str = ""
+    revision: str | None = None
+    config: str | None = None
+    holdout: float | None = None
+    documents: int | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.kind}:{self.place}"
+        text += "" if self.revision is None else f"@{self.revision}"
+        text += "" if self.config is None else f":{self.config}"
+        text += f"#{self.field}" if self.field else ""
+        options = [f"{k}={v}" for k in _OPTIONS if (v := getattr(self, k)) is not None]
+        return text + ("?" + "&".join(options) if options else "")
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that it can have."""
+        return FILE_SPLITS if self.holdout is None else HELD_OUT_SPLITS
+
+    @property
+    def is_local(self) -> bool:
+        """All of it lies on this machine's disks: a file, or a dataset's folder."""
+        return self.kind == "file" or self.place.startswith((".", "/", "~"))
+
+    def files(self, split: str) -> list[Path]:
+        """The files that hold `split`, sorted by path: one, those of a pattern, or a folder's.
+
+        Raises HarnessError where there is none. Empty for what lies on the Hub.
+        """
+        if not self.is_local:
+            return []
+        given = str(Path(self.place.replace("{split}", split)).expanduser())
+        if self.kind == "hub":
+            return _folder_files(Path(given), str(self))
+        if Path(given).is_file():
+            return [Path(given)]
+        found = sorted(path for path in map(Path, glob.glob(given, recursive=True)))
+        found = [path for path in found if path.is_file()]
+        if not found:
+            raise HarnessError(
+                "no such text file" if given == glob.escape(given) else "no file has such a path",
+                given=given,
+                hint="give file:path.txt, or file:path.jsonl#field, relative to the current folder",
+            )
+        return found
+
+
+def is_source(name: str) -> bool:
+    """Whether a dataset's name says where it lies: `file:…` or `hub:…`."""
+    return name.startswith((FILE_PREFIX, HUB_PREFIX))
+
+
+def parse_source(name: str) -> TextSource:
+    """The source that `name` stands for; HarnessError says what is wrong with it, and where."""
+    kind = "hub" if name.startswith(HUB_PREFIX) else "file"
+    found = _PARTS.fullmatch(name.partition(":")[2])
+    assert found is not None
+    place, field, options = found["place"], found["field"], _options(found["options"], name)
+    if kind == "file":
+        _check_file_form(name, place, field)
+        source = TextSource("file", place, field or "", **options)
+    else:
+        source = _hub_source(name, place, field, options)
+    if source.holdout is not None and "{split}" in place:
+        raise HarnessError(
+            "a path with {split} in it has its own validation file, so nothing is held out",
+            given=name,
+            hint="leave out either {split} or holdout",
+        )
+    return source
+
+
+def _check_file_form(name: str, place: str, field: str | None) -> None:
+    plain, records = place.endswith(_PLAIN), place.endswith(_RECORDS)
+    if records and not field:
+        suffix = next(suffix for suffix in _RECORDS if place.endswith(suffix))
+        raise HarnessError(
+            f"a {suffix} dataset needs the name of its text field",
+            where=place,
+            hint=f"write {FILE_PREFIX}{place}#text if the field is called text",
+        )
+    if not plain and not records:
+        hint = None
+        if place.endswith((".json", ".csv", ".tsv")):
+            hint = "JSON lines are called .jsonl; convert other tables to .jsonl or .parquet"
+        raise HarnessError(
+            "no text is read from a file of this kind", given=name, allowed=_FORMS, hint=hint
+        )
+    if plain and field is not None:
+        raise HarnessError(
+            "a text file is one document and has no fields",
+            given=name,
+            hint=f"write {FILE_PREFIX}{place}",
+        )
+
+
+def _hub_source(name: str, place: str, field: str | None, options: dict[str, Any]) -> TextSource:
+    found = _HUB.fullmatch(place)
+    if found is None:
+        raise HarnessError("not the name of a Hub dataset", given=name, allowed=(_HUB_FORM,))
+    if not field:
+        raise HarnessError(
+            "a Hub dataset needs the name of its text field",
+            given=name,
+            hint=f"write {HUB_PREFIX}{place}#text if the field is called text",
+        )
+    return TextSource("hub", found["place"], field, found["revision"], found["config"], **options)
+
+
+def _options(text: str | None, name: str) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    for part in [] if text is None else text.split("&"):
+        key, _, value = part.partition("=")
+        if key not in _OPTIONS:
+            raise HarnessError(
+                "no such option of a dataset", where=name, given=key, allowed=_OPTIONS
+            )
+        if key in chosen:
+            raise HarnessError("the option is given twice", where=name, given=key)
+        chosen[key] = _fraction(value, name) if key == "holdout" else _count(value, name)
+    return chosen
+
+
+def _fraction(value: str, name: str) -> float:
+    try:
+        fraction = float(value)
+    except ValueError:
+        fraction = 0.0
+    if not 0 < fraction < 1:
+        raise HarnessError(
+            "holdout is the fraction of documents to hold out",
+            where=name,
+            given=value,
+            allowed=("a number between 0 and 1, such as 0.005",),
+        )
+    return fraction
+
+
+def _count(value: str, name: str) -> int:
+    if not re.fullmatch(r"[0-9]+", value) or int(value) == 0:
+        raise HarnessError(
+            "documents is how many documents to take",
+            where=name,
+            given=value,
+            allowed=("a whole number from 1",),
+        )
+    return int(value)
+
+
+def _folder_files(folder: Path, name: str) -> list[Path]:
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not found:
+        raise HarnessError(
+            "no such folder of a dataset",
+            where=name,
+            given=str(folder),
+            hint=f"a dataset of the Hub is named {_HUB_FORM}",
+        )
+    return found
