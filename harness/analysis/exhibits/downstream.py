@@ -319,7 +319,8 @@ def _sample(own: pd.DataFrame, measure: Measure) -> Sample | None:
         return None
     values = {int(str(seed)): float(value) for seed, value in by_seed.items()}
     folders = {int(seed): str(f) for seed, f in zip(own["seed"], own["folder"], strict=True)}
-    kept = {seed: _documents(Path(folder), measure) for seed, folder in folders.items()}
+    data = str(own["data"].iloc[0])
+    kept = {seed: _documents(Path(folder), measure, data) for seed, folder in folders.items()}
     known = {seed: each for seed, each in kept.items() if each is not None}
     if len(known) < len(kept):
         return Sample(values)
@@ -339,20 +340,21 @@ def _adds_up(values: dict[int, float], sums: dict[int, np.ndarray], weights: np.
     )
 
 
-def _documents(folder: Path, measure: Measure) -> tuple[np.ndarray, np.ndarray] | None:
+def _documents(folder: Path, measure: Measure, data: str) -> tuple[np.ndarray, np.ndarray] | None:
     """Sums and weights per document, means over noise seeds; None where they are not kept."""
     path = folder / BY_DOCUMENT
     if not path.exists():
         return None
     prefix = "answer_" if measure.tokens == "answer" else ""
+    # Where an evaluation names several tasks, their metrics are kept as TASK/METRIC.
+    names = (measure.source, f"{data}/{measure.source}") if measure.is_task else (f"{prefix}sums",)
     with np.load(path, allow_pickle=False) as stored:
-        sums_of = measure.source if measure.is_task else f"{prefix}sums"
-        if sums_of not in stored.files:
+        name = next((name for name in names if name in stored.files), None)
+        if name is None or stored[name].ndim != 2:
             return None
-        sums = np.asarray(stored[sums_of], np.float64)
-        sums = sums.mean(0) if sums.ndim == 2 else sums
+        sums = np.asarray(stored[name], np.float64).mean(0)
         if measure.is_task:
-            return sums, np.ones(len(sums))
+            return np.nan_to_num(sums), np.isfinite(sums).astype(np.float64)
         unit = stored[f"{prefix}n"] if measure.is_perplexity else stored[f"{prefix}bytes"] * log(2)
         return sums, np.asarray(unit, np.float64)
 

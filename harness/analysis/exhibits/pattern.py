@@ -6,7 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.analysis.exhibits.downstream import Comparison, DownstreamExhibit, Verdict
+from harness.analysis.exhibits.downstream import (
+    BASELINE_FAMILY,
+    Comparison,
+    DownstreamExhibit,
+    Verdict,
+)
 
 #: What sets are counted by: the words, the measure and its tokens ("" for tasks).
 _COUNTED = (
@@ -32,12 +37,16 @@ class Count:
 
 @dataclass(frozen=True)
 class Pattern:
-    """One model against the baseline: its pretraining loss and its downstream sets."""
+    """One model against the baseline: its pretraining loss and its downstream sets.
+
+    `of_the_paper`: the two are of the families that the paper compares.
+    """
 
     model: str
     baseline: str
     pretraining: Comparison | None
     counts: tuple[Count, ...]
+    of_the_paper: bool = False
 
     @property
     def holds(self) -> Literal["yes", "no", "undecided"]:
@@ -75,4 +84,7 @@ def _pattern(exhibit: DownstreamExhibit, model: str) -> Pattern:
         if verdicts:
             of: Counter[Verdict] = Counter(verdicts)
             counts.append(Count(what, of["better"], of["worse"], of["undecided"]))
-    return Pattern(model, compared[0][1].baseline, pretraining, tuple(counts))
+    baseline = compared[0][1].baseline
+    families = {s.model: s.family for row in exhibit.rows for s in row.scores}
+    ours = (families[model], families.get(baseline)) == ("ebt", BASELINE_FAMILY)
+    return Pattern(model, baseline, pretraining, tuple(counts), ours)

@@ -111,7 +111,7 @@ def _perplexities(exhibit: DownstreamExhibit) -> _Panel:
         if not row.measure.is_perplexity:
             continue
         for score in _in_order(row, exhibit):
-            name = set_name(row, exhibit)
+            name = set_name(row, exhibit) + (" (pretraining)" if row.pretraining else "")
             comparison = score.comparison
             value = comparison.ratio if comparison else None if compared else score.value
             interval = comparison.ratio_interval if comparison else score.interval
@@ -175,7 +175,7 @@ def _tasks(exhibit: DownstreamExhibit) -> _Panel:
 
 def _draw(axes: Axes, panel: _Panel, by: dict[str, Mark]) -> bool:
     """Draw one panel; whether an interval reaches beyond its axis."""
-    names, series = panel.names, panel.series
+    names = panel.names
     limits = _limits(panel)
     if panel.log:
         axes.set_xscale("log")
@@ -191,10 +191,12 @@ def _draw(axes: Axes, panel: _Panel, by: dict[str, Mark]) -> bool:
         axes.axvline(
             panel.reference, color=REFERENCE, linewidth=0.8, linestyle=REFERENCE_LINE, zorder=1
         )
-    step = 0.72 / max(1, len(series))
-    for dot in panel.dots:
-        shift = (series.index(dot.series) - (len(series) - 1) / 2) * step
-        _draw_dot(axes, dot, names.index(dot.name) + shift, by[dot.score.model])
+    step = 0.72 / len(panel.series)
+    for place, name in enumerate(names):
+        own = [dot for dot in panel.dots if dot.name == name]
+        for index, dot in enumerate(own):
+            y = place + (index - (len(own) - 1) / 2) * step
+            _draw_dot(axes, dot, y, by[dot.score.model])
     axes.set_yticks(range(len(names)), [_short(name) for name in names])
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(panel.label)

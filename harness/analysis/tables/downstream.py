@@ -322,8 +322,9 @@ def pattern_text(pattern: Pattern) -> str:
         f"by {c.what} {c.better} better, {c.worse} worse, {c.undecided} undecided of {c.total}"
         for c in pattern.counts
     )
+    where = " (paper, Table 3)" if pattern.of_the_paper else ""
     return (
         f"{pattern.model} against {pattern.baseline}: {loss}; {counts or 'no set in common'}. That "
-        f"a worse pretraining loss comes with better downstream sets (paper, Table 3) "
+        f"a worse pretraining loss comes with better downstream sets{where} "
         f"{_ANSWERS[pattern.holds]}."
     )
