@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
@@ -99,7 +100,10 @@ def _write_hugging_face(
     write_json(building / CONFIG, {**config, **ids})
     write_json(building / "generation_config.json", ids)
     # transformers 4 reads no safetensors without this note of who wrote them.
-    save_file(dict(weights), building / WEIGHTS, metadata={"format": "pt"})
+    try:
+        save_file(dict(weights), building / WEIGHTS, metadata={"format": "pt"})
+    except SafetensorError as error:  # a full disk among others
+        raise OSError(str(error)) from error
     for file, text in tokenizer_files(task.tokenizer, task.context).items():
         write_text(building / file, text)
     write_json(building / RUN, run)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-from harness.data.tokenizer import BYTES, END_OF_TEXT
+from harness.data.tokenizer import END_OF_TEXT, FileTokenizer, load_tokenizer
 
 TOKENIZER = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
 
 
 def tokenizer_files(tokenizer: str, context: int) -> dict[str, str]:
-    """File name -> content for the tokenizer `bytes` or a `tokenizers` JSON file.
+    """File name -> content for the tokenizer that a task names.
 
     Text is encoded as training saw it: nothing is put before or after, and text that spells a
-    special token stays text. A file is copied as it is, but for a post-processor that adds tokens.
+    special token stays text. A `tokenizers` JSON file is copied as it is, but for a post-processor
+    that adds tokens.
     """
-    if tokenizer == BYTES:
-        content = json.dumps(_byte_level(), ensure_ascii=False, indent=1)
+    loaded = load_tokenizer(tokenizer)
+    if isinstance(loaded, FileTokenizer):
+        content = _without_added(loaded.to_json())
     else:
-        content = _without_added(Path(tokenizer).expanduser().read_text(encoding="utf-8"))
+        content = json.dumps(_byte_level(), ensure_ascii=False, indent=1)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": END_OF_TEXT,

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from harness import cli
@@ -253,16 +254,28 @@ def test_an_untrained_run_is_not_exported(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("adapter", "writer", "error"),
+    [
+        ("ebt", "write_json", OSError(errno.ENOSPC, "No space left on device")),
+        ("transformer_pp", "save_file", SafetensorError("I/O error: No space left on device")),
+    ],
+)
 def test_a_disk_that_fills_leaves_nothing(
-    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    export: Export,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    adapter: str,
+    writer: str,
+    error: Exception,
 ) -> None:
-    def full(*arguments: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(*arguments: Any, **options: Any) -> None:
+        raise error
 
-    monkeypatch.setattr("harness.export.files.write_json", full)
-    code, _, error = export("ebt", "--out", str(tmp_path / "out"))
+    monkeypatch.setattr(f"harness.export.files.{writer}", full)
+    code, _, said = export(adapter, "--out", str(tmp_path / "out"))
     assert code == 2
-    assert "No space left on device" in error
+    assert "No space left on device" in said
     assert listed(tmp_path) == []
 
 

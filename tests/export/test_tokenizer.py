@@ -16,6 +16,7 @@ from harness.export.tokenizer import tokenizer_files
 
 SHARED = Path(__file__).parents[2] / os.environ.get("HARNESS_SHARED", "../shared")
 NEOX = SHARED / "data" / "tokenizer_neox" / "20B_tokenizer.json"
+GPT2 = SHARED / "data" / "tokenizer_gpt2"
 WIKITEXT = SHARED / "data" / "wikitext2" / "test.txt"
 AWKWARD = (
     "naïve “quotes”, \t tabs,\r\n\n    runs   of spaces , don't , e\u0301 and é, 漢字 😀, "
@@ -102,3 +103,13 @@ def test_gpt_neox_is_copied_and_gives_the_same_ids(tmp_path: Path) -> None:
     assert theirs(text).input_ids == ours.encode(text.encode()).tolist()
     assert len(theirs) == ours.vocab_size
     assert theirs.eos_token_id == theirs.bos_token_id == ours.end_of_text
+
+
+@pytest.mark.skipif(not GPT2.is_dir(), reason="the shared GPT-2 tokenizer is not here")
+def test_gpt_2s_pair_of_files_becomes_one(tmp_path: Path) -> None:
+    theirs, ours = loaded(str(GPT2), tmp_path), load_tokenizer(str(GPT2))
+    text = AWKWARD + WIKITEXT.read_text(encoding="utf-8")[:200_000]
+    assert theirs(text).input_ids == ours.encode(text.encode()).tolist()
+    assert len(theirs) == ours.vocab_size
+    assert theirs.eos_token_id == theirs.bos_token_id == ours.end_of_text == 50256
+    assert theirs.decode([*theirs("over").input_ids, 50256], skip_special_tokens=True) == "over"
