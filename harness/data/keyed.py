@@ -38,7 +38,7 @@ class Draws:
         """Return the next integer in [0, bound); the bias is under bound / 2**64."""
         if not self._words:
             words = keyed_words(256, *self._key, self._block)
-            self._words = [int(word) for word in words[::-1]]
+            self._words = words[::-1].tolist()
             self._block += 1
         return self._words.pop() % bound
 
