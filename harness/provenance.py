@@ -16,7 +16,9 @@ from typing import Any
 
 from harness.data.builtin import dataset_digest
 from harness.data.documents import FILE_PREFIX
+from harness.data.measured import prepared_digest
 from harness.data.named_tokenizers import NAMED
+from harness.data.sources import HUB_PREFIX
 from harness.data.task_files import digest_of_key
 from harness.data.tokenizer import BYTES, load_tokenizer
 from harness.errors import HarnessError
@@ -68,23 +70,29 @@ def is_changed(record: AdapterRecord, folder: RunFolder, eval_ids: Iterable[str]
     for evaluation in map(folder.evaluation, eval_ids):
         if evaluation.is_done():
             recorded.append(read_json(evaluation.done).get("provenance", {}))
+    cache = folder.path.parents[1] / "data"
     return any(
-        each.get("source_digest") != source_digest(record) or data_changed(each.get("data", {}))
+        each.get("source_digest") != source_digest(record)
+        or data_changed(each.get("data", {}), cache)
         for each in recorded
     )
 
 
-def data_changed(recorded: Mapping[str, str]) -> bool:
+def data_changed(recorded: Mapping[str, str], cache: Path | None = None) -> bool:
     """Some data set or tokenizer in `recorded` (name -> digest) has another digest now.
 
-    Embedded data are frozen, so only the user's files are read again.
+    Embedded data are frozen, so only the user's files are read again; large ones not even they,
+    where `cache` says that they are as they were.
     """
-    return any(digest != (_digest_now(name) or digest) for name, digest in recorded.items())
+    return any(digest != (_digest_now(name, cache) or digest) for name, digest in recorded.items())
 
 
 @cache
-def _digest_now(name: str) -> str | None:
-    """Digest of a user's file today, `missing` where it is gone; None for what is embedded."""
+def _digest_now(name: str, cache: Path | None) -> str | None:
+    """Digest of a user's file today, `missing` where it is gone; None for what is embedded.
+
+    None too for what lies on the Hub and was not prepared here.
+    """
     kind, _, tokenizer = name.partition("tokenizer ")
     try:
         if not kind and tokenizer not in (BYTES, *NAMED):
@@ -93,7 +101,10 @@ def _digest_now(name: str) -> str | None:
             return of_task
         if name.startswith(FILE_PREFIX):
             data, _, split = name.rpartition("/")
-            return dataset_digest(data, split)
+            return dataset_digest(data, split, cache=cache)
+        if name.startswith(HUB_PREFIX):
+            data, _, split = name.rpartition("/")
+            return prepared_digest(data, split, cache)
     except HarnessError:
         return "missing"
     return None

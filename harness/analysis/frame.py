@@ -155,14 +155,14 @@ def _usable(folder: RunFolder) -> bool:
     if folder.status().state != "done" or not folder.training.exists():
         return False
     recorded = read_json(folder.provenance) if folder.provenance.exists() else {}
-    return not data_changed(recorded.get("data", {}))
+    return not data_changed(recorded.get("data", {}), folder.path.parents[1] / "data")
 
 
 def _evaluated(evaluation: EvalFolder) -> bool:
     if not evaluation.is_done():
         return False
     recorded = read_json(evaluation.done).get("provenance", {})
-    return not data_changed(recorded.get("data", {}))
+    return not data_changed(recorded.get("data", {}), evaluation.path.parents[3] / "data")
 
 
 def _common(run: PlannedRun, folder: RunFolder) -> dict[str, Any]:

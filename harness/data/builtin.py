@@ -11,7 +11,7 @@ import functools
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -246,15 +246,6 @@ def load_documents(name: str, split: str) -> Documents:
         return load_source_documents(name, split)
     _record(name, split=split, modality="text")
     return _builtin_documents(name, split)
-
-
-def stream_documents(name: str, split: str) -> Iterator[tuple[str, bytes]]:
-    """(name, text) of each of the documents that `load_documents` returns, not held in memory."""
-    if is_source(name):
-        yield from split_source(name, split).documents()
-        return
-    documents = load_documents(name, split)
-    yield from zip(documents.names, documents.texts, strict=True)
 
 
 def load_images(name: str, split: str, *, patch: int = 16) -> Images:

@@ -66,6 +66,12 @@ def measure_source(name: str, split: str, *, cache: Path | None) -> Measured:
     return measured
 
 
+def prepared_digest(name: str, split: str, cache: Path | None) -> str | None:
+    """The digest of what was prepared into `cache`; None where nothing was."""
+    known = recall(split_source(name, split), cache)
+    return None if known is None else known.digest
+
+
 def fingerprint(found: SplitSource) -> Fingerprint:
     """What tells whether a split's files are as they were, without reading them."""
     stats = ((path.resolve(), path.stat()) for path in found.source.files(found.split))

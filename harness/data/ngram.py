@@ -16,6 +16,8 @@ from harness.data.text import TextRows
 from harness.errors import HarnessError
 
 ORDERS = (1, 2, 3)
+#: N-grams are fitted on at most this many tokens, the first ones of the training text.
+FITTED_TOKENS = 1 << 24
 _CHUNK_TOKENS = 1 << 19
 _NO_TOKEN = -1
 
@@ -37,13 +39,15 @@ class Counts:
 class NGrams:
     """p(y | context) = (count(context, y) + 1) / (count(context) + V), for three orders.
 
-    grams[o] counts context and target of order o, contexts[o] the context alone.
+    grams[o] counts context and target of order o, contexts[o] the context alone. `fitted_tokens`
+    is None where the whole text was counted, else how many of its first tokens.
     """
 
     vocab_size: int
     tokenizer_digest: str
     grams: dict[int, Counts]
     contexts: dict[int, Counts]
+    fitted_tokens: int | None = None
 
     def loss(
         self, rows: TextRows, ids: NDArray[np.int64] | None = None
@@ -80,14 +84,17 @@ class NGrams:
 
 
 def fit_ngrams(rows: TextRows) -> NGrams:
-    """Count the unigrams, bigrams and trigrams of `rows`; exact, in memory linear in the data.
+    """Count the unigrams, bigrams and trigrams of `rows`, of the first FITTED_TOKENS; exact.
 
     A trigram lies within one row: a row's first target, which has one token of context, counts
     for the unigram and the bigram only.
     """
     vocab_size = rows.shards.vocab_size
     assert vocab_size**3 < 2**63, "trigram keys must fit 64 bits"
-    columns = [np.concatenate(parts) for parts in zip(*_triples(rows), strict=True)]
+    count = max(1, FITTED_TOKENS // rows.context)
+    ids = np.arange(min(len(rows), count))
+    columns = [np.concatenate(parts) for parts in zip(*_triples(rows, ids), strict=True)]
+    fitted_tokens = len(columns[0]) if len(ids) < len(rows) else None
     grams, contexts = {}, {}
     for order in ORDERS:
         older, newer, target = columns
@@ -97,7 +104,7 @@ def fit_ngrams(rows: TextRows) -> NGrams:
         context = _context(order, older, newer, vocab_size=vocab_size)
         grams[order] = _counted(context * vocab_size + target)
         contexts[order] = _counted(context)
-    return NGrams(vocab_size, rows.shards.tokenizer_digest, grams, contexts)
+    return NGrams(vocab_size, rows.shards.tokenizer_digest, grams, contexts, fitted_tokens)
 
 
 def _context(

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from harness.evals.context import EvalContext
 from harness.evals.probe_cost import prediction_cost
-from harness.evals.text_sets import ORDER_NAMES, TextSet, reference_losses, text_set
+from harness.evals.text_sets import (
+    ORDER_NAMES,
+    TextSet,
+    reference_losses,
+    reference_tags,
+    text_set,
+)
 from harness.evals.thinking import BY_DOCUMENT
 from harness.planning.eval_spec import LikelihoodEval
 from harness.protocol import TextShape
@@ -58,7 +64,8 @@ def evaluate_likelihood(
             total, n = of_seed[name].total, of_seed[name].n
             found += _losses(context, name, total, n, text_bytes, tags, seed, cost)
         for order, (total, n) in reference_losses(chosen, context).items():
-            found += _losses(context, f"{order}_{name}", total, n, text_bytes, tags)
+            fitted = {**tags, **reference_tags(context)}
+            found += _losses(context, f"{order}_{name}", total, n, text_bytes, fitted)
     assert set(ORDER_NAMES.values()) <= {m.name.removesuffix("_loss") for m in found}
     return found
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from harness.data.builtin import load_documents
-from harness.data.disjoint import check_disjoint
-from harness.data.ngram import fit_ngrams
+from harness.data.ngram import NGrams, fit_ngrams
+from harness.data.overlap import check_disjoint_from
 from harness.data.question_shards import question_shards
 from harness.data.questions import load_questions
 from harness.data.tensors import text_batch
@@ -97,15 +97,14 @@ def _whole_set(spec: EvalBase, task: NextTokenTask, kind: RowKind, context: Eval
     """Every row of the set."""
     if isinstance(spec, LikelihoodEval) and spec.prompt is not None and spec.answer is not None:
         questions = load_questions(spec.data, spec.split, spec.prompt, spec.answer)
-        check_disjoint(load_documents(task.data, "train"), evaluation=questions.documents)
+        check_disjoint_from(task.data, evaluation=questions.documents, cache=context.cache)
         shards, own = question_shards(questions, tokenizer=task.tokenizer, folder=context.cache)
         answers = TextRows(shards, context=task.context, rows=kind, counting=own)
         rows = TextRows(shards, context=task.context, rows=kind)
         return TextSet(rows, np.arange(len(rows)), (), answers, questions.skipped)
     if (spec.data, spec.split) != (task.data, "train"):
-        check_disjoint(
-            load_documents(task.data, "train"), evaluation=load_documents(spec.data, spec.split)
-        )
+        documents = load_documents(spec.data, spec.split)
+        check_disjoint_from(task.data, evaluation=documents, cache=context.cache)
     shards = prepare_text(spec.data, spec.split, tokenizer=task.tokenizer, cache=context.cache)
     rows = TextRows(shards, context=task.context, rows=kind)
     return TextSet(rows, np.arange(len(rows)), ())
@@ -113,13 +112,25 @@ def _whole_set(spec: EvalBase, task: NextTokenTask, kind: RowKind, context: Eval
 
 def reference_losses(covered: TextSet, context: EvalContext) -> dict[str, tuple[float, int]]:
     """Add-one n-grams of the training split: name -> (sum of nats, n) on the same targets."""
+    fitted, ngrams = _ngrams(context)
+    scored = (*fitted, *covered.key)
+    if scored not in context.shared:
+        context.shared[scored] = ngrams.loss(covered.rows, covered.ids)
+    return {ORDER_NAMES[order]: pair for order, pair in context.shared[scored].items()}
+
+
+def reference_tags(context: EvalContext) -> dict[str, int]:
+    """`fitted_tokens` where the n-grams saw only that much of a long training text."""
+    fitted = _ngrams(context)[1].fitted_tokens
+    return {} if fitted is None else {"fitted_tokens": fitted}
+
+
+def _ngrams(context: EvalContext) -> tuple[tuple[object, ...], NGrams]:
+    """The n-grams of the training split, and their key among the shared values."""
     task = context.spec.task
     assert isinstance(task, NextTokenTask)
     fitted = ("ngrams", task.data, task.context, task.rows, task.tokenizer)
     if fitted not in context.shared:
         shards = prepare_text(task.data, "train", tokenizer=task.tokenizer, cache=context.cache)
         context.shared[fitted] = fit_ngrams(TextRows(shards, context=task.context, rows=task.rows))
-    scored = (*fitted, *covered.key)
-    if scored not in context.shared:
-        context.shared[scored] = context.shared[fitted].loss(covered.rows, covered.ids)
-    return {ORDER_NAMES[order]: pair for order, pair in context.shared[scored].items()}
+    return fitted, context.shared[fitted]

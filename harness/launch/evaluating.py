@@ -90,15 +90,15 @@ def evaluate(
         provenance=provenance(
             context.record,
             device=device_name(context.device, context.spec.threads),
-            data=evaluation_digests(spec),
+            data=evaluation_digests(spec, context.cache),
             command=command,
         ),
     )
 
 
-def evaluation_digests(spec: EvalBase) -> dict[str, str]:
+def evaluation_digests(spec: EvalBase, cache: Path) -> dict[str, str]:
     """Name -> digest, as of now, of what an evaluation covers."""
     if isinstance(spec, LmTaskEval):
         found = find_task(spec.data, spec.include)
         return {task_key(spec.data, spec.include): task_digest(found)}
-    return {f"{spec.data}/{spec.split}": dataset_digest(spec.data, spec.split)}
+    return {f"{spec.data}/{spec.split}": dataset_digest(spec.data, spec.split, cache=cache)}

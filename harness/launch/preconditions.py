@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from harness.data.builtin import dataset_digest
-from harness.data.text import load_tokenizer
+from harness.data.sources import HUB_PREFIX
+from harness.data.text import load_tokenizer, prepare_text
 from harness.errors import HarnessError
 from harness.planning.spec import NextTokenTask, TrainSpec
 from harness.records import RunFolder, read_json
@@ -33,10 +36,15 @@ def begun(folder: RunFolder) -> bool:
     return trained and folder.provenance.exists()
 
 
-def data_digests(spec: TrainSpec) -> dict[str, str]:
-    """Name -> digest, as of now, of what the run trains on: data set and tokenizer."""
+def data_digests(spec: TrainSpec, cache: Path) -> dict[str, str]:
+    """Name -> digest, as of now, of what the run trains on: data set and tokenizer.
+
+    What lies on the Hub is prepared into `cache` first, where it is not yet.
+    """
     task = spec.task
-    digests = {f"{task.data}/train": dataset_digest(task.data, "train")}
+    if isinstance(task, NextTokenTask) and task.data.startswith(HUB_PREFIX):
+        prepare_text(task.data, "train", tokenizer=task.tokenizer, cache=cache)
+    digests = {f"{task.data}/train": dataset_digest(task.data, "train", cache=cache)}
     if isinstance(task, NextTokenTask):
         digests[f"tokenizer {task.tokenizer}"] = load_tokenizer(task.tokenizer).digest
     return digests

@@ -145,7 +145,7 @@ def _work(
     check_parts(spec, ranks)
     torch.set_num_threads(spec.threads)
     device = device_of(job.device, None if ranks.size == 1 else ranks.local_rank)
-    data = data_digests(spec)
+    data = data_digests(spec, results / "data")
     check_data(folder, data)
     context = untrained(spec, device, results)
     if not trained:
