@@ -1,7 +1,8 @@
 """Rank statistics of grouped numbers: Spearman's correlation and the area under the ROC curve.
 
 Each takes `counts` (B, groups), how often every group (a document) is drawn: ones give the
-statistic itself, multinomial draws its resamples. Ties share the mean of their ranks.
+statistic itself, multinomial draws its resamples. Ties share the mean of their ranks. Numbers
+that are not finite have no rank: with one of them among the given there is no statistic.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ Groups = NDArray[np.int64]
 
 def rank_correlations(x: ArrayLike, y: ArrayLike, groups: Groups, counts: Floats) -> Floats:
     """Spearman's correlation (B,) of pairs (n,); NaN where one side does not vary."""
+    found = np.full(len(counts), np.nan)
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return found
     first, second = _dense(x), _dense(y)
-    found = np.empty(len(counts))
     for index, drawn in enumerate(counts):
         weights = drawn[groups]
         middle = weights.sum() / 2  # the mean rank, whatever the ties
         one, other = (_midranks(dense, weights) - middle for dense in (first, second))
         weighted = weights * one
         spread = (weighted @ one) * (weights @ (other * other))
-        found[index] = (weighted @ other) / spread**0.5 if spread > 0 else np.nan
+        if spread > 0:
+            found[index] = (weighted @ other) / spread**0.5
     return found
 
 
@@ -36,16 +40,19 @@ def areas(
 
     `groups` are those of each; NaN where one side has nothing drawn.
     """
+    found = np.full(len(counts), np.nan)
     lower, higher = np.asarray(lower), np.asarray(higher)
+    if not (np.isfinite(lower).all() and np.isfinite(higher).all()):
+        return found
     dense = _dense(np.concatenate([lower, higher]))
     size = int(dense.max()) + 1 if len(dense) else 0
     below, above = dense[: len(lower)], dense[len(lower) :]
-    found = np.empty(len(counts))
     for index, drawn in enumerate(counts):
         low = np.bincount(below, drawn[groups[0]], minlength=size)
         high = np.bincount(above, drawn[groups[1]], minlength=size)
         pairs = low.sum() * high.sum()
-        found[index] = high @ (np.cumsum(low) - low / 2) / pairs if pairs > 0 else np.nan
+        if pairs > 0:
+            found[index] = high @ (np.cumsum(low) - low / 2) / pairs
     return found
 
 
@@ -87,7 +94,7 @@ def finite(value: float) -> float | None:
 
 
 def _dense(values: ArrayLike) -> Groups:
-    """The rank of each value among the distinct ones; NaN is one of them, and the last."""
+    """The rank of each value among the distinct ones."""
     return np.asarray(np.unique(np.asarray(values), return_inverse=True)[1], np.int64).reshape(-1)
 
 

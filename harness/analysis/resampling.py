@@ -18,11 +18,15 @@ _KEY = 20250702
 
 def paired_losses(sums: Floats, n: Floats) -> Floats:
     """(resamples, settings) nats per token; each resample draws seeds and documents for all."""
-    random = np.random.Generator(np.random.Philox(key=_KEY))
-    documents = _document_counts(random, len(n))
-    seeds = len(sums)
-    chosen = random.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
+    documents, chosen = resamples(len(sums), len(n))
     return _losses(sums, n, documents, chosen)
+
+
+def resamples(seeds: int, documents: int) -> tuple[NDArray[np.int64], Floats]:
+    """How often each document is drawn (resamples, documents), and each seed's share."""
+    random = np.random.Generator(np.random.Philox(key=_KEY))
+    counts = _document_counts(random, documents)
+    return counts, random.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
 
 
 def joint_losses(sums: Floats, n: Floats, *, models: int) -> Floats:
@@ -37,9 +41,15 @@ def joint_losses(sums: Floats, n: Floats, *, models: int) -> Floats:
     seeds = len(sums)
     random = np.random.Generator(np.random.Philox(key=[_KEY, models + 1]))
     chosen = random.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
-    if seeds > 1:
-        chosen = 1 / seeds + (chosen - 1 / seeds) * np.sqrt(seeds / (seeds - 1))
-    return _losses(sums, n, documents, chosen)
+    return _losses(sums, n, documents, stretched(chosen))
+
+
+def stretched(shares: Floats) -> Floats:
+    """Seeds' shares (resamples, seeds), their deviations from equal ones as in `joint_losses`."""
+    seeds = shares.shape[1]
+    if seeds == 1:
+        return shares
+    return np.asarray(1 / seeds + (shares - 1 / seeds) * np.sqrt(seeds / (seeds - 1)))
 
 
 def percentiles(draws: Floats) -> tuple[float, float]:
