@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from math import log
+from statistics import median
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -12,72 +13,38 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from harness.analysis.exhibits.downstream import DownstreamExhibit, DownstreamRow, Score
+from harness.analysis.exhibits.downstream import DownstreamExhibit
 from harness.analysis.exhibits.pattern import patterns
 from harness.analysis.figures.axes import Span, padded, span
+from harness.analysis.figures.dots import Dot, Panel, in_order, perplexity_panel, task_panel
 from harness.analysis.figures.page import DataRow, Drawing, Frame, blank, surround
-from harness.analysis.figures.style import REFERENCE, REFERENCE_LINE, Mark, marks, theme
-from harness.analysis.tables.downstream import pattern_text, set_name
+from harness.analysis.figures.style import (
+    REFERENCE,
+    REFERENCE_LINE,
+    Mark,
+    family_color,
+    marks,
+    theme,
+    tint,
+)
+from harness.analysis.tables.downstream import pattern_text
 
-_LINE_INCHES = 0.115
-_SET_INCHES = 0.11
-_FRAME_INCHES = 0.5
 _NAME_LENGTH = 34
 _ANSWER_MARKER = "d"
-
-
-@dataclass(frozen=True)
-class _Dot:
-    """One model on one row; `low` and `high` are None without an interval."""
-
-    name: str
-    pretraining: bool
-    score: Score
-    tokens: str
-    value: float
-    low: float | None
-    high: float | None
-    decided: bool
-
-    @property
-    def series(self) -> tuple[str, str]:
-        return self.score.model, self.tokens
-
-
-@dataclass(frozen=True)
-class _Panel:
-    """Dots on one axis; `reference` is where no difference lies, None for plain values."""
-
-    label: str
-    log: bool
-    reference: float | None
-    dots: tuple[_Dot, ...]
-
-    @property
-    def names(self) -> list[str]:
-        """Pretraining, then by the first model's value, the better ones of perplexities on top."""
-        first: dict[str, _Dot] = {}
-        for dot in self.dots:
-            first.setdefault(dot.name, dot)
-        return sorted(first, key=lambda n: (not first[n].pretraining, first[n].value))
-
-    @property
-    def series(self) -> list[tuple[str, str]]:
-        return list(dict.fromkeys(dot.series for dot in self.dots))
-
-    @property
-    def height(self) -> float:
-        return _FRAME_INCHES + len(self.names) * (_SET_INCHES + _LINE_INCHES * len(self.series))
+#: A ratio's logarithm this many times the median one is drawn at the edge.
+_OUTLYING = 8
+#: More models than this say theirs in the table alone.
+_SAID = 3
 
 
 def downstream_figure(exhibit: DownstreamExhibit, *, missing: str = "") -> Drawing | None:
     """Ratios of perplexities and differences of task metrics against the baseline; without one,
     the numbers themselves. None where nothing was found.
     """
-    chosen = [p for p in (_perplexities(exhibit), _tasks(exhibit)) if p.dots]
+    chosen = [p for p in (perplexity_panel(exhibit), task_panel(exhibit)) if p.dots]
     if not chosen:
         return None
-    by = marks((s.model, s.family) for row in exhibit.rows for s in _in_order(row, exhibit))
+    by = _marks(exhibit)
     baseline = exhibit.section.baseline
     title = exhibit.section.title + ("" if baseline is None else f": against {baseline}")
     heights = [panel.height for panel in chosen]
@@ -89,7 +56,7 @@ def downstream_figure(exhibit: DownstreamExhibit, *, missing: str = "") -> Drawi
         clipped = [_draw(axes, p, by) for axes, p in zip(grid[:, 0], chosen, strict=True)]
         frame = Frame(
             title,
-            "" if baseline is None else " ".join(map(pattern_text, patterns(exhibit))),
+            "" if baseline is None else _finding(exhibit),
             _handles(chosen, by),
             _notes(exhibit, chosen, any(clipped), missing),
         )
@@ -97,83 +64,22 @@ def downstream_figure(exhibit: DownstreamExhibit, *, missing: str = "") -> Drawi
     return Drawing("downstream", title, figure, tuple(_data(d, p) for p in chosen for d in p.dots))
 
 
-# --- what is drawn ---------------------------------------------------------------------------
-
-
-def _in_order(row: DownstreamRow, exhibit: DownstreamExhibit) -> list[Score]:
-    return [score for model in exhibit.models if (score := row.of(model)) is not None]
-
-
-def _perplexities(exhibit: DownstreamExhibit) -> _Panel:
-    compared = exhibit.section.baseline is not None
-    dots = []
-    for row in exhibit.rows:
-        if not row.measure.is_perplexity:
-            continue
-        for score in _in_order(row, exhibit):
-            name = set_name(row, exhibit) + (" (pretraining)" if row.pretraining else "")
-            comparison = score.comparison
-            value = comparison.ratio if comparison else None if compared else score.value
-            interval = comparison.ratio_interval if comparison else score.interval
-            if value is not None:
-                low, high = interval or (None, None)
-                decided = comparison is None or comparison.verdict != "undecided"
-                dots.append(
-                    _Dot(
-                        name,
-                        row.pretraining,
-                        score,
-                        row.measure.tokens,
-                        value,
-                        low,
-                        high,
-                        decided,
-                    )
-                )
-    label = "perplexity (left is better)"
-    if compared:
-        label = f"perplexity over that of {exhibit.section.baseline} (left is better)"
-    return _Panel(label, log=True, reference=1.0 if compared else None, dots=tuple(dots))
-
-
-def _tasks(exhibit: DownstreamExhibit) -> _Panel:
-    compared = exhibit.section.baseline is not None
-    dots = []
-    for row in exhibit.rows:
-        if not row.measure.is_task or not row.measure.higher_is_better:
-            continue
-        for score in _in_order(row, exhibit):
-            comparison = score.comparison
-            value = comparison.difference.value if comparison else None if compared else score.value
-            interval = comparison.difference.interval if comparison else score.interval
-            if value is not None:
-                low, high = (None, None) if interval is None else interval
-                name = f"{set_name(row, exhibit)}, {row.measure.name}"
-                decided = comparison is None or comparison.verdict != "undecided"
-                dots.append(
-                    _Dot(
-                        name,
-                        False,
-                        score,
-                        "",
-                        100 * value,
-                        None if low is None else 100 * low,
-                        None if high is None else 100 * high,
-                        decided,
-                    )
-                )
-    label = "task metrics, in per cent (right is better)"
-    if compared:
-        label = (
-            f"task metrics less those of {exhibit.section.baseline}, in points (right is better)"
-        )
-    return _Panel(label, log=False, reference=0.0 if compared else None, dots=tuple(dots))
+def _marks(exhibit: DownstreamExhibit) -> dict[str, Mark]:
+    """A colour per model, lighter for the later ones of a family: fillings are taken."""
+    families = {s.model: s.family for row in exhibit.rows for s in in_order(row, exhibit)}
+    drawn = [m for m in exhibit.models if m in exhibit.compared or not exhibit.compared]
+    found = {}
+    for model, mark in marks((m, families[m]) for m in drawn if m in families).items():
+        alike = [m for m in drawn if families.get(m) == families[model]]
+        lighter = 0.65 * alike.index(model) / len(alike)
+        found[model] = replace(mark, color=tint(family_color(families[model]), lighter))
+    return found
 
 
 # --- drawing ---------------------------------------------------------------------------------
 
 
-def _draw(axes: Axes, panel: _Panel, by: dict[str, Mark]) -> bool:
+def _draw(axes: Axes, panel: Panel, by: dict[str, Mark]) -> bool:
     """Draw one panel; whether an interval reaches beyond its axis."""
     names = panel.names
     limits = _limits(panel)
@@ -204,9 +110,13 @@ def _draw(axes: Axes, panel: _Panel, by: dict[str, Mark]) -> bool:
     return limits.clipped
 
 
-def _draw_dot(axes: Axes, dot: _Dot, y: float, mark: Mark) -> None:
-    if dot.low is not None and dot.high is not None:
-        axes.plot([dot.low, dot.high], [y, y], color=mark.color, linewidth=0.9, zorder=3)
+def _draw_dot(axes: Axes, dot: Dot, y: float, mark: Mark) -> None:
+    if dot.interval is not None:
+        axes.plot(dot.interval, [y, y], color=mark.color, linewidth=0.9, zorder=3)
+    low, high = axes.get_xlim()
+    if not low <= dot.value <= high:
+        _mark_cut(axes, dot, y, mark.color)
+        return
     axes.plot(
         dot.value,
         y,
@@ -219,6 +129,35 @@ def _draw_dot(axes: Axes, dot: _Dot, y: float, mark: Mark) -> None:
     )
 
 
+def _mark_cut(axes: Axes, dot: Dot, y: float, color: str) -> None:
+    """A dot beyond the axis: an arrow at the edge, with the value."""
+    right = dot.value > axes.get_xlim()[1]
+    edge = 1.0 if right else 0.0
+    axes.plot(
+        edge,
+        y,
+        linestyle="",
+        marker=">" if right else "<",
+        color=color,
+        markersize=4,
+        transform=axes.get_yaxis_transform(),
+        clip_on=False,
+        zorder=5,
+    )
+    axes.annotate(
+        f"{dot.value:.3g}",
+        (edge, y),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(-6 if right else 6, 0),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        va="center",
+        size=6.5,
+        color=color,
+        zorder=6,
+    )
+
+
 def _short(name: str) -> str:
     """Long names lose their middle."""
     if len(name) <= _NAME_LENGTH:
@@ -227,19 +166,32 @@ def _short(name: str) -> str:
     return f"{name[:kept]}…{name[-kept:]}"
 
 
-def _limits(panel: _Panel) -> Span:
+def _limits(panel: Panel) -> Span:
     values = [d.value for d in panel.dots]
-    bounds = [b for d in panel.dots for b in (d.low, d.high) if b is not None]
+    cut = _cut(panel)
+    if cut is not None:
+        values = [v for v in values if abs(log(v)) <= cut]
+    bounds = [b for d in panel.dots for b in d.interval or ()]
     if panel.reference is not None:
         values.append(panel.reference)
     if not panel.log:
         return span(values, bounds)
-    logs = span([log(v) for v in values], [log(b) for b in bounds if b > 0])
+    kept = [log(b) for b in bounds if b > 0 and (cut is None or abs(log(b)) <= cut)]
+    logs = span([log(v) for v in values], kept)
     low, high = (float(np.exp(bound)) for bound in (logs.low, logs.high))
-    return Span(low, high, logs.clipped)
+    return Span(low, high, logs.clipped or cut is not None)
 
 
-def _ticks(axes: Axes, panel: _Panel, limits: Span) -> None:
+def _cut(panel: Panel) -> float | None:
+    """Where to cut ratios so far from 1 that they would flatten the rest; None where none is."""
+    if not panel.log or panel.reference is None:
+        return None
+    sizes = sorted(abs(log(d.value)) for d in panel.dots)
+    limit = _OUTLYING * max(median(sizes), 0.02)
+    return limit if sizes[-1] > limit else None
+
+
+def _ticks(axes: Axes, panel: Panel, limits: Span) -> None:
     if not panel.log:
         axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
         return
@@ -257,7 +209,25 @@ def _ticks(axes: Axes, panel: _Panel, limits: Span) -> None:
 # --- words -----------------------------------------------------------------------------------
 
 
-def _handles(chosen: Sequence[_Panel], by: dict[str, Mark]) -> list[Artist]:
+def _finding(exhibit: DownstreamExhibit) -> str:
+    found = patterns(exhibit)
+    if len(found) == 1:
+        return pattern_text(found[0])
+    said = []
+    for pattern in found[:_SAID]:
+        first = pattern.counts[0] if pattern.counts else None
+        loss = "unknown" if pattern.pretraining is None else pattern.pretraining.verdict
+        text = f"{pattern.model}: pretraining {loss}"
+        if first is not None:
+            text += (
+                f", by {first.what} {first.better} better, {first.worse} worse, "
+                f"{first.undecided} undecided"
+            )
+        said.append(f"{text}.")
+    return " ".join(said)
+
+
+def _handles(chosen: Sequence[Panel], by: dict[str, Mark]) -> list[Artist]:
     words = {"all": ", all tokens", "answer": ", answers", "": ""}
     series = list(dict.fromkeys(s for panel in chosen for s in panel.series))
     handles: list[Artist] = [
@@ -288,7 +258,7 @@ def _handles(chosen: Sequence[_Panel], by: dict[str, Mark]) -> list[Artist]:
 
 
 def _notes(
-    exhibit: DownstreamExhibit, chosen: Sequence[_Panel], clipped: bool, missing: str
+    exhibit: DownstreamExhibit, chosen: Sequence[Panel], clipped: bool, missing: str
 ) -> list[str]:
     dots = [dot for panel in chosen for dot in panel.dots]
     paired = exhibit.section.baseline is not None
@@ -302,11 +272,12 @@ def _notes(
     if paired:
         text += " Verdicts are not adjusted for the number of sets."
     if clipped:
-        text += " Lines that reach the frame end beyond it."
+        text += " Lines that reach the frame end beyond it; ◂ ▸: a value beyond it."
     return [text, *([missing] if missing else [])]
 
 
-def _data(dot: _Dot, panel: _Panel) -> DataRow:
+def _data(dot: Dot, panel: Panel) -> DataRow:
+    low, high = dot.interval or (None, None)
     return {
         "panel": panel.label,
         "set": dot.name,
@@ -314,8 +285,8 @@ def _data(dot: _Dot, panel: _Panel) -> DataRow:
         "tokens": dot.tokens,
         "model": dot.score.model,
         "value": dot.value,
-        "low": dot.low,
-        "high": dot.high,
+        "low": low,
+        "high": high,
         "decided": dot.decided,
         "n": dot.score.n,
         "documents": dot.score.documents,

@@ -1,0 +1,462 @@
+"""The downstream section against numbers worked out by hand from written records."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from math import exp, log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.analysis.exhibits.absent import absent
+from harness.analysis.exhibits.downstream import DownstreamExhibit, downstream_exhibit
+from harness.analysis.exhibits.pattern import patterns
+from harness.analysis.exhibits.samples import Sample
+from harness.analysis.figures.downstream import downstream_figure
+from harness.analysis.figures.page import write_figure
+from harness.analysis.frame import load_frame
+from harness.analysis.intervals import over_seeds
+from harness.analysis.tables.downstream import downstream_tables
+from harness.errors import HarnessError
+from harness.planning.planned import PlannedRun, Suite
+from harness.planning.suite import load_suite
+from harness.records import Measurement
+from harness.show.figures import write_figures
+from harness.show.tables import print_tables
+from tests.analysis.records_factory import measured, write_run, write_suite
+
+SUITE = """
+suite: down
+experiments:
+  text:
+    base:
+      task: {kind: next_token, context: 16}
+      batch_size: 8
+      budget: {steps: 10}
+      optimizer: {lr: 1e-3}
+      config: {depth: 1, width: 16, heads: 1}
+    adapters:
+      ebt: {adapter: ebt_text}
+      plain: {adapter: transformer_pp_text}
+    seeds: [0, 1, 2]
+    evaluations:
+      home: {kind: likelihood, data: builtin/docs}
+      questions: {kind: likelihood, data: builtin/dyck, windows: rolling}
+      more: {kind: likelihood, data: [builtin/source, builtin/arithmetic]}
+report:
+  - kind: downstream
+    experiment: text
+    pretraining: home
+    evaluations: [questions, more]
+    baseline: plain
+"""
+DOCUMENTS, TOKENS, BYTES = 40, 10, 20
+#: (nats per token of the baseline, EBT's less the baseline's) by set.
+LOSSES = {
+    "builtin/docs": (3.0, 0.1),
+    "builtin/dyck": (4.0, -0.2),
+    "builtin/source": (3.5, -0.3),
+    "builtin/arithmetic": (5.0, 0.0),
+}
+
+
+def suite_of(folder: Path, text: str = SUITE) -> Suite:
+    path = folder / "suite.yaml"
+    path.write_text(text)
+    return load_suite(path)
+
+
+def planted(
+    *, noise: float = 0.0, documents: int = DOCUMENTS, keep: bool = True
+) -> Callable[[PlannedRun, Any, Path], list[Measurement]]:
+    """Losses by set, + 0.01 per seed; documents scatter by `noise`, alike for both models.
+
+    Arithmetic's documents differ by model, so that it is undecided where there is noise.
+    """
+
+    def evaluator(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
+        base, difference = LOSSES[spec.data]
+        ebt = run.adapter_label == "ebt"
+        random = np.random.default_rng(int(ebt) if spec.data == "builtin/arithmetic" else 7)
+        scatter = random.normal(size=documents) * noise
+        level = base + (difference if ebt else 0.0) + 0.01 * run.spec.seed
+        sums = TOKENS * (level + scatter - scatter.mean())
+        found = []
+        kept: dict[str, Any] = {}
+        answers = spec.windows == "rolling"
+        for prefix, factor in (("", 1.0), ("answer_", 0.5))[: 1 + answers]:
+            kept[f"{prefix}sums"] = np.stack([factor * sums - 1, factor * sums + 1])
+            kept[f"{prefix}n"] = np.full(documents, TOKENS)
+            kept[f"{prefix}bytes"] = np.full(documents, BYTES)
+            tags = {"data": spec.data, "split": spec.split, "windows": spec.windows}
+            for seed, shift in ((0, -1.0), (1, 1.0)):
+                loss = factor * level + shift / TOKENS
+                given: dict[str, Any] = {"n": documents * TOKENS, "tags": tags, "noise_seed": seed}
+                given["cost"] = {"nfe": 2 if ebt else 1, "flops": 10.0, "seconds": 1e-5}
+                found += [
+                    measured(run, f"{prefix}loss", loss, **given),
+                    measured(run, f"{prefix}perplexity", exp(loss), **given),
+                    measured(
+                        run, f"{prefix}bits_per_byte", loss * TOKENS / BYTES / log(2), **given
+                    ),
+                ]
+            bigram = {"tags": tags, "noise_seed": None}
+            found.append(measured(run, f"bigram_{prefix}loss", 2.5, **bigram))
+        if keep:
+            np.savez_compressed(folder / "by_document.npz", **kept)
+        return found
+
+    return evaluator
+
+
+def exhibit_of(suite: Suite, results: Path) -> DownstreamExhibit:
+    return downstream_exhibit(suite.report[0], suite, load_frame(suite, results))
+
+
+def row_of(exhibit: DownstreamExhibit, data: str, tokens: str = "all", name: str = "perplexity"):
+    return next(
+        r
+        for r in exhibit.rows
+        if (r.data, r.measure.tokens, r.measure.name) == (data, tokens, name)
+    )
+
+
+# --- numbers ---------------------------------------------------------------------------------
+
+
+def test_values_are_exponentials_of_means_over_noise_and_seeds(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path)
+    write_suite(suite, tmp_path, planted())
+    exhibit = exhibit_of(suite, tmp_path)
+    assert exhibit.models == ("plain", "ebt"), "the baseline comes first"
+    row = row_of(exhibit, "builtin/dyck")
+    score = row.of("ebt")
+    assert score is not None
+    assert score.value == pytest.approx(exp(3.8 + 0.01))
+    assert (score.n, score.documents, score.seeds, score.noise_seeds) == (400, 40, 3, 2)
+    assert (score.nfe, score.thinking) == (2.0, "2x1")
+    answers = row_of(exhibit, "builtin/dyck", "answer").of("ebt")
+    assert answers is not None
+    assert answers.value == pytest.approx(exp(0.5 * 3.81))
+    bits = row_of(exhibit, "builtin/dyck", name="bits per byte").of("plain")
+    assert bits is not None
+    assert bits.value == pytest.approx(4.01 / 2 / log(2))
+    assert row.magnitude == pytest.approx(exp(4.0 - 3.0)), "the baseline's, not EBT's"
+    assert row.bigram_loss == 2.5
+    assert row_of(exhibit, "builtin/docs").pretraining
+
+
+def test_differences_are_paired_by_document_and_seed(tmp_path: Path) -> None:
+    """Documents scatter widely and alike for both models, so that only pairing decides."""
+    suite = suite_of(tmp_path)
+    write_suite(suite, tmp_path, planted(noise=1.0))
+    exhibit = exhibit_of(suite, tmp_path)
+    score = row_of(exhibit, "builtin/dyck").of("ebt")
+    assert score is not None
+    assert score.comparison is not None
+    assert score.interval is not None
+    assert score.interval[1] > 1.2 * score.interval[0]
+    assert score.comparison.difference.value == pytest.approx(-0.2)
+    assert score.comparison.difference.interval == pytest.approx((-0.2, -0.2))
+    assert score.comparison.ratio == pytest.approx(exp(-0.2))
+    assert score.comparison.verdict == "better"
+    bits = row_of(exhibit, "builtin/dyck", name="bits per byte").of("ebt")
+    assert bits is not None
+    assert bits.comparison is not None
+    assert bits.comparison.difference.interval == pytest.approx((-0.1 / log(2),) * 2)
+    unpaired = row_of(exhibit, "builtin/arithmetic").of("ebt")
+    assert unpaired is not None
+    assert unpaired.comparison is not None
+    assert unpaired.comparison.verdict == "undecided"
+
+
+def test_the_papers_pattern_is_counted_and_named(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path)
+    write_suite(suite, tmp_path, planted(noise=0.3))
+    exhibit = exhibit_of(suite, tmp_path)
+    (pattern,) = patterns(exhibit)
+    assert pattern.pretraining is not None
+    assert pattern.pretraining.verdict == "worse"
+    first = pattern.counts[0]
+    assert (first.better, first.worse, first.undecided) == (2, 0, 1), "pretraining is not counted"
+    assert pattern.holds == "yes"
+    notes = " ".join(downstream_tables(exhibit, "downstream")[0].notes)
+    assert "(paper, Table 3) holds here" in notes
+    pretraining = replace(pattern, pretraining=replace(pattern.pretraining, verdict="better"))
+    assert pretraining.holds == "no"
+    assert replace(pattern, pretraining=None).holds == "undecided"
+    worse = replace(pattern, counts=(replace(first, better=1, worse=2),))
+    assert worse.holds == "no"
+    assert replace(pattern, counts=(replace(first, better=0),)).holds == "undecided"
+
+
+def test_bold_needs_a_decided_difference(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path)
+    write_suite(suite, tmp_path, planted(noise=1.0))
+    exhibit = exhibit_of(suite, tmp_path)
+    best = {
+        data: None if (found := row_of(exhibit, data).best) is None else found.model
+        for data in LOSSES
+    }
+    assert best == {
+        "builtin/docs": "plain",
+        "builtin/dyck": "ebt",
+        "builtin/source": "ebt",
+        "builtin/arithmetic": None,
+    }
+    table = downstream_tables(exhibit, "downstream")[0]
+    bold = [
+        [cell.bold for cell in row[-2:]] for row in table.rows if row[0].text.endswith("hmetic")
+    ]
+    assert bold == [[False, False]] * 2
+
+
+def test_without_documents_seeds_alone_give_the_interval(tmp_path: Path) -> None:
+    def shifted(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
+        found = planted(keep=False)(run, spec, folder)
+        shift = {0: 0.0, 1: 0.02, 2: 0.01}[run.spec.seed] if run.adapter_label == "ebt" else 0.0
+        return [replace(m, value=(m.value or 0.0) + shift) for m in found]
+
+    suite = suite_of(tmp_path)
+    write_suite(suite, tmp_path, shifted)
+    score = row_of(exhibit_of(suite, tmp_path), "builtin/dyck").of("ebt")
+    assert score is not None
+    assert score.comparison is not None
+    expected = over_seeds([-0.2, -0.18, -0.19])
+    assert score.documents is None
+    assert score.comparison.difference.interval == pytest.approx((expected.low, expected.high))
+    assert not score.comparison.difference.by_document
+
+
+def test_one_seed_and_few_documents_decide_nothing(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, SUITE.replace("[0, 1, 2]", "[0]"))
+    write_suite(suite, tmp_path, planted(documents=5))
+    exhibit = exhibit_of(suite, tmp_path)
+    score = row_of(exhibit, "builtin/dyck").of("ebt")
+    assert score is not None
+    assert score.comparison is not None
+    assert score.interval is None
+    assert score.comparison.difference.value == pytest.approx(-0.2)
+    assert score.comparison.verdict == "undecided"
+    texts = [c.text for row in downstream_tables(exhibit, "d")[1].rows for c in row]
+    assert "no interval" in texts
+    assert "is not decided here" in " ".join(downstream_tables(exhibit, "d")[0].notes)
+
+
+def test_documents_that_do_not_add_up_are_not_used(tmp_path: Path) -> None:
+    """By-document numbers of something else, such as a damaged file, never enter an interval."""
+
+    def damaged(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
+        found = planted()(run, spec, folder)
+        with np.load(folder / "by_document.npz") as stored:
+            kept = {name: stored[name] for name in stored.files}
+        kept["sums"] = kept["sums"] * 1.1
+        np.savez_compressed(folder / "by_document.npz", **kept)
+        return found
+
+    suite = suite_of(tmp_path)
+    write_suite(suite, tmp_path, damaged)
+    score = row_of(exhibit_of(suite, tmp_path), "builtin/dyck").of("ebt")
+    assert score is not None
+    assert score.documents is None
+
+
+def test_missing_stays_missing_and_is_named(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path)
+    for run in suite.runs:
+        if run.adapter_label == "ebt" or run.spec.seed == 0:
+            write_run(run, tmp_path, planted())
+    frame = load_frame(suite, tmp_path)
+    exhibit = exhibit_of(suite, tmp_path)
+    score = row_of(exhibit, "builtin/dyck").of("ebt")
+    assert score is not None
+    assert score.comparison is not None
+    assert score.comparison.difference.seeds == 1, "only common seeds are paired"
+    assert score.comparison.difference.value == pytest.approx(-0.2)
+    missing = absent(suite.report[0], suite, frame)
+    assert (missing.count, missing.planned) == (8, 24)
+    empty = exhibit_of(suite, tmp_path / "nothing")
+    assert empty.rows == ()
+    assert downstream_figure(empty) is None
+    assert downstream_tables(empty, "d")[0].rows == []
+
+
+def test_without_a_baseline_the_numbers_stand_alone(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, SUITE.replace("    baseline: plain\n", ""))
+    write_suite(suite, tmp_path, planted(noise=0.5))
+    exhibit = exhibit_of(suite, tmp_path)
+    assert exhibit.compared == []
+    assert len(downstream_tables(exhibit, "d")) == 1
+    assert all(row.best is None for row in exhibit.rows)
+    drawing = downstream_figure(exhibit)
+    assert drawing is not None
+    value = next(d["value"] for d in drawing.data if d["set"] == "questions")
+    assert value == pytest.approx(exp(3.81))
+
+
+def test_only_holds_the_other_models(tmp_path: Path) -> None:
+    axes = """
+    axes:
+      size:
+        - {label: a, config: {depth: 1, width: 16, heads: 1}}
+        - {label: b, config: {depth: 1, width: 32, heads: 1}}
+    seeds: [0, 1, 2]
+"""
+    text = SUITE.replace("\n    seeds: [0, 1, 2]\n", axes)
+    suite = suite_of(tmp_path, text + "    only: {size: [b]}\n")
+    write_suite(suite, tmp_path, planted())
+    exhibit = exhibit_of(suite, tmp_path)
+    assert exhibit.models == ("plain b", "ebt b")
+    score = row_of(exhibit, "builtin/dyck").of("ebt b")
+    assert score is not None
+    assert score.comparison is not None
+    assert score.comparison.baseline == "plain b"
+    assert absent(suite.report[0], suite, load_frame(suite, tmp_path)).planned == 24
+
+
+# --- tasks -----------------------------------------------------------------------------------
+
+TASKS = SUITE.replace(
+    "report:", "      dyck: {kind: lm_task, tasks: [harness_dyck]}\nreport:"
+).replace("[questions, more]", "[dyck]")
+
+
+def answered(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
+    """EBT gets every fourth document right that the baseline gets wrong, and loses none."""
+    if spec.kind == "likelihood":
+        return planted()(run, spec, folder)
+    right = np.arange(DOCUMENTS) % 4 < (2 if run.adapter_label == "ebt" else 1)
+    array = right.astype(float)[None]
+    np.savez_compressed(folder / "by_document.npz", acc=array, doc_ids=np.arange(DOCUMENTS))
+    tags = {"data": "harness_dyck", "split": "test", "chance": 0.25}
+    given: dict[str, Any] = {"n": DOCUMENTS, "unit": "fraction", "tags": tags}
+    return [measured(run, "acc", float(right.mean()), higher_is_better=True, **given)]
+
+
+def test_accuracies_are_paired_by_document_beside_chance(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, TASKS)
+    write_suite(suite, tmp_path, answered)
+    exhibit = exhibit_of(suite, tmp_path)
+    row = next(r for r in exhibit.rows if r.measure.is_task)
+    assert row.chance == 0.25
+    score = row.of("ebt")
+    assert score is not None
+    assert score.comparison is not None
+    assert (score.value, score.documents) == (0.5, DOCUMENTS)
+    assert score.comparison.difference.value == pytest.approx(0.25)
+    # One of four documents differs: resampled, a share of 1/4 with sd sqrt(3/16/40) = 0.068.
+    low, high = score.comparison.difference.interval or (0.0, 0.0)
+    assert low == pytest.approx(0.25 - 1.96 * 0.068, abs=0.03)
+    assert high == pytest.approx(0.25 + 1.96 * 0.068, abs=0.03)
+    assert row.best is not None
+    assert row.best.model == "ebt"
+    table = downstream_tables(exhibit, "d")[0]
+    assert "chance" in table.header
+    assert any("acc ↑" in cell.text for line in table.rows for cell in line)
+    (pattern,) = patterns(exhibit)
+    assert [(c.what, c.better) for c in pattern.counts] == [("task metrics", 1)]
+    drawing = downstream_figure(exhibit)
+    assert drawing is not None
+    assert [d["value"] for d in drawing.data if d["set"] == "dyck, acc"] == [25.0]
+
+
+# --- statistics ------------------------------------------------------------------------------
+
+
+def test_a_ratio_of_sums_is_resampled_as_one() -> None:
+    """By brute force: weights differ, so a mean of per-document means would be another number."""
+    random = np.random.default_rng(3)
+    weights = random.integers(1, 50, 30).astype(float)
+    sums = weights * random.normal(3, 1, 30)
+    sample = Sample({0: float(sums.sum() / weights.sum())}, {0: sums}, weights)
+    draws = []
+    for _ in range(4000):
+        chosen = random.integers(0, 30, 30)
+        draws.append(sums[chosen].sum() / weights[chosen].sum())
+    expected = np.quantile(draws, [0.025, 0.975])
+    assert sample.interval() == pytest.approx(expected, abs=0.04)
+
+
+def test_models_of_other_tokens_are_not_paired() -> None:
+    sums = {0: np.ones(20), 1: np.full(20, 1.2)}
+    one = Sample({0: 1.0, 1: 1.2}, sums, np.ones(20))
+    other = Sample({0: 0.5, 1: 0.6}, sums, np.full(20, 2.0))
+    difference = one.minus(other)
+    assert difference is not None
+    assert not difference.by_document
+    assert one.minus(Sample({7: 1.0})) is None
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def test_files_hold_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suite = suite_of(tmp_path)
+    write_suite(suite, tmp_path, planted(noise=0.5))
+    print_tables(suite, tmp_path, tmp_path / "tables", as_json=False)
+    write_figures(suite, tmp_path, tmp_path / "figures", as_json=False)
+    printed = capsys.readouterr().out
+    assert "every model on every set" in printed
+    with (tmp_path / "tables" / "downstream.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    dyck = [r for r in rows if (r["data"], r["model"]) == ("builtin/dyck", "ebt")]
+    assert {(r["metric"], r["tokens"]) for r in dyck} == {
+        ("perplexity", "all"),
+        ("perplexity", "answer"),
+        ("bits per byte", "all"),
+        ("bits per byte", "answer"),
+    }
+    assert dyck[0]["windows"] == "rolling"
+    assert (dyck[0]["nfe"], dyck[0]["flops"]) == ("2.0", "10.0")
+    with (tmp_path / "tables" / "downstream-differences.csv").open(newline="") as file:
+        verdicts = {(r["data"], r["tokens"], r["metric"]): r for r in csv.DictReader(file)}
+    assert verdicts["builtin/docs", "all", "perplexity"]["verdict"] == "worse"
+    with (tmp_path / "figures" / "downstream.csv").open(newline="") as file:
+        dots = list(csv.DictReader(file))
+    assert dots[0]["set"] == "home (pretraining)"
+    by_set = {(d["set"], d["tokens"]): float(d["value"]) for d in dots}
+    assert by_set["questions", "all"] == pytest.approx(exp(-0.2))
+    first = (tmp_path / "figures" / "downstream.png").read_bytes()
+    drawing = downstream_figure(exhibit_of(suite, tmp_path))
+    assert drawing is not None
+    assert write_figure(drawing, tmp_path).png.read_bytes() == first, "the same each time"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "problem"),
+    [
+        ("baseline: plain", "baseline: plan", "report[0].baseline", "no such adapter"),
+        ("pretraining: home", "pretraining: hom", "report[0].pretraining", "no such evaluation"),
+        (
+            "home\n    evaluations: [questions, more]",
+            "more\n    evaluations: [questions]",
+            "report[0].pretraining",
+            "one data set",
+        ),
+        ("[questions, more]", "[questions, mor]", "report[0].evaluations[1]", "no such evaluation"),
+        ("[questions, more]", "[more, more]", "report[0].evaluations[1]", "given twice"),
+        ("[questions, more]", "[home]", "report[0].evaluations[0]", "given twice"),
+        ("[questions, more]", "[]", "report[0].evaluations", "must not be empty"),
+        (
+            "baseline: plain",
+            "baseline: plain\n    only: {size: [a]}",
+            "report[0].only.size",
+            "no such axis",
+        ),
+        (
+            "questions: {kind: likelihood, data: builtin/dyck, windows: rolling}",
+            "questions: {kind: thinking, data: builtin/dyck, thinking: [{kind: single}], "
+            "only: {adapter: [plain]}}",
+            "report[0].evaluations[0]",
+            "draws a likelihood or lm_task evaluation",
+        ),
+    ],
+)
+def test_mistakes(old: str, new: str, where: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match=problem) as caught:
+        suite_of(tmp_path, SUITE.replace(old, new))
+    assert str(caught.value.where).endswith(where)
