@@ -104,7 +104,7 @@ def _page(
                 _panel(axes, own, series, cost, floor)
                 axes.set_ylim(*padded(limits))
                 axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-                axes.yaxis.set_major_formatter(FuncFormatter(_tick))
+                axes.yaxis.set_major_formatter(FuncFormatter(gain_tick))
         for axes, data in zip(grid[0], sets, strict=True):
             axes.set_title(data, pad=12)
             axes.annotate(
@@ -126,7 +126,8 @@ def _page(
     return Drawing(name, title, figure, data_rows)
 
 
-def _tick(value: float, _: int | None = None) -> str:
+def gain_tick(value: float, _: int | None = None) -> str:
+    """`+5`, `−2.5` or `0`, for a gain axis."""
     return "0" if abs(value) < 1e-9 else f"{value:+.4g}".replace("-", "−")
 
 
