@@ -36,6 +36,13 @@ def check_disjoint_from(name: str, *, evaluation: Documents, cache: Path) -> Ove
 
     HarnessError with the counts where they share a document or a word 13-gram.
     """
+    overlap = overlap_with_training(name, evaluation=evaluation, cache=cache)
+    refuse_overlap(overlap, (name, "train"), evaluation)
+    return overlap
+
+
+def overlap_with_training(name: str, *, evaluation: Documents, cache: Path) -> Overlap:
+    """What the train split of data set `name` shares with `evaluation`."""
     if is_source(name) and _held_out_together(name, evaluation):
         return Overlap("", evaluation.digest, 0, 0, 0)
     digest = dataset_digest(name, "train", cache=cache)
@@ -46,7 +53,6 @@ def check_disjoint_from(name: str, *, evaluation: Documents, cache: Path) -> Ove
         overlap = overlap_with(stream, train_digest=digest, evaluation=evaluation)
         if kept is not None:
             write_json(kept, asdict(overlap))
-    refuse_overlap(overlap, (name, "train"), evaluation)
     return overlap
 
 

@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.data.builtin import load_documents
-from harness.data.disjoint import documents_sharing
+from harness.data.disjoint import Overlap
+from harness.data.documents import Documents, texts_digest
 from harness.data.keyed import keyed_words
+from harness.data.overlap import overlap_with_training
 from harness.data.tensors import video_batch
 from harness.data.tokenizer import END_OF_TEXT, Tokenizer, load_tokenizer
 from harness.data.video import ClipRows
@@ -185,9 +186,17 @@ class TextSubject:
 
     def _in_training(self) -> set[int]:
         """Which of the given texts share a word 13-gram with the training split."""
-        training = load_documents(self.context.spec.task.data, "train")
-        given = [text.encode() for text in self.spec.texts]
-        return set(documents_sharing(given, training.texts).tolist()) if given else set()
+        every = range(len(self.spec.texts))
+        if not every or self._shared(every).disjoint:
+            return set()
+        return {index for index in every if not self._shared([index]).disjoint}
+
+    def _shared(self, indices: Sequence[int]) -> Overlap:
+        texts = tuple(self.spec.texts[index].encode() for index in indices)
+        names = tuple(f"text {index}" for index in indices)
+        given = Documents("texts", "given", names, texts, texts_digest(texts), "the suite", "")
+        training = self.context.spec.task.data
+        return overlap_with_training(training, evaluation=given, cache=self.context.cache)
 
 
 def other_tokens(tokens: Ints, content: str, vocab_size: int, key: Sequence[str | int]) -> Ints:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from harness.data.builtin import load_clips
-from harness.data.documents import load_file_documents
+from harness.data.builtin import load_clips, load_documents
 from harness.data.text import TextRows, prepare_text
 from harness.data.tokenizer import ByteTokenizer
 from harness.errors import HarnessError
@@ -192,7 +191,7 @@ def test_texts_are_kept_whole_in_windows_of_the_context(tmp_path: Path) -> None:
 
 def test_a_text_of_the_training_set_is_said_to_be_one(tmp_path: Path) -> None:
     context = context_of("ebt_text", tmp_path)
-    seen = load_file_documents(CORPUS, split="train").texts[0].decode()
+    seen = load_documents(CORPUS, "train").texts[0].decode()
     evaluate_energy(evaluation(texts=("unseen words", seen)), context, tmp_path / "out")
     examples = read_json(tmp_path / "out" / EXAMPLES)["examples"]
     assert [e["in_training"] for e in examples] == [False, None, None, True, None, None]
