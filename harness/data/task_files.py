@@ -26,7 +26,8 @@ FILE_BUILDERS = ("json", "csv", "text", "parquet", "arrow", "xml", "pandas")
 _FUNCTION = "!function "
 _KEY, _OF = "task ", " of "
 _NAME = re.compile(
-    r"""^["']?(task|group|tag|include)["']?:[ \t]*(.*?)[ \t]*$((?:\n[ \t]*-[ \t]+.*$)*)""",
+    r"""^["']?(task|group|tag|include)["']?:[ \t]*(.*?)[ \t]*$"""
+    r"""((?:\n[ \t]*-[ \t]+.*$)*)""",
     re.MULTILINE,
 )
 _IGNORED = ("__pycache__", ".ipynb_checkpoints")
@@ -111,6 +112,28 @@ def find_task(name: str, include: str | None = None) -> TaskFile:
         allowed=[*known, *ours, *theirs],
         hint="your own: a task YAML of lm-eval's in a folder, named by `include` (--include)",
     )
+
+
+def leaves(found: TaskFile) -> list[TaskFile] | None:
+    """The plain tasks that it stands for; None where lm-eval's whole index must say.
+
+    That is so for groups and tags of lm-eval's own, and for groups whose members lie elsewhere or
+    have settings of their own there.
+    """
+    if found.kind == "task":
+        return [found]
+    if found.origin == "lm_eval":
+        return None
+    near = _scan(found.folder)
+    if found.kind == "group":
+        members = found.config.get("task") or []
+        names = [m if isinstance(m, str) else m.get("task") for m in members]
+        plain = all(isinstance(m, str) or set(m) == {"task"} for m in members)
+        if not plain or not set(names) <= set(near):
+            return None
+    files = [_file(name, found.origin, found.folder, near) for name, _ in _members(found)]
+    tasks = [each for each in files if each.kind == "task"]
+    return list({each.name: each for each in tasks}.values())
 
 
 def our_tasks() -> tuple[str, ...]:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import lm_eval
+import numpy as np
 import tqdm
+from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 from lm_eval.tasks import TaskManager
 
-from harness.data.task_files import OURS, TaskFile
+from harness.data.task_files import OURS, TaskFile, leaves
 from harness.errors import HarnessError, reason_of
 from harness.evals.language_model import AdapterLM
 from harness.planning.eval_spec import LmTaskEval
 
+#: Draws of lm-eval's bootstrap, where a metric's standard error has no formula.
+BOOTSTRAP = 1000
 _HUB_SECONDS = 5.0
 _OFFLINE_HINT = (
     "give the task local data: a task YAML of your own in a folder named by `include` (--include); "
@@ -31,16 +36,18 @@ def load_tasks(found: TaskFile) -> dict[str, Any]:
     Data on the Hub are taken from its cache where there is no network. HarnessError where a task
     cannot be loaded.
     """
-    changed = found.local_paths() if found.kind == "task" else {}
-    offline = found.needs_hub and not hub_answers()
+    random.seed(DEFAULT_RANDOM_SEED)  # a few tasks shuffle by these, as lm-eval seeds them
+    np.random.seed(DEFAULT_OTHER_SEED)
+    own = leaves(found)
+    needs_hub = own is None or any(each.needs_hub for each in own)
+    offline = needs_hub and not hub_answers()
     try:
         with _quiet(), _offline(offline):
-            if found.kind == "task":
-                manager = _manager(found.path.parent)
-                task = {"task": found.name, **changed}
-                return dict(manager.load({"group": "asked", "task": [task]})["tasks"])
-            everything = _everything(found.folder if found.origin == "include" else None)
-            return dict(everything.load(found.name)["tasks"])
+            if own is None:
+                return dict(_everything(found.folder).load(found.name)["tasks"])
+            folder = found.path.parent if found.kind == "task" else found.folder
+            members = [{"task": each.name, **each.local_paths()} for each in own]
+            return dict(_manager(folder).load({"group": "asked", "task": members})["tasks"])
     except HarnessError:
         raise
     except Exception as error:
@@ -48,31 +55,38 @@ def load_tasks(found: TaskFile) -> dict[str, Any]:
         raise HarnessError(
             f"task {found.name} cannot be loaded: {problem}: {reason_of(error)}",
             where=None if found.origin == "lm_eval" else str(found.path),
-            hint=_OFFLINE_HINT if found.needs_hub else None,
+            hint=_OFFLINE_HINT if needs_hub else None,
         ) from error
 
 
 def run_tasks(tasks: dict[str, Any], model: AdapterLM, spec: LmTaskEval) -> dict[str, Any]:
     """lm-eval's results on loaded tasks, samples included."""
-    from harness.evals.lm_tasks import BOOTSTRAP
-
+    for task in tasks.values():
+        _set_fewshot(task, spec.num_fewshot)
     with _quiet():
         try:
-            found = lm_eval.simple_evaluate(
-                model=model,
-                tasks=list(tasks.values()),
-                num_fewshot=spec.num_fewshot,
-                limit=spec.limit,
-                bootstrap_iters=BOOTSTRAP,
-                batch_size=spec.batch_size,
-                task_manager=TaskManager(include_path=str(OURS), include_defaults=False),
+            found = lm_eval.evaluate(
+                lm=model, task_dict={"tasks": tasks}, limit=spec.limit, bootstrap_iters=BOOTSTRAP
             )
         except ValueError as error:
             if isinstance(error, HarnessError):
                 raise
             raise HarnessError(f"lm-eval refuses task {spec.data}: {error}") from error
     assert found is not None
-    return dict(found)
+    return dict(found) | {"config": model.get_model_info() | {"limit": spec.limit}}
+
+
+def _set_fewshot(task: Any, wanted: int | None) -> None:
+    """As lm-eval's `simple_evaluate` does, which also asks git and pip about this machine.
+
+    A task that says 0 keeps it; one that says nothing has 0.
+    """
+    own = task.get_config("num_fewshot")
+    if wanted is not None and own != 0:
+        task.set_config(key="num_fewshot", value=wanted)
+    elif own is None:
+        task.set_config(key="num_fewshot", value=0)
+    task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
 
 
 def _manager(folder: Any) -> TaskManager:
@@ -82,8 +96,7 @@ def _manager(folder: Any) -> TaskManager:
 
 def _everything(folder: Any) -> TaskManager:
     """All tasks, for groups and tags, whose members may lie anywhere."""
-    folders = [str(OURS), *([] if folder is None else [str(folder)])]
-    return TaskManager(include_path=folders)
+    return TaskManager(include_path=[str(OURS), str(folder)])
 
 
 # --- the Hub ---------------------------------------------------------------------------------

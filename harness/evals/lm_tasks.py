@@ -14,8 +14,6 @@ from harness.planning.eval_spec import LmTaskEval
 from harness.records import Measurement, write_json
 
 RESULTS = "results.json"
-#: Draws of lm-eval's bootstrap, where a metric's standard error has no formula.
-BOOTSTRAP = 1000
 _UNITS = {
     **dict.fromkeys(
         ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "f1", "em"), "fraction"

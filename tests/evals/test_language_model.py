@@ -184,9 +184,9 @@ def test_a_long_text_is_the_sum_of_its_windows(adapter: str, tmp_path: Path) -> 
 STOP = {"until": ["\n\n"], "max_gen_toks": 12}
 
 
-def greedy_text(lm: AdapterLM, prompt: str, count: int) -> list[int]:
+def greedy_text(lm: AdapterLM, prompt: str, count: int, *, room: int = CONTEXT) -> list[int]:
     """The argmax of a fresh decoder fed everything, token by token."""
-    tokens = list(prompt.encode())[-(CONTEXT - count) :] or [END]
+    tokens = list(prompt.encode())[-(room - count) :] or [END]
     row, written = torch.tensor([row_of(tokens)]), []
     adapter: Any = lm.asking.context.adapter
     for _ in range(count):
