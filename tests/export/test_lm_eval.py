@@ -20,6 +20,7 @@ from harness.records import RunFolder, write_json
 from tests.training.tiny import spec_of, trained
 
 CONTEXT = 16
+TASKS = Path(__file__).parents[2] / "harness" / "data" / "tasks"
 #: Sums of log probabilities of up to a few hundred float32 tokens.
 CLOSE = {"rel": 1e-5, "abs": 1e-4}
 
@@ -227,3 +228,25 @@ def test_our_own_model_scores_texts_alike(hf: Any, ours: Any) -> None:
 def test_our_own_model_writes_alike(hf: Any, ours: Any) -> None:
     asked = requests("generate_until", PROMPTS)
     assert ours.generate_until(asked) == hf.generate_until(asked)
+
+
+def test_a_shipped_task_has_the_same_results(hf: Any, ours: Any) -> None:
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    def evaluated(model: Any) -> dict[str, Any]:
+        manager = TaskManager(include_path=str(TASKS), include_defaults=False)
+        found = simple_evaluate(
+            model=model, tasks=["harness_dyck"], limit=12, task_manager=manager, bootstrap_iters=0
+        )
+        scores = [
+            score
+            for sample in found["samples"]["harness_dyck"]
+            for score, _ in sample["filtered_resps"]
+        ]
+        return found["results"]["harness_dyck"] | {"scores": scores}
+
+    theirs, found = evaluated(hf), evaluated(ours)
+    assert found["scores"] == pytest.approx(theirs["scores"], **CLOSE)
+    assert len(found["scores"]) == 12 * 4
+    assert found["acc,none"] == theirs["acc,none"]
