@@ -100,14 +100,12 @@ def load_questions(name: str, split: str, prompt: str, answer: str) -> Questions
     return Questions(documents, tuple(prompts), skipped)
 
 
-def check_first(name: str, split: str, template: Template) -> None:
-    """HarnessError unless the first record has the template's fields."""
-    for where, record in read_records(find_questions(name, split)):
-        try:
-            template.render(record)
-        except HarnessError as error:
-            raise error.located(where) from error
-        return
+def first_record(name: str, split: str) -> tuple[str, _Row]:
+    """The first record and where it is; HarnessError where there is none, or it cannot be read."""
+    path = find_questions(name, split)
+    for where, record in read_records(path):
+        return where, record
+    raise HarnessError("the file holds no record", where=str(path))
 
 
 def _pair(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.data.questions import check_first, find_questions
+from harness.data.questions import first_record
 from harness.data.templates import Template
 from harness.errors import HarnessError
 from harness.planning.eval_settings import LikelihoodSetting
@@ -26,12 +26,16 @@ def check_templates(
                 hint=f"add `{key}`, or leave both out: `data: file:PATH#FIELD` is plain text",
             )
     try:
-        find_questions(data, split)
+        place, record = first_record(data, split)
     except HarnessError as error:
         raise error.located(where) from error
     for key, text in given.items():
         assert text is not None
         try:
-            check_first(data, split, Template.parse(text))
+            template = Template.parse(text)
         except HarnessError as error:
             raise error.located(own.where((key,))) from error
+        try:
+            template.render(record)
+        except HarnessError as error:
+            raise error.located(place).located(own.where((key,))) from error
