@@ -168,7 +168,8 @@ def _setting(tags: Mapping[str, Any]) -> str:
     words = [thinking_label(thinking)] if thinking else []
     for name, value in tags.items():
         if name not in said and value is not None and value is not False:
-            words.append(name if value is True else f"{name} {value}")
+            shown = _number(value) if isinstance(value, float) else value
+            words.append(name if value is True else f"{name} {shown}")
     return ", ".join(words)
 
 
