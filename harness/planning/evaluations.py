@@ -93,12 +93,17 @@ def specs_of(own: Located, spec: TrainSpec) -> list[EvalBase]:
     return list(_specs(_fitting(own, spec), own, spec))
 
 
+def thinking_for(own: Located, spec: TrainSpec) -> Any:
+    """The thinking of a setting that has one, checked for the run; else a HarnessError."""
+    return _thinking(validate(LmTaskSetting, own), own, spec)[0]
+
+
 def _fitting(own: Located, spec: TrainSpec) -> EvaluationSetting:
     """The setting, of a kind that fits the run's task."""
     setting = _setting(own)
     if spec.task.kind not in KINDS[setting.kind].tasks:
         raise HarnessError(
-            f"a {setting.kind} evaluation does not fit a {spec.task.kind} task",
+            f"an evaluation of kind {setting.kind} does not fit a {spec.task.kind} task",
             where=own.where(("kind",)),
             given=setting.kind,
             allowed=[name for name, kind in KINDS.items() if spec.task.kind in kind.tasks],

@@ -255,8 +255,8 @@ def _check_drawn(
     kind, wanted = experiment.evaluations[name].get("kind"), DRAWN[section.kind]
     if isinstance(kind, str) and kind in KINDS and kind not in wanted:
         raise HarnessError(
-            f"a {section.kind} section draws a {' or '.join(wanted)} evaluation, "
-            f"{name!r} is a {kind} one",
+            f"a section of kind {section.kind} draws evaluations of kind {' or '.join(wanted)}, "
+            f"{name!r} is one of kind {kind}",
             where=located.where(key),
             given=name,
             allowed=[n for n, e in experiment.evaluations.items() if e.get("kind") in wanted],

@@ -452,7 +452,7 @@ def test_files_hold_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[
             "questions: {kind: thinking, data: builtin/dyck, thinking: [{kind: single}], "
             "only: {adapter: [plain]}}",
             "report[0].evaluations[0]",
-            "draws a likelihood or lm_task evaluation",
+            "draws evaluations of kind likelihood or lm_task",
         ),
     ],
 )

@@ -734,7 +734,7 @@ MISTAKES = {
         "    evaluation: loss",
         "    evaluation: think",
         "report[0].evaluation",
-        "draws a likelihood evaluation",
+        "draws evaluations of kind likelihood",
         allowed="loss",
     ),
     "report: no such adapter": Mistake(
@@ -757,7 +757,7 @@ MISTAKES = {
         "  - kind: scalng",
         "report[0].kind",
         "unknown kind",
-        allowed="scaling, thinking, denoising",
+        allowed="scaling, thinking, ",
         nearest="scaling",
     ),
     "report: unknown axis": Mistake(
