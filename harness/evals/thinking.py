@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from harness.evals.context import EvalContext
 from harness.evals.probe_cost import prediction_cost
+from harness.evals.stopping import StoppingCost
 from harness.evals.text_sets import TextSet, reference_losses, text_set
 from harness.planning.eval_spec import ThinkingEval
 from harness.planning.spec import thinking_label
@@ -26,15 +28,18 @@ BY_DOCUMENT = "by_document.npz"
 def evaluate_thinking(spec: ThinkingEval, context: EvalContext, folder: Path) -> list[Measurement]:
     """Token-weighted loss of every thinking setting, the trained one always among them.
 
+    Costs are counted on the first rows; where predictions stop by themselves, on all but for time.
+
     `by_document.npz` in `folder` keeps `sums` (settings, noise seeds, documents) in nats, `n`
     (documents,) and `settings` by their labels; the trained setting comes first.
     """
     covered = text_set(spec, context)
     trained = context.record.trained_thinking(context.config)
     settings = list(dict.fromkeys([trained, *spec.thinking]))
+    stopping = _stopping(settings, context)
     sums: NDArray[np.float64] | None = None
     for index, seed in enumerate(spec.noise_seeds):
-        of_seed, n = _document_sums(settings, spec, covered, context, seed)
+        of_seed, n = _document_sums(settings, stopping, spec, covered, context, seed)
         if sums is None:
             sums = np.zeros((len(settings), len(spec.noise_seeds), of_seed.shape[1]))
         sums[:, index] = of_seed
@@ -42,11 +47,27 @@ def evaluate_thinking(spec: ThinkingEval, context: EvalContext, folder: Path) ->
     labels = np.array([thinking_label(s) for s in settings])
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / BY_DOCUMENT, sums=sums, n=n, settings=labels)
-    return _measurements(settings, trained, sums, n, covered, spec, context)
+    costs = [_cost(setting, covered, spec, context) for setting in settings]
+    costs = [c | stopping[i].cost if i in stopping else c for i, c in enumerate(costs)]
+    return [
+        *_measurements(settings, sums, int(n.sum()), costs, spec, context),
+        *_references(spec, covered, context),
+    ]
+
+
+def _stopping(settings: Sequence[Any], context: EvalContext) -> dict[int, StoppingCost]:
+    """By index, the settings whose predictions stop by themselves."""
+    assert isinstance(context.shape, TextShape)
+    return {
+        index: StoppingCost(vocab_size=context.shape.vocab_size)
+        for index, setting in enumerate(settings)
+        if isinstance(setting, Descent) and setting.tolerance is not None
+    }
 
 
 def _document_sums(
     settings: Sequence[Any],
+    stopping: Mapping[int, StoppingCost],
     spec: ThinkingEval,
     covered: TextSet,
     context: EvalContext,
@@ -61,19 +82,29 @@ def _document_sums(
         for batch, owners in covered.batches(spec.batch_size, context.device):
             mask = batch.mask.cpu().numpy()
             n += np.bincount(owners[mask], minlength=documents)
-            for index, nats in _losses(settings, batch, context, noise):
+            for index, nats in _losses(settings, stopping, batch, context, noise):
                 sums[index] += np.bincount(owners[mask], nats[mask], minlength=documents)
     return sums, n
 
 
 def _losses(
-    settings: Sequence[Any], batch: TextBatch, context: EvalContext, noise: Any
+    settings: Sequence[Any],
+    stopping: Mapping[int, StoppingCost],
+    batch: TextBatch,
+    context: EvalContext,
+    noise: Any,
 ) -> list[tuple[int, NDArray[np.float64]]]:
     """(setting index, nats (B, S)) of every setting, with one pass per family of settings."""
     found: list[tuple[int, NDArray[np.float64]]] = []
     for family in _families(settings):
         widest = _widest([settings[i] for i in family])
-        if isinstance(widest, Descent):
+        if family[0] in stopping:
+            made = stopping[family[0]].predict(
+                partial(context.adapter.predict, batch, widest, noise), batch.mask.numel()
+            )
+            nats = _nats(made.value, batch).cpu().numpy().astype(np.float64)
+            found.append((family[0], nats))
+        elif isinstance(widest, Descent):
             grid = _Grid(batch)
             context.adapter.predict(batch, widest, noise, grid)
             found += [(i, grid.nats(settings[i])) for i in family]
@@ -123,11 +154,12 @@ def _nats(logits: Tensor, batch: TextBatch) -> Tensor:
 
 def _families(settings: Sequence[Any]) -> list[list[int]]:
     """Settings that one pass serves: they differ in samples, and in steps where state k of a longer
-    descent is the end of one of k steps, which it is unless every landscape is repeated.
+    descent is the end of one of k steps, which it is unless every landscape is repeated. Those that
+    stop by themselves have a pass each, whose cost is theirs.
     """
     families: dict[Any, list[int]] = {}
     for index, setting in enumerate(settings):
-        if isinstance(setting, Descent):
+        if isinstance(setting, Descent) and setting.tolerance is None:
             alone = setting.steps if setting.extra_steps == "every" else 1
             key: Any = setting.model_copy(update={"steps": alone, "samples": 1})
         else:
@@ -149,21 +181,19 @@ def _widest(settings: Sequence[Any]) -> Any:
 
 def _measurements(
     settings: Sequence[Any],
-    trained: Any,
     sums: NDArray[np.float64],
-    n: NDArray[np.int64],
-    covered: TextSet,
+    total: int,
+    costs: Sequence[dict[str, float | int | None]],
     spec: ThinkingEval,
     context: EvalContext,
 ) -> list[Measurement]:
-    total = int(n.sum())
+    """Losses of the settings, of which the first is the trained one."""
     found = []
     for index, setting in enumerate(settings):
-        cost = _cost(setting, covered, spec, context)
         tags = {
             "data": spec.data,
             "split": spec.split,
-            "trained": setting == trained,
+            "trained": index == 0,
             **setting.model_dump(mode="json"),
         }
         for seed_index, seed in enumerate(spec.noise_seeds):
@@ -176,21 +206,24 @@ def _measurements(
                     higher_is_better=False,
                     noise_seed=seed,
                     tags=tags,
-                    cost=cost,
+                    cost=costs[index],
                 )
             )
-    for name, (nats, count) in reference_losses(covered, context).items():
-        found.append(
-            context.measurement(
-                f"{name}_loss",
-                nats / count,
-                n=count,
-                unit="nats/token",
-                higher_is_better=False,
-                tags={"data": spec.data, "split": spec.split},
-            )
-        )
     return found
+
+
+def _references(spec: ThinkingEval, covered: TextSet, context: EvalContext) -> list[Measurement]:
+    return [
+        context.measurement(
+            f"{name}_loss",
+            nats / count,
+            n=count,
+            unit="nats/token",
+            higher_is_better=False,
+            tags={"data": spec.data, "split": spec.split},
+        )
+        for name, (nats, count) in reference_losses(covered, context).items()
+    ]
 
 
 def _cost(

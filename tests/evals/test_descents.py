@@ -12,8 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from harness.cost import FlopCounter
 from harness.evals.denoising import EXAMPLES, evaluate_denoising
 from harness.evals.likelihood import evaluate_likelihood
+from harness.evals.text_sets import text_set
 from harness.evals.thinking import BY_DOCUMENT, evaluate_thinking
 from harness.planning.spec import thinking_label, thinking_of
 from harness.protocol import Descent, Diffusion, Noise, Passes, Prediction, Single, State, TextBatch
@@ -127,8 +129,10 @@ def test_every_way_of_descending_is_evaluated_as_if_alone(tmp_path: Path) -> Non
     context = context_of(spec_of("ebt_text"), tmp_path, adapter=adapter)
     spec = thinking_eval(SETTINGS, batch_size=100)
     evaluate_thinking(spec, context, tmp_path)
-    # A pass for each way, and two for each setting's cost (the trained one is among them).
-    assert len(calls) == len(WAYS) + 2 * len(SETTINGS)
+    # A pass for each way, or each setting where predictions stop, and two for each setting's cost
+    # (the trained one is among them).
+    stopping = [s for s in SETTINGS if s.tolerance is not None]
+    assert len(calls) == len(WAYS) - 2 + len(stopping) + 2 * len(SETTINGS)
     with np.load(tmp_path / BY_DOCUMENT) as stored:
         assert len(set(stored["settings"].tolist())) == len(SETTINGS)
 
@@ -157,9 +161,34 @@ def test_steps_used_are_a_cost_where_predictions_stop(tmp_path: Path) -> None:
     assert all(1 <= a < b <= 9 for a, b in pairwise(used)), used
     for setting, steps in zip(settings, used, strict=True):
         measured = evaluate_likelihood(likelihood(setting, limit=12), context, context.cache)[0]
-        assert measured.cost["steps_used"] == measured.cost["nfe"] == steps
+        # That counts on its first rows.
+        assert measured.cost["steps_used"] == measured.cost["nfe"] == pytest.approx(steps, rel=0.05)
     plain = evaluate_likelihood(likelihood(Descent(steps=9), limit=12), context, context.cache)[0]
     assert plain.cost["steps_used"] is None
+
+
+@pytest.mark.parametrize("size", [5, 32])
+def test_what_stops_costs_its_mean_over_the_whole_set(size: int, tmp_path: Path) -> None:
+    context = context_of(spec_of("ebt_text"), tmp_path)
+    setting = Descent(steps=5, samples=2, tolerance=0.5)
+    spec = thinking_eval([setting], limit=12, batch_size=size)
+    found = evaluate_thinking(spec, context, tmp_path)
+    cost = next(m.cost for m in found if m.tags.get("tolerance") == 0.5)
+    batch, _ = next(text_set(spec, context).batches(12, torch.device("cpu")))
+    noise = context.noise(0, f"{spec.data}/{spec.split}")
+    with context.inference(), FlopCounter() as counter:
+        whole = context.adapter.predict(batch, setting, noise)
+    assert whole.steps is not None
+    assert 1 < float(whole.steps.double().mean()) < 5
+    assert cost["steps_used"] == pytest.approx(float(whole.steps.double().mean()))
+    assert cost["nfe"] == pytest.approx(whole.passes.nfe)
+    assert cost["backward"] == pytest.approx(whole.passes.backward)
+    assert cost["forward"] == pytest.approx(whole.passes.forward)
+    # Which positions are computed together depends a little on the batch.
+    assert cost["flops"] == pytest.approx(counter.total / batch.mask.numel(), rel=0.02)
+    fixed = evaluate_thinking(thinking_eval([Descent(steps=5, samples=2)]), context, tmp_path)
+    flops = [m.cost["flops"] for m in fixed if m.tags.get("steps") == 5]
+    assert cost["flops"] < flops[0], "whoever stopped costs nothing more"
 
 
 # --- images ----------------------------------------------------------------------------------
