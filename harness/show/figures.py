@@ -7,14 +7,25 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from harness.analysis.exhibits.downstream import DownstreamExhibit
 from harness.analysis.exhibits.gather import Gathered, gather
 from harness.analysis.exhibits.scaling import ScalingExhibit
 from harness.analysis.exhibits.thinking import ThinkingExhibit
+from harness.analysis.exhibits.thinking_ablation import ThinkingAblationExhibit
+from harness.analysis.exhibits.thinking_scale import ThinkingScaleExhibit
+from harness.analysis.exhibits.thinking_shift import ThinkingShiftExhibit
+from harness.analysis.exhibits.uncertainty import UncertaintyExhibit
 from harness.analysis.figures.denoising import denoising_figure
+from harness.analysis.figures.downstream import downstream_figure
+from harness.analysis.figures.energy_maps import energy_maps
 from harness.analysis.figures.examples import example_figures
 from harness.analysis.figures.page import Drawing, write_figure
 from harness.analysis.figures.scaling import scaling_figure
 from harness.analysis.figures.thinking import thinking_figures
+from harness.analysis.figures.thinking_ablation import thinking_ablation_figures
+from harness.analysis.figures.thinking_scale import thinking_scale_figures
+from harness.analysis.figures.thinking_shift import thinking_shift_figure
+from harness.analysis.figures.uncertainty import uncertainty_figures
 from harness.analysis.frame import load_frame
 from harness.planning.planned import Suite
 
@@ -69,6 +80,20 @@ def section_drawings(gathered: Gathered) -> list[Drawing]:
         base = f"scaling-{exhibit.section.x}"
     elif isinstance(exhibit, ThinkingExhibit):
         drawings, base = thinking_figures(exhibit, missing=missing), exhibit.section.kind
+    elif isinstance(exhibit, ThinkingShiftExhibit):
+        shifted = thinking_shift_figure(exhibit, missing=missing)
+        drawings, base = [] if shifted is None else [shifted], exhibit.section.kind
+    elif isinstance(exhibit, ThinkingScaleExhibit):
+        drawings, base = thinking_scale_figures(exhibit, missing=missing), exhibit.section.kind
+    elif isinstance(exhibit, ThinkingAblationExhibit):
+        drawings, base = thinking_ablation_figures(exhibit, missing=missing), exhibit.section.kind
+    elif isinstance(exhibit, UncertaintyExhibit):
+        drawings = uncertainty_figures(exhibit, missing=missing)
+        drawings += energy_maps(exhibit, missing=missing)
+        base = exhibit.section.kind
+    elif isinstance(exhibit, DownstreamExhibit):
+        dots = downstream_figure(exhibit, missing=missing)
+        drawings, base = [] if dots is None else [dots], exhibit.section.kind
     else:
         quality = denoising_figure(exhibit, missing=missing)
         drawings = [] if quality is None else [quality]

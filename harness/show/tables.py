@@ -9,14 +9,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from harness.analysis.exhibits.downstream import DownstreamExhibit
 from harness.analysis.exhibits.gather import Gathered, gather
 from harness.analysis.exhibits.scaling import ScalingExhibit
 from harness.analysis.exhibits.thinking import ThinkingExhibit
+from harness.analysis.exhibits.thinking_ablation import ThinkingAblationExhibit
+from harness.analysis.exhibits.thinking_scale import ThinkingScaleExhibit
+from harness.analysis.exhibits.thinking_shift import ThinkingShiftExhibit
+from harness.analysis.exhibits.uncertainty import UncertaintyExhibit
 from harness.analysis.frame import SuiteFrame, load_frame
 from harness.analysis.tables.denoising import denoising_tables
+from harness.analysis.tables.downstream import downstream_tables
 from harness.analysis.tables.scaling import scaling_tables
 from harness.analysis.tables.table import Cell, Table
 from harness.analysis.tables.thinking import thinking_tables
+from harness.analysis.tables.thinking_ablation import thinking_ablation_tables
+from harness.analysis.tables.thinking_scale import thinking_scale_tables
+from harness.analysis.tables.thinking_shift import thinking_shift_tables
+from harness.analysis.tables.uncertainty import uncertainty_tables
 from harness.planning.planned import Suite
 from harness.show.console import terminal
 
@@ -59,6 +69,16 @@ def section_tables(gathered: Gathered) -> list[Table]:
         return scaling_tables(exhibit, stem)
     if isinstance(exhibit, ThinkingExhibit):
         return thinking_tables(exhibit, stem)
+    if isinstance(exhibit, ThinkingShiftExhibit):
+        return thinking_shift_tables(exhibit, stem)
+    if isinstance(exhibit, ThinkingScaleExhibit):
+        return thinking_scale_tables(exhibit, stem)
+    if isinstance(exhibit, ThinkingAblationExhibit):
+        return thinking_ablation_tables(exhibit, stem)
+    if isinstance(exhibit, UncertaintyExhibit):
+        return uncertainty_tables(exhibit, stem)
+    if isinstance(exhibit, DownstreamExhibit):
+        return downstream_tables(exhibit, stem)
     return denoising_tables(exhibit, stem)
 
 

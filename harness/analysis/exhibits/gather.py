@@ -6,14 +6,40 @@ from dataclasses import dataclass, replace
 
 from harness.analysis.exhibits.absent import Absent, absent
 from harness.analysis.exhibits.denoising import DenoisingExhibit, denoising_exhibit
+from harness.analysis.exhibits.downstream import DownstreamExhibit, downstream_exhibit
 from harness.analysis.exhibits.scaling import ScalingExhibit, scaling_exhibit
 from harness.analysis.exhibits.thinking import ThinkingExhibit, thinking_exhibit
+from harness.analysis.exhibits.thinking_ablation import (
+    ThinkingAblationExhibit,
+    thinking_ablation_exhibit,
+)
+from harness.analysis.exhibits.thinking_scale import ThinkingScaleExhibit, thinking_scale_exhibit
+from harness.analysis.exhibits.thinking_shift import ThinkingShiftExhibit, thinking_shift_exhibit
+from harness.analysis.exhibits.uncertainty import UncertaintyExhibit, uncertainty_exhibit
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.rates.holm import holm
 from harness.planning.planned import Suite
-from harness.planning.sections import ScalingSection, Section, ThinkingSection
+from harness.planning.sections import (
+    DownstreamSection,
+    ScalingSection,
+    Section,
+    ThinkingAblationSection,
+    ThinkingScaleSection,
+    ThinkingSection,
+    ThinkingShiftSection,
+    UncertaintySection,
+)
 
-Exhibit = ScalingExhibit | ThinkingExhibit | DenoisingExhibit
+Exhibit = (
+    ScalingExhibit
+    | ThinkingExhibit
+    | ThinkingShiftExhibit
+    | ThinkingScaleExhibit
+    | ThinkingAblationExhibit
+    | UncertaintyExhibit
+    | DenoisingExhibit
+    | DownstreamExhibit
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +76,16 @@ def _exhibit(section: Section, suite: Suite, frame: SuiteFrame) -> Exhibit:
         return scaling_exhibit(section, suite, frame)
     if isinstance(section, ThinkingSection):
         return thinking_exhibit(section, frame)
+    if isinstance(section, ThinkingShiftSection):
+        return thinking_shift_exhibit(section, frame)
+    if isinstance(section, ThinkingScaleSection):
+        return thinking_scale_exhibit(section, suite, frame)
+    if isinstance(section, ThinkingAblationSection):
+        return thinking_ablation_exhibit(section, frame)
+    if isinstance(section, UncertaintySection):
+        return uncertainty_exhibit(section, frame)
+    if isinstance(section, DownstreamSection):
+        return downstream_exhibit(section, suite, frame)
     return denoising_exhibit(section, frame)
 
 
