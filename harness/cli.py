@@ -103,6 +103,53 @@ def run(
 
 
 @app.command()
+def prepare(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A suite file: all text that it trains or is evaluated on. Or one data set, such "
+            "as file:corpus/*.parquet#text or hub:OWNER/NAME@REVISION#text."
+        ),
+    ],
+    split: Annotated[
+        str | None, typer.Option(help="Of one data set: train, validation or test.")
+    ] = None,
+    tokenizer: Annotated[
+        str, typer.Option(help="bytes, gpt-neox-20b, gpt2, or a tokenizer file or folder.")
+    ] = "bytes",
+    overrides: Overrides = None,
+    results: Results = RESULTS,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default: one for each core.")
+    ] = None,
+    vocab_size: Annotated[
+        int | None,
+        typer.Option(
+            "--train-tokenizer",
+            metavar="VOCAB_SIZE",
+            help="Train a byte-level BPE of this size on the data set, instead, and write --out.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --train-tokenizer: the .json file to write.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tokenize text ahead of runs, on all cores; cut off, the same command goes on."""
+    from harness.show import prepare as show
+
+    show.check_options(what, (split, tokenizer), overrides, (vocab_size, out))
+    if what.endswith(show.SUITES):
+        loaded = _load(Path(what), overrides, results)
+        raise typer.Exit(show.prepare_suite(loaded, results, workers=workers, as_json=as_json))
+    _check_results(results)
+    if vocab_size is not None and out is not None:
+        show.make_tokenizer(what, split, vocab_size=vocab_size, out=out, as_json=as_json)
+        return
+    show.prepare_data((what, split, tokenizer), results, workers=workers, as_json=as_json)
+
+
+@app.command()
 def submit(
     suite: SuitePath,
     profile: ProfilePath,
@@ -188,6 +235,45 @@ def logs(
 
     _check_results(results)
     print_logs(run, results, lines=lines)
+
+
+@app.command(name="eval")
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A trained run's id, or how it begins.")],
+    tasks: Annotated[
+        str, typer.Option("--tasks", metavar="NAME,...", help="Tasks of lm-eval, yours or ours.")
+    ],
+    include: Annotated[
+        str | None, typer.Option(metavar="DIR", help="A folder of your own task YAMLs.")
+    ] = None,
+    num_fewshot: Annotated[
+        int | None, typer.Option(min=0, help="Examples before each question; default: the task's.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="First documents of each task.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimization steps; default: as trained.")] = (
+        None
+    ),
+    samples: Annotated[int | None, typer.Option(help="Independent starts; default: 1.")] = None,
+    thinking: Annotated[
+        str | None, typer.Option(help="A whole thinking, '{kind: descent, steps: 3, …}'.")
+    ] = None,
+    noise_seeds: Annotated[
+        list[int] | None, typer.Option("--noise-seed", help="Repeatable; default: 0.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows predicted at once.")] = 32,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    results: Results = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """Evaluate a trained run on downstream tasks; what was answered before is not asked again."""
+    from harness.show.evaluate import Asked, evaluate_run
+
+    _check_results(results)
+    _check_device(device)
+    seeds = noise_seeds or [0]
+    shots = (num_fewshot, limit, batch_size)
+    asked = Asked(tasks, include, *shots, seeds, thinking, steps, samples)
+    raise typer.Exit(evaluate_run(run, asked, results, device=device, as_json=as_json))
 
 
 @app.command()

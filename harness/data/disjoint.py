@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,10 @@ class GramSet:
     """Distinct hashes of grams, uint64[G], sorted."""
 
     hashes: NDArray[np.uint64]
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha256(self.hashes.tobytes()).hexdigest()
 
     def holds(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which of `hashes` are among them."""

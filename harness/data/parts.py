@@ -32,12 +32,18 @@ LEFT_OUT = -1
 
 @dataclass(frozen=True)
 class Header:
-    """`texts` is the digest of the part's documents, left-out ones too; `crc` of what follows."""
+    """`made_of` is `part_digest` of what the part was made of; `crc` is of what follows."""
 
-    texts: str
+    made_of: str
     documents: int
     tokens: int
     crc: int
+
+
+def part_digest(texts: Sequence[bytes], known: GramSet | None) -> str:
+    """The digest of a part's documents, left-out ones too, and of what they are compared to."""
+    digest = texts_digest(texts)
+    return digest if known is None else f"{digest} {known.digest}"
 
 
 def make_part(
@@ -50,7 +56,7 @@ def make_part(
     lengths = np.full(len(texts), LEFT_OUT, np.int64)
     lengths[kept] = of_kept
     content = lengths.tobytes() + tokens.tobytes()
-    header = Header(texts_digest(texts), len(texts), len(tokens), zlib.crc32(content))
+    header = Header(part_digest(texts, known), len(texts), len(tokens), zlib.crc32(content))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as out:

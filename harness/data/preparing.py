@@ -13,19 +13,18 @@ import json
 import math
 import os
 import shutil
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from harness.data.builtin import load_documents
 from harness.data.crew import Crew
-from harness.data.documents import Documents, TextDigest, texts_digest
+from harness.data.documents import Documents, TextDigest
 from harness.data.measured import (
     Measured,
     check_lock,
@@ -34,7 +33,7 @@ from harness.data.measured import (
     recall,
     remember,
 )
-from harness.data.parts import LEFT_OUT, Header, make_part, read_part
+from harness.data.parts import LEFT_OUT, Header, make_part, part_digest, read_part
 from harness.data.reading import Meter
 from harness.data.shards import Encoded, Identity, TextShards, ensure_shards, open_shards, writable
 from harness.data.sources import is_source
@@ -49,18 +48,19 @@ _CHUNK_TEXTS = 1 << 10
 
 @dataclass
 class Progress:
-    """How far it is: documents, bytes and tokens in finished parts, `kept` parts made before.
+    """How far it is: documents, bytes and tokens of finished parts.
 
-    `fraction` of the source that was read, None where its size is not known.
+    `kept` parts were made before, `made_bytes` and `made_tokens` are those of the others;
+    `fraction` of the source was read, None where its size is not known.
     """
 
     documents: int = 0
     bytes: int = 0
     tokens: int = 0
     made_bytes: int = 0
+    made_tokens: int = 0
     kept: int = 0
     fraction: float | None = None
-    began: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)
@@ -82,18 +82,17 @@ def prepare_text(
     an unknown dataset, split or tokenizer, for text that is not what the lock file says, and when
     `cache` cannot be written.
     """
-    loaded = load_tokenizer(tokenizer)
+    loaded, effort = load_tokenizer(tokenizer), effort or Effort()
     found = split_source(name, split) if is_source(name) else None
     if found is None or is_small(found):
         documents = load_documents(name, split)
         check_lock(cache, name, split, documents.digest)
-        identity = Identity(name, split, documents.digest, loaded)
-        return ensure_shards(identity, cache, lambda: _at_once(documents, loaded))
+        identity = Identity(name, split, documents.digest, documents.size, loaded)
+        return ensure_shards(identity, cache, lambda: _at_once(documents, loaded, effort))
     work = _Work(name, found, tokenizer, loaded, cache)
     ready = work.ready()
     if ready is not None:
         return ready
-    effort = effort or Effort()
     work.lock.parent.mkdir(parents=True, exist_ok=True)
     with locked(work.lock) as held:
         if held:
@@ -129,8 +128,9 @@ class _Work:
     def lock(self) -> Path:
         return self.cache / "measured" / f"{self._key}.lock"
 
-    def identity(self, digest: str) -> Identity:
-        return Identity(self.name, self.found.split, digest, self.tokenizer)
+    def identity(self, measured: Measured) -> Identity:
+        split, digest = self.found.split, measured.digest
+        return Identity(self.name, split, digest, measured.bytes, self.tokenizer)
 
     def ready(self) -> TextShards | None:
         """What was prepared before, where the sources are still what they were."""
@@ -138,12 +138,18 @@ class _Work:
         if measured is None:
             return None
         check_lock(self.cache, self.name, self.found.split, measured.digest)
-        return open_shards(self.identity(measured.digest), self.cache)
+        return open_shards(self.identity(measured), self.cache)
 
 
-def _at_once(documents: Documents, tokenizer: Tokenizer) -> Iterator[Encoded]:
+def _at_once(documents: Documents, tokenizer: Tokenizer, effort: Effort) -> Iterator[Encoded]:
+    progress = Progress(documents=len(documents.texts), bytes=documents.size)
     for start in range(0, len(documents.texts), _CHUNK_TEXTS):
-        yield tokenizer.encode_documents(documents.texts[start : start + _CHUNK_TEXTS])
+        encoded = tokenizer.encode_documents(documents.texts[start : start + _CHUNK_TEXTS])
+        progress.tokens += len(encoded[0])
+        progress.made_tokens += len(encoded[0])
+        progress.made_bytes = documents.size
+        yield encoded
+    effort.on_progress(progress)
 
 
 def _prepare(work: _Work, effort: Effort) -> TextShards:
@@ -160,7 +166,7 @@ def _prepare(work: _Work, effort: Effort) -> TextShards:
         raise work.found.nothing()
     check_lock(work.cache, work.name, work.found.split, measured.digest)
     shards = ensure_shards(
-        work.identity(measured.digest), work.cache, lambda: _joined(paths, work.tokenizer)
+        work.identity(measured), work.cache, lambda: _joined(paths, work.tokenizer)
     )
     remember(work.found, before, measured, work.cache)
     shutil.rmtree(work.parts, ignore_errors=True)
@@ -170,11 +176,15 @@ def _prepare(work: _Work, effort: Effort) -> TextShards:
 def _make_parts(work: _Work, effort: Effort) -> tuple[Measured, list[Path]]:
     """Every part of the split in its folder; those that are there already are only checked."""
     digest, paths, progress, meter = TextDigest(), [], Progress(), Meter()
-    workers = effort.workers or len(os.sched_getaffinity(0))
+    workers = effort.workers or cores()
+    grams = work.found.held_out_grams
     waiting: deque[tuple[Path, list[bytes], Future[Header] | None]] = deque()
+    taken = settled = 0
 
     def settle() -> None:
+        nonlocal settled
         path, texts, future = waiting.popleft()
+        settled += sum(map(len, texts))
         if future is not None:
             future.result()
         part = read_part(path, work.tokenizer.vocab_size)
@@ -187,16 +197,21 @@ def _make_parts(work: _Work, effort: Effort) -> tuple[Measured, list[Path]]:
         progress.documents, progress.bytes = digest.documents, digest.size
         progress.tokens += header.tokens
         progress.kept += future is None
-        progress.made_bytes += 0 if future is None else sum(map(len, texts))
-        progress.fraction = None if not meter.total else min(1.0, meter.done / meter.total)
+        if future is not None:
+            progress.made_tokens += header.tokens
+            progress.made_bytes += sum(map(len, texts))
+        if meter.total and taken:
+            # Of what was read, some is still being made.
+            progress.fraction = min(1.0, meter.done / meter.total) * settled / taken
         effort.on_progress(progress)
 
     with _makers(work, workers) as make:
         for index, chunk in enumerate(chunks(work.found.candidates(meter))):
             path, texts = work.parts / f"{index:08d}", texts_of(chunk)
             paths.append(path)
+            taken += sum(map(len, texts))
             known = read_part(path, work.tokenizer.vocab_size) if path.exists() else None
-            done = known is not None and known[0].texts == texts_digest(texts)
+            done = known is not None and known[0].made_of == part_digest(texts, grams)
             waiting.append((path, texts, None if done else make(path, texts)))
             if len(waiting) > 2 * workers:
                 settle()
@@ -224,6 +239,11 @@ def _done(header: Header) -> Future[Header]:
     future: Future[Header] = Future()
     future.set_result(header)
     return future
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def _joined(paths: list[Path], tokenizer: Tokenizer) -> Iterator[Encoded]:

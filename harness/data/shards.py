@@ -41,7 +41,8 @@ class TextShards:
 
     tokens: uint16 or uint32 [T], memory-mapped, read-only. offsets: int64 [documents + 1].
     token_bytes: int64 [vocab_size], bytes of text per token, 0 for end of text.
-    source_digest is of the documents, token_digest of the file of tokens.
+    source_digest is of the documents, token_digest of the file of tokens; text_bytes, where known,
+    the size of the documents.
     """
 
     name: str
@@ -55,6 +56,7 @@ class TextShards:
     tokenizer_digest: str
     source_digest: str
     token_digest: str
+    text_bytes: int | None = None
 
     def __len__(self) -> int:
         """Number of documents."""
@@ -63,11 +65,12 @@ class TextShards:
 
 @dataclass(frozen=True)
 class Identity:
-    """What shards are made of: the name of their folder, and what is served with them."""
+    """What shards are made of, which names their folder, and what is served with them."""
 
     name: str
     split: str
     source_digest: str
+    text_bytes: int
     tokenizer: Tokenizer
 
     @property
@@ -148,14 +151,8 @@ def open_shards(identity: Identity, cache: Path) -> TextShards | None:
         tokenizer_digest=tokenizer.digest,
         source_digest=identity.source_digest,
         token_digest=index["token_digest"],
+        text_bytes=identity.text_bytes,
     )
-
-
-def text_bytes(shards: TextShards) -> int:
-    """Bytes of text that all tokens stand for."""
-    step = 1 << 22
-    starts = range(0, len(shards.tokens), step)
-    return sum(int(shards.token_bytes[shards.tokens[s : s + step]].sum()) for s in starts)
 
 
 def _state(folder: Path) -> list[list[int]] | None:

@@ -22,7 +22,7 @@ from harness.data.sources import TextSource, parse_source
 from harness.errors import HarnessError
 
 #: Text that is looked at together.
-CHUNK_BYTES = 1 << 22
+CHUNK_BYTES = 1 << 21
 
 
 @dataclass(frozen=True)
