@@ -82,6 +82,7 @@ class AdapterLM(TemplateLM):  # type: ignore[misc]
             context, thinking, noise_seed=noise_seed, tokenizer=self.text.digest
         )
         self.asked: dict[str, dict[Piece | Prompt, int]] = {}
+        self.cut: dict[str, list[bool]] = {}
         self._encoded = lru_cache(maxsize=4096)(self._encode)
 
     # --- what lm-eval asks a model about itself ----------------------------------------------
@@ -145,6 +146,7 @@ class AdapterLM(TemplateLM):  # type: ignore[misc]
                     given=repr((context[-60:], continuation)),
                 )
             cut.append((given, wanted))
+            self._note_cut(request, len(given) + len(wanted) > self.max_length + 1)
         tasks = [request.task_name for request in requests]
         return self._scores([pieces_of(*pair, self.max_length) for pair in cut], tasks)
 
@@ -165,10 +167,11 @@ class AdapterLM(TemplateLM):  # type: ignore[misc]
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """The greedy text after every prompt, up to a stop string or end of text."""
-        prompts = [
-            prompt_of(self.tok_encode(request.args[0]), request.args[1], self.asking)
-            for request in requests
-        ]
+        prompts = []
+        for request in requests:
+            tokens = self.tok_encode(request.args[0])
+            prompts.append(prompt_of(tokens, request.args[1], self.asking))
+            self._note_cut(request, len(tokens) > len(prompts[-1].tokens))
         found, new = self._kept(prompts)
         with _bar(len(new), "generating") as bar:
             for batch in generate(new, self.asking, self.tok_decode):
@@ -214,6 +217,16 @@ class AdapterLM(TemplateLM):  # type: ignore[misc]
     def _keep(self, answers: Mapping[str, Any]) -> None:
         if self.responses is not None:
             self.responses.add(answers)
+
+    # --- what is told of a task --------------------------------------------------------------
+
+    def _note_cut(self, request: Any, cut: bool) -> None:
+        self.cut.setdefault(request.task_name, []).append(cut)
+
+    def share_cut(self, task: str) -> float | None:
+        """The share of a task's requests whose context was cut to fit; None for whole texts."""
+        cut = self.cut.get(task)
+        return None if cut is None else sum(cut) / len(cut)
 
     # --- cost --------------------------------------------------------------------------------
 

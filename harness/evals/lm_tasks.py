@@ -33,8 +33,9 @@ _KEPT = (
 def evaluate_lm_task(spec: LmTaskEval, context: EvalContext, folder: Path) -> list[Measurement]:
     """Every numeric metric of every task that `spec.data` names, once per noise seed.
 
-    `stderr` is lm-eval's: over documents, not over training seeds. `folder` keeps lm-eval's
-    `results.json`, and per document `by_document.npz` and `samples.jsonl.gz` (see `lm_documents`).
+    `stderr` is lm-eval's: over documents, not over training seeds; `cut` is the share of requests
+    whose context was cut on the left to fit the model's, `chance` what guessing gives. `folder`
+    keeps lm-eval's `results.json`, and per document what `lm_documents` says.
     HarnessError where the task or its data are not there.
     """
     from harness.evals.language_model import AdapterLM  # these two load lm-eval
@@ -55,7 +56,7 @@ def evaluate_lm_task(spec: LmTaskEval, context: EvalContext, folder: Path) -> li
         by_seed[seed] = results
         for name, task in tasks.items():
             split = "test" if task.has_test_docs() else "validation"
-            facts = _facts(results, name) | {"split": split}
+            facts = _facts(results, name) | {"split": split, "cut": model.share_cut(name)}
             cost = model.cost(name, results["n-samples"][name]["effective"])
             for metric, value in _metrics(results["results"][name]).items():
                 chance = documents.chance(name) if _is_choice(task, metric) else None

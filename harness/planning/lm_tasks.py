@@ -10,6 +10,9 @@ from harness.errors import HarnessError
 from harness.planning.eval_settings import LmTaskSetting
 from harness.planning.eval_spec import LmTaskEval
 from harness.planning.located import Located
+from harness.planning.spec import TrainSpec
+from harness.protocol import Descent
+from harness.registry import adapter as find_adapter
 
 
 def task_specs(
@@ -38,3 +41,22 @@ def task_specs(
             include=setting.include if theirs else None,
             digest=digest,
         )
+
+
+def thinking_given(spec: TrainSpec, fields: Mapping[str, Any]) -> Any:
+    """What a setting's `thinking` says where some fields of the trained descent are changed.
+
+    HarnessError where the adapter does not descend.
+    """
+    if not fields:
+        return "trained"
+    record = find_adapter(spec.adapter)
+    if "descent" not in record.thinking:
+        raise HarnessError(
+            f"adapter {record.name!r} cannot think in optimization steps and samples",
+            given=", ".join(f"{name}={value}" for name, value in fields.items()),
+            hint="leave them out for this run: it predicts in one way",
+        )
+    trained = record.trained_thinking(record.config.model_validate(spec.config))
+    known = trained.model_dump(mode="json") if isinstance(trained, Descent) else {}
+    return known | {"kind": "descent", **fields}

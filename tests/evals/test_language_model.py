@@ -261,6 +261,14 @@ def test_prompts_are_cut_on_the_left(tmp_path: Path) -> None:
     assert bytes(adapter.fed[0][0].tolist()) == b"y" * (CONTEXT - 10)
 
 
+def test_how_many_contexts_were_cut_is_told(tmp_path: Path) -> None:
+    lm = model(context_for("transformer_pp_text", tmp_path))
+    fits, cut = ("x" * (CONTEXT - 1), "yy"), ("x" * CONTEXT, "yy")
+    lm.loglikelihood(asked(fits, cut))
+    assert lm.share_cut("test") == 0.5
+    assert lm.share_cut("other") is None
+
+
 def test_generation_that_is_not_greedy_is_refused(tmp_path: Path) -> None:
     lm = writing([END], tmp_path)
     for settings in ({"do_sample": True, "temperature": 0.8}, {"temperature": 1}, {"num_beams": 4}):
