@@ -460,3 +460,33 @@ def test_mistakes(old: str, new: str, where: str, problem: str, tmp_path: Path) 
     with pytest.raises(HarnessError, match=problem) as caught:
         suite_of(tmp_path, SUITE.replace(old, new))
     assert str(caught.value.where).endswith(where)
+
+
+def test_two_seeds_are_exploratory_and_say_so(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, SUITE.replace("[0, 1, 2]", "[0, 1]"))
+    write_suite(suite, tmp_path, planted(noise=0.3))
+    exhibit = exhibit_of(suite, tmp_path)
+    notes = " ".join(downstream_tables(exhibit, "d")[1].notes)
+    assert "holds here, exploratory: 2 training seeds." in notes
+    assert "not of another training" in notes
+    assert "exploratory" not in " ".join(
+        downstream_tables(replace(exhibit, rows=exhibit.rows[:0]), "d")[0].notes
+    )
+
+
+def test_three_seeds_cover_a_true_difference() -> None:
+    """Documents and seeds scatter alike; the interval of the difference holds 0 in nine of ten."""
+    random = np.random.default_rng(5)
+    covered = 0
+    for _ in range(100):
+        document = random.normal(0, 0.3, 60)
+        seed = random.normal(0, 0.03, 3)
+        base = Sample(
+            dict.fromkeys(range(3), 0.0), dict.fromkeys(range(3), np.zeros(60)), np.ones(60)
+        )
+        sums = {index: document + shift for index, shift in enumerate(seed)}
+        model = Sample({i: float(s.mean()) for i, s in sums.items()}, sums, np.ones(60))
+        difference = model.minus(base)
+        assert difference is not None
+        covered += difference.sign == 0
+    assert 87 <= covered <= 99

@@ -277,6 +277,8 @@ def _score(
     if measure.is_perplexity:
         value = None if value is None else perplexity(value)
         interval = None if interval is None or interval[1] > MAX_NATS else _exp(interval)
+    elif interval is not None and first["unit"] == "fraction":
+        interval = max(0.0, interval[0]), min(1.0, interval[1])
     return Score(
         model=str(first["model"]),
         adapter=str(first["adapter"]),

@@ -12,13 +12,19 @@ from harness.analysis.exhibits.downstream import (
     Measure,
     Score,
 )
-from harness.analysis.exhibits.pattern import Pattern, patterns
+from harness.analysis.exhibits.pattern import MIN_SEEDS, Pattern, patterns
 from harness.analysis.exhibits.samples import Interval
 from harness.analysis.resampling import MIN_DOCUMENTS
 from harness.analysis.tables.table import Cell, Table
 from harness.quantities import counted
 
 _ANSWERS = {"yes": "holds here", "no": "does not hold here", "undecided": "is not decided here"}
+
+
+_FEW_SEEDS = (
+    f" With fewer than {MIN_SEEDS} training seeds that is of these trained models, not of another "
+    "training of them: exploratory."
+)
 
 
 def downstream_tables(exhibit: DownstreamExhibit, stem: str) -> list[Table]:
@@ -97,7 +103,8 @@ def difference_text(measure: Measure, comparison: Comparison) -> str:
             if comparison.ratio is None
             else "× " + _Form(1, 3, "").write(comparison.ratio, low_high)
         )
-    form = _form(measure, 0.0) if measure.is_task else _Form(1, 4, "")
+    points = measure.is_task and measure.higher_is_better
+    form = _Form(100, 1, " points") if points else _Form(1, 4, "")
     return form.write(difference.value, difference.interval, sign="+")
 
 
@@ -166,7 +173,9 @@ def _differences(exhibit: DownstreamExhibit, name: str) -> Table:
         notes=[
             "Perplexities: the model's over the baseline's. Everything else: the model's less the "
             f"baseline's. {_interval_words(exhibit)} Better or worse: the interval excludes no "
-            "difference; not adjusted for the number of rows.",
+            "difference; not adjusted for the number of rows."
+            + _FEW_SEEDS
+            * any(p.exploratory for p in patterns(exhibit)),
             *map(pattern_text, patterns(exhibit)),
         ],
         text_columns=2,
@@ -281,9 +290,9 @@ def _sizes(exhibit: DownstreamExhibit) -> list[str]:
     for row in shown(exhibit):
         if row.scores and (row.measure.is_perplexity or row.measure.is_task):
             first = row.scores[0]
-            what = {"all": "tokens", "answer": "answer tokens", "": row.measure.name}
+            what = {"all": "tokens", "answer": "answer tokens", "": "questions"}
             text = f"{set_name(row, exhibit)} {first.n:,} {what[row.measure.tokens]}"
-            if first.documents is not None and row.measure.tokens != "answer":
+            if first.documents is not None and row.measure.tokens == "all":
                 text += f" in {counted(first.documents, 'document')}"
             lines.setdefault(row.windows, []).append(text)
     ways = {
@@ -300,6 +309,8 @@ def _interval_words(exhibit: DownstreamExhibit) -> str:
     shown_seeds = "–".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))) if seeds else "0"
     noun = "training seed" if shown_seeds == "1" else "training seeds"
     text = f"Intervals: 95 %, {shown_seeds} {noun}, then documents drawn again"
+    if seeds and seeds[-1] > 1:
+        text += " (seeds' deviations times √(s / (s − 1)) for their small number s)"
     if any(score.documents is None or score.documents < MIN_DOCUMENTS for score in scores):
         text += (
             f"; Student's t over seeds where fewer than {MIN_DOCUMENTS} documents are known, and "
@@ -323,8 +334,9 @@ def pattern_text(pattern: Pattern) -> str:
         for c in pattern.counts
     )
     where = " (paper, Table 3)" if pattern.of_the_paper else ""
+    few = counted(pattern.seeds, "training seed")
     return (
         f"{pattern.model} against {pattern.baseline}: {loss}; {counts or 'no set in common'}. That "
         f"a worse pretraining loss comes with better downstream sets{where} "
-        f"{_ANSWERS[pattern.holds]}."
+        f"{_ANSWERS[pattern.holds]}{', exploratory: ' + few if pattern.exploratory else ''}."
     )
