@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable
 from dataclasses import replace
 from math import exp, log
 from pathlib import Path
@@ -13,117 +11,24 @@ import numpy as np
 import pytest
 
 from harness.analysis.exhibits.absent import absent
-from harness.analysis.exhibits.downstream import DownstreamExhibit, downstream_exhibit
 from harness.analysis.exhibits.pattern import patterns
 from harness.analysis.exhibits.samples import Sample
 from harness.analysis.figures.downstream import downstream_figure
-from harness.analysis.figures.page import write_figure
 from harness.analysis.frame import load_frame
 from harness.analysis.intervals import over_seeds
 from harness.analysis.tables.downstream import downstream_tables
-from harness.errors import HarnessError
-from harness.planning.planned import PlannedRun, Suite
-from harness.planning.suite import load_suite
+from harness.planning.planned import PlannedRun
 from harness.records import Measurement
-from harness.show.figures import write_figures
-from harness.show.tables import print_tables
+from tests.analysis.downstream_factory import (
+    DOCUMENTS,
+    LOSSES,
+    SUITE,
+    exhibit_of,
+    planted,
+    row_of,
+    suite_of,
+)
 from tests.analysis.records_factory import measured, write_run, write_suite
-
-SUITE = """
-suite: down
-experiments:
-  text:
-    base:
-      task: {kind: next_token, context: 16}
-      batch_size: 8
-      budget: {steps: 10}
-      optimizer: {lr: 1e-3}
-      config: {depth: 1, width: 16, heads: 1}
-    adapters:
-      ebt: {adapter: ebt_text}
-      plain: {adapter: transformer_pp_text}
-    seeds: [0, 1, 2]
-    evaluations:
-      home: {kind: likelihood, data: builtin/docs}
-      questions: {kind: likelihood, data: builtin/dyck, windows: rolling}
-      more: {kind: likelihood, data: [builtin/source, builtin/arithmetic]}
-report:
-  - kind: downstream
-    experiment: text
-    pretraining: home
-    evaluations: [questions, more]
-    baseline: plain
-"""
-DOCUMENTS, TOKENS, BYTES = 40, 10, 20
-#: (nats per token of the baseline, EBT's less the baseline's) by set.
-LOSSES = {
-    "builtin/docs": (3.0, 0.1),
-    "builtin/dyck": (4.0, -0.2),
-    "builtin/source": (3.5, -0.3),
-    "builtin/arithmetic": (5.0, 0.0),
-}
-
-
-def suite_of(folder: Path, text: str = SUITE) -> Suite:
-    path = folder / "suite.yaml"
-    path.write_text(text)
-    return load_suite(path)
-
-
-def planted(
-    *, noise: float = 0.0, documents: int = DOCUMENTS, keep: bool = True
-) -> Callable[[PlannedRun, Any, Path], list[Measurement]]:
-    """Losses by set, + 0.01 per seed; documents scatter by `noise`, alike for both models.
-
-    Arithmetic's documents differ by model, so that it is undecided where there is noise.
-    """
-
-    def evaluator(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
-        base, difference = LOSSES[spec.data]
-        ebt = run.adapter_label == "ebt"
-        random = np.random.default_rng(int(ebt) if spec.data == "builtin/arithmetic" else 7)
-        scatter = random.normal(size=documents) * noise
-        level = base + (difference if ebt else 0.0) + 0.01 * run.spec.seed
-        sums = TOKENS * (level + scatter - scatter.mean())
-        found = []
-        kept: dict[str, Any] = {}
-        answers = spec.windows == "rolling"
-        for prefix, factor in (("", 1.0), ("answer_", 0.5))[: 1 + answers]:
-            kept[f"{prefix}sums"] = np.stack([factor * sums - 1, factor * sums + 1])
-            kept[f"{prefix}n"] = np.full(documents, TOKENS)
-            kept[f"{prefix}bytes"] = np.full(documents, BYTES)
-            tags = {"data": spec.data, "split": spec.split, "windows": spec.windows}
-            for seed, shift in ((0, -1.0), (1, 1.0)):
-                loss = factor * level + shift / TOKENS
-                given: dict[str, Any] = {"n": documents * TOKENS, "tags": tags, "noise_seed": seed}
-                given["cost"] = {"nfe": 2 if ebt else 1, "flops": 10.0, "seconds": 1e-5}
-                found += [
-                    measured(run, f"{prefix}loss", loss, **given),
-                    measured(run, f"{prefix}perplexity", exp(loss), **given),
-                    measured(
-                        run, f"{prefix}bits_per_byte", loss * TOKENS / BYTES / log(2), **given
-                    ),
-                ]
-            bigram = {"tags": tags, "noise_seed": None}
-            found.append(measured(run, f"bigram_{prefix}loss", 2.5, **bigram))
-        if keep:
-            np.savez_compressed(folder / "by_document.npz", **kept)
-        return found
-
-    return evaluator
-
-
-def exhibit_of(suite: Suite, results: Path) -> DownstreamExhibit:
-    return downstream_exhibit(suite.report[0], suite, load_frame(suite, results))
-
-
-def row_of(exhibit: DownstreamExhibit, data: str, tokens: str = "all", name: str = "perplexity"):
-    return next(
-        r
-        for r in exhibit.rows
-        if (r.data, r.measure.tokens, r.measure.name) == (data, tokens, name)
-    )
-
 
 # --- numbers ---------------------------------------------------------------------------------
 
@@ -389,77 +294,6 @@ def test_models_of_other_tokens_are_not_paired() -> None:
     assert difference is not None
     assert not difference.by_document
     assert one.minus(Sample({7: 1.0})) is None
-
-
-# --- files -----------------------------------------------------------------------------------
-
-
-def test_files_hold_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    suite = suite_of(tmp_path)
-    write_suite(suite, tmp_path, planted(noise=0.5))
-    print_tables(suite, tmp_path, tmp_path / "tables", as_json=False)
-    write_figures(suite, tmp_path, tmp_path / "figures", as_json=False)
-    printed = capsys.readouterr().out
-    assert "every model on every set" in printed
-    with (tmp_path / "tables" / "downstream.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    dyck = [r for r in rows if (r["data"], r["model"]) == ("builtin/dyck", "ebt")]
-    assert {(r["metric"], r["tokens"]) for r in dyck} == {
-        ("perplexity", "all"),
-        ("perplexity", "answer"),
-        ("bits per byte", "all"),
-        ("bits per byte", "answer"),
-    }
-    assert dyck[0]["windows"] == "rolling"
-    assert (dyck[0]["nfe"], dyck[0]["flops"]) == ("2.0", "10.0")
-    with (tmp_path / "tables" / "downstream-differences.csv").open(newline="") as file:
-        verdicts = {(r["data"], r["tokens"], r["metric"]): r for r in csv.DictReader(file)}
-    assert verdicts["builtin/docs", "all", "perplexity"]["verdict"] == "worse"
-    with (tmp_path / "figures" / "downstream.csv").open(newline="") as file:
-        dots = list(csv.DictReader(file))
-    assert dots[0]["set"] == "home (pretraining)"
-    by_set = {(d["set"], d["tokens"]): float(d["value"]) for d in dots}
-    assert by_set["questions", "all"] == pytest.approx(exp(-0.2))
-    first = (tmp_path / "figures" / "downstream.png").read_bytes()
-    drawing = downstream_figure(exhibit_of(suite, tmp_path))
-    assert drawing is not None
-    assert write_figure(drawing, tmp_path).png.read_bytes() == first, "the same each time"
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "where", "problem"),
-    [
-        ("baseline: plain", "baseline: plan", "report[0].baseline", "no such adapter"),
-        ("pretraining: home", "pretraining: hom", "report[0].pretraining", "no such evaluation"),
-        (
-            "home\n    evaluations: [questions, more]",
-            "more\n    evaluations: [questions]",
-            "report[0].pretraining",
-            "one data set",
-        ),
-        ("[questions, more]", "[questions, mor]", "report[0].evaluations[1]", "no such evaluation"),
-        ("[questions, more]", "[more, more]", "report[0].evaluations[1]", "given twice"),
-        ("[questions, more]", "[home]", "report[0].evaluations[0]", "given twice"),
-        ("[questions, more]", "[]", "report[0].evaluations", "must not be empty"),
-        (
-            "baseline: plain",
-            "baseline: plain\n    only: {size: [a]}",
-            "report[0].only.size",
-            "no such axis",
-        ),
-        (
-            "questions: {kind: likelihood, data: builtin/dyck, windows: rolling}",
-            "questions: {kind: thinking, data: builtin/dyck, thinking: [{kind: single}], "
-            "only: {adapter: [plain]}}",
-            "report[0].evaluations[0]",
-            "draws evaluations of kind likelihood or lm_task",
-        ),
-    ],
-)
-def test_mistakes(old: str, new: str, where: str, problem: str, tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match=problem) as caught:
-        suite_of(tmp_path, SUITE.replace(old, new))
-    assert str(caught.value.where).endswith(where)
 
 
 def test_two_seeds_are_exploratory_and_say_so(tmp_path: Path) -> None:
