@@ -21,6 +21,7 @@ from harness.data.documents import (
     check_split,
     texts_digest,
 )
+from harness.data.sources import HUB_PREFIX
 from harness.data.templates import Template
 from harness.errors import HarnessError
 
@@ -49,11 +50,14 @@ def is_question_file(name: str) -> bool:
 def find_questions(name: str, split: str) -> Path:
     """The path of a `file:` of records; HarnessError where it is none or is not there."""
     if not is_question_file(name):
+        hint = "without #FIELD: the templates name the fields" if "#" in name else None
+        if name.startswith(HUB_PREFIX):
+            hint = "download the dataset's files: hf download --repo-type dataset OWNER/NAME"
         raise HarnessError(
             "templates need a file of records",
             given=name,
             allowed=[f"{FILE_PREFIX}PATH{suffix}" for suffix in SUFFIXES],
-            hint="without #FIELD: the templates name the fields" if "#" in name else None,
+            hint=hint,
         )
     check_split(name, split=split, splits=FILE_SPLITS)
     path = Path(name.removeprefix(FILE_PREFIX).replace("{split}", split)).expanduser()

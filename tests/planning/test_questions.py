@@ -80,6 +80,7 @@ def test_plain_text_is_cut_as_in_training_by_default() -> None:
         ("file:qa.jsonl", "file:plain.txt", "data", "need a file of records"),
         ("file:qa.jsonl", "file:qa.jsonl#answer", "data", "need a file of records"),
         ("file:qa.jsonl", "builtin/dyck", "data", "need a file of records"),
+        ("file:qa.jsonl", "hub:openai/gsm8k:main", "data", "hf download"),
         ("file:qa.jsonl", "file:gone.jsonl", "data", "no such file"),
         ("file:qa.jsonl", "[file:qa.jsonl, file:gone.jsonl]", "data[1]", "no such file"),
         ("file:qa.jsonl", "file:torn.jsonl", "data", "not JSON"),
