@@ -8,9 +8,7 @@ decoder's version.
 from __future__ import annotations
 
 import functools
-import gzip
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,16 +26,15 @@ from harness.data.clips import (
     is_clip_file,
     load_clip_file,
 )
-from harness.data.corrupted import TYPO_PERCENTS, with_typos, with_words_shuffled
-from harness.data.disjoint import documents_sharing
+from harness.data.corrupted import TYPO_PERCENTS
 from harness.data.documents import (
     FILE_PREFIX,
     FILE_SPLITS,
     Documents,
     check_split,
-    texts_digest,
 )
-from harness.data.generated import arithmetic_problem, dyck_text, moving_digits, random_bytes
+from harness.data.embedded_text import embedded_documents
+from harness.data.generated import moving_digits
 from harness.data.keyed import keyed_fraction
 from harness.data.measured import measure_source
 from harness.data.questions import is_question_file, questions_digest
@@ -45,18 +42,10 @@ from harness.data.sources import is_source, parse_source
 from harness.data.streams import load_source_documents, split_source
 from harness.errors import HarnessError
 
-SNAPSHOTS = Path(__file__).parent / "snapshots"
-DOCS_SHA256 = "5164b5d22ae96bc29bf9a53cdbf1c0f1833571ec79661c4c7bf6e53557f49576"
-SOURCE_SHA256 = "67c73c57ee2e8e72b069651d4cc3f42429443b559b0ab5e033447f6990c4efcc"
-
-DOCS_VALIDATION = 0.05
 DIGITS_VALIDATION = 0.15
 CLIPS = {"train": 1024, "validation": 128}
 CLIP_FRAMES = 16
 
-_PSF = "PSF-2.0"
-_OWN = "Apache-2.0"
-_TYPOS = "builtin/docs-typos-"
 _LEARNING = ("train", "validation")
 _OOD = ("test",)
 
@@ -100,8 +89,15 @@ _RECORDS = (
         "builtin/docs",
         "text",
         _LEARNING,
-        "docstrings and language topics of CPython 3.11.7, distinct; the one text to train on",
+        "docstrings and language topics of CPython 3.11.7, distinct; the text to train on",
         "1.9 MB, 7,000 documents",
+    ),
+    DatasetRecord(
+        "builtin/exercises",
+        "text",
+        _LEARNING,
+        "generated: closing brackets, arithmetic, copying, as the tasks harness_… ask for them",
+        "0.9 MB, 4,200 documents",
     ),
     *(
         DatasetRecord(
@@ -245,7 +241,7 @@ def load_documents(name: str, split: str) -> Documents:
     if is_source(name):
         return load_source_documents(name, split)
     _record(name, split=split, modality="text")
-    return _builtin_documents(name, split)
+    return embedded_documents(name, split)
 
 
 def load_images(name: str, split: str, *, patch: int = 16) -> Images:
@@ -285,67 +281,6 @@ def _record(
     if split is not None:
         check_split(name, split=split, splits=record.splits)
     return record
-
-
-def read_snapshot(path: Path, *, sha256: str) -> dict[str, bytes]:
-    """Return {name: text} of a frozen file. Raises HarnessError unless its sha256 matches."""
-    hint = "reinstall the package, or rebuild the file: python -m harness.data.snapshot OUT"
-    if not path.is_file():
-        raise HarnessError("an embedded data file is missing", where=path.name, hint=hint)
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise HarnessError(
-            f"an embedded data file is damaged: its sha256 is {found}, and must be {sha256}",
-            where=path.name,
-            hint=hint,
-        )
-    records = map(json.loads, gzip.decompress(content).splitlines())
-    return {record["name"]: record["text"].encode() for record in records}
-
-
-@functools.lru_cache(maxsize=16)
-def _builtin_documents(name: str, split: str) -> Documents:
-    generators: dict[str, tuple[int, Callable[[int], str | bytes]]] = {
-        "builtin/arithmetic": (770, arithmetic_problem),
-        "builtin/dyck": (1000, dyck_text),
-        "builtin/random-bytes": (100, random_bytes),
-    }
-    source, licence = "CPython 3.11.7", _PSF
-    if name == "builtin/docs":
-        named = _docs_splits()[split]
-    elif name == "builtin/docs-shuffled":
-        held_out = _docs_splits()["validation"]
-        named = {key: with_words_shuffled(text, key) for key, text in held_out.items()}
-    elif name.startswith(_TYPOS):
-        held_out, percent = _docs_splits()["validation"], int(name.removeprefix(_TYPOS))
-        named = {key: with_typos(text, key, percent=percent) for key, text in held_out.items()}
-    elif name == "builtin/source":
-        named = read_snapshot(SNAPSHOTS / "source.jsonl.gz", sha256=SOURCE_SHA256)
-    else:
-        count, generate = generators[name]
-        items = (generate(index) for index in range(count))
-        texts = (item.encode() if isinstance(item, str) else item for item in items)
-        named = {f"{name}/{index}": text for index, text in enumerate(texts)}
-        source, licence = "generated", _OWN
-    if name.startswith("builtin/docs-"):
-        source += ", changed"
-    values = tuple(named.values())
-    return Documents(name, split, tuple(named), values, texts_digest(values), source, licence)
-
-
-@functools.lru_cache(maxsize=1)
-def _docs_splits() -> dict[str, dict[str, bytes]]:
-    everything = read_snapshot(SNAPSHOTS / "docs.jsonl.gz", sha256=DOCS_SHA256)
-    splits: dict[str, dict[str, bytes]] = {"train": {}, "validation": {}}
-    for name, text in everything.items():
-        fraction = int.from_bytes(hashlib.sha256(text).digest()[:8], "big") / 2**64
-        splits["validation" if fraction < DOCS_VALIDATION else "train"][name] = text
-    train = list(splits["train"])
-    texts = [splits["train"][name] for name in train]
-    for index in documents_sharing(texts, list(splits["validation"].values())):
-        del splits["train"][train[index]]
-    return splits
 
 
 def _array_digest(*arrays: NDArray[np.float32] | NDArray[np.int64] | None) -> str:

@@ -6,6 +6,7 @@ of a task, few-shot examples included.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 
 from harness.data.disjoint import documents_sharing
@@ -22,6 +23,7 @@ _KINDS: tuple[tuple[Callable[[], Iterator[Item]], str], ...] = (
 )
 
 
+@functools.cache
 def exercise_documents() -> dict[str, list[str]]:
     """Each split's documents; training documents that share a word 13-gram with validation go."""
     streams = [_fresh(items) for items, _ in _KINDS]

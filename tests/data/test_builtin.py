@@ -13,15 +13,16 @@ import pytest
 
 from harness.data import builtin, snapshot
 from harness.data.builtin import (
-    SNAPSHOTS,
     dataset_digest,
     list_datasets,
     load_clips,
     load_documents,
     load_images,
-    read_snapshot,
 )
+from harness.data.embedded_text import DOCS_SHA256, SNAPSHOTS, read_snapshot
+from harness.data.exercises import PER_DOCUMENT
 from harness.data.generated import dyck_word
+from harness.data.task_sets import arithmetic_items, copying_items, dyck_items, split
 from harness.errors import HarnessError
 
 ROOT = Path(builtin.__file__).parents[2]
@@ -39,6 +40,8 @@ CLOSES = {"(": ")", "[": "]", "{": "}", "<": ">"}
         ("builtin/docs-typos-20", "test", "1be977da041bfd1c"),
         ("builtin/docs-typos-40", "test", "edad13f8d8989e7f"),
         ("builtin/docs-shuffled", "test", "81d896ad66ef86ce"),
+        ("builtin/exercises", "train", "7237ba760fbfe2d0"),
+        ("builtin/exercises", "validation", "8699207d3aa42ae2"),
         ("builtin/source", "test", "f4155125a2f9da81"),
         ("builtin/arithmetic", "test", "30ef1064251342ee"),
         ("builtin/dyck", "test", "d94b3657187ac81f"),
@@ -58,9 +61,9 @@ def test_a_flipped_byte_is_refused(tmp_path: Path) -> None:
     content[len(content) // 2] ^= 1
     (tmp_path / "docs.jsonl.gz").write_bytes(content)
     with pytest.raises(HarnessError, match=r"docs\.jsonl\.gz: .*damaged"):
-        read_snapshot(tmp_path / "docs.jsonl.gz", sha256=builtin.DOCS_SHA256)
+        read_snapshot(tmp_path / "docs.jsonl.gz", sha256=DOCS_SHA256)
     with pytest.raises(HarnessError, match="missing"):
-        read_snapshot(tmp_path / "absent.gz", sha256=builtin.DOCS_SHA256)
+        read_snapshot(tmp_path / "absent.gz", sha256=DOCS_SHA256)
 
 
 @pytest.mark.skipif(sys.version_info[:3] != snapshot.PYTHON, reason="needs CPython 3.11.7")
@@ -214,3 +217,39 @@ assert "torch" not in sys.modules
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_exercises_are_right_and_no_tasks() -> None:
+    tasks = {
+        item["question"]
+        for items in (dyck_items, arithmetic_items, copying_items)
+        for own in split(items()).values()
+        for item in own
+    }
+    texts = [
+        t.decode()
+        for s in ("train", "validation")
+        for t in load_documents("builtin/exercises", s).texts
+    ]
+    found = re.findall(r"Input: (.*)\nOutput: (.*)\n|(.*) = (.*)\n", "".join(texts))
+    assert len(found) == PER_DOCUMENT * len(texts)
+    questions = [word or chain for word, _, chain, _ in found]
+    assert not tasks & set(questions)
+    assert len(set(questions)) == len(questions)
+    for words, output, chain, result in found:
+        if chain:
+            assert eval(chain) == int(result), chain
+        elif words[0].isalpha():
+            assert output == words
+        else:
+            assert _closes(f"{words} {output}".split()), words
+
+
+def _closes(brackets: list[str]) -> bool:
+    stack: list[str] = []
+    for bracket in brackets:
+        if bracket in CLOSES:
+            stack.append(CLOSES[bracket])
+        elif not stack or stack.pop() != bracket:
+            return False
+    return not stack
