@@ -133,7 +133,7 @@ def open_shards(identity: Identity, cache: Path) -> TextShards | None:
         if len(tokens) != index["tokens"] or len(offsets) != index["documents"] + 1:
             return None
         if not _is_checked(folder):
-            digests = [hashlib.sha256(mapped.data).hexdigest() for mapped in (tokens, offsets)]
+            digests = [_hashed(mapped) for mapped in (tokens, offsets)]
             if digests != [index["token_digest"], index["offsets_digest"]]:
                 return None
             _note_checked(folder)
@@ -153,6 +153,10 @@ def open_shards(identity: Identity, cache: Path) -> TextShards | None:
         token_digest=index["token_digest"],
         text_bytes=identity.text_bytes,
     )
+
+
+def _hashed(mapped: NDArray[Any]) -> str:
+    return hashlib.sha256(mapped.data).hexdigest()
 
 
 def _state(folder: Path) -> list[list[int]] | None:

@@ -102,14 +102,14 @@ def load_source_documents(name: str, split: str) -> Documents:
     return Documents(name, split, names, texts, texts_digest(texts), origin, owner)
 
 
-def chunks(documents: Iterator[Named], size: int = CHUNK_BYTES) -> Iterator[list[Named]]:
-    """Successive documents of `size` bytes together, or one that has more."""
+def chunks(documents: Iterator[Named]) -> Iterator[list[Named]]:
+    """Successive documents of CHUNK_BYTES together, or one that has more."""
     chunk: list[Named] = []
     held = 0
     for named in documents:
         chunk.append(named)
         held += len(named[1])
-        if held >= size:
+        if held >= CHUNK_BYTES:
             yield chunk
             chunk, held = [], 0
     if chunk:
