@@ -8,6 +8,7 @@ that are not finite have no rank: with one of them among the given there is no s
 from __future__ import annotations
 
 from math import isfinite
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,13 +22,16 @@ def rank_correlations(x: ArrayLike, y: ArrayLike, groups: Groups, counts: Floats
     found = np.full(len(counts), np.nan)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return found
-    first, second = _dense(x), _dense(y)
+    first, second = _Sorted(np.asarray(x), groups), _Sorted(np.asarray(y), groups)
+    there = second.places[first.order]
     for index, drawn in enumerate(counts):
-        weights = drawn[groups]
+        weights, one = first.midranks(drawn)
+        other = second.midranks(drawn)[1][there]
         middle = weights.sum() / 2  # the mean rank, whatever the ties
-        one, other = (_midranks(dense, weights) - middle for dense in (first, second))
+        one -= middle
+        other -= middle
         weighted = weights * one
-        spread = (weighted @ one) * (weights @ (other * other))
+        spread = (weighted @ one) * ((weights * other) @ other)
         if spread > 0:
             found[index] = (weighted @ other) / spread**0.5
     return found
@@ -44,15 +48,15 @@ def areas(
     lower, higher = np.asarray(lower), np.asarray(higher)
     if not (np.isfinite(lower).all() and np.isfinite(higher).all()):
         return found
-    dense = _dense(np.concatenate([lower, higher]))
-    size = int(dense.max()) + 1 if len(dense) else 0
-    below, above = dense[: len(lower)], dense[len(lower) :]
+    both = _Sorted(np.concatenate([lower, higher]), np.concatenate(groups))
+    above = (both.order >= len(lower)).astype(float)
     for index, drawn in enumerate(counts):
-        low = np.bincount(below, drawn[groups[0]], minlength=size)
-        high = np.bincount(above, drawn[groups[1]], minlength=size)
+        weights = drawn[both.groups]
+        high = weights * above
+        low = weights - high
         pairs = low.sum() * high.sum()
         if pairs > 0:
-            found[index] = high @ (np.cumsum(low) - low / 2) / pairs
+            found[index] = high @ both.middles(low) / pairs
     return found
 
 
@@ -93,11 +97,26 @@ def finite(value: float) -> float | None:
     return float(value) if isfinite(value) else None
 
 
-def _dense(values: ArrayLike) -> Groups:
-    """The rank of each value among the distinct ones."""
-    return np.asarray(np.unique(np.asarray(values), return_inverse=True)[1], np.int64).reshape(-1)
+class _Sorted:
+    """Values in order, once for every resample: `order` sorts them, `places` is where each went."""
 
+    def __init__(self, values: NDArray[Any], groups: Groups) -> None:
+        self.order = np.argsort(values, kind="stable")
+        self.places = np.empty_like(self.order)
+        self.places[self.order] = np.arange(len(values))
+        self.groups = np.asarray(groups)[self.order]
+        ordered = values[self.order]
+        self.starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(values)])
+        self.ties = np.diff(np.append(self.starts, len(values)))
 
-def _midranks(dense: Groups, weights: Floats) -> Floats:
-    each = np.bincount(dense, weights)
-    return np.asarray((np.cumsum(each) - each / 2)[dense])
+    def midranks(self, drawn: Floats) -> tuple[Floats, Floats]:
+        """Weights and weighted ranks (n,) in order."""
+        weights = drawn[self.groups]
+        return weights, self.middles(weights)
+
+    def middles(self, weights: Floats) -> Floats:
+        """The weight below each value and half of that of its ties, from weights in order."""
+        if len(self.starts) == len(weights):
+            return np.asarray(np.cumsum(weights) - weights / 2)
+        each = np.add.reduceat(weights, self.starts) if len(weights) else weights
+        return np.asarray(np.repeat(np.cumsum(each) - each / 2, self.ties))

@@ -29,7 +29,7 @@ from harness.records import Measurement, write_json
 
 ENERGIES, EXAMPLES = "energies.npz", "examples.json"
 #: Predictions whose own energies and losses are kept for rank statistics, over all noise seeds.
-KEPT_PREDICTIONS = 100_000
+KEPT_PREDICTIONS = 50_000
 #: Rows in the batch whose cost is measured, and times it is timed.
 TIMED_ROWS, TIMED_REPEATS = 8, 3
 

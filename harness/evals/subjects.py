@@ -139,7 +139,7 @@ class TextSubject:
 
     def entropies(self, value: Tensor) -> Tensor:
         logs = value.float().log_softmax(-1)
-        return -(logs.exp() * logs).sum(-1)
+        return -logs.exp().mul_(logs).sum(-1)
 
     def examples(self) -> list[Example]:
         """The texts given, each with its counterparts, cut into rows as packed text is.
