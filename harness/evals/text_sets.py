@@ -41,7 +41,7 @@ class TextSet:
 
     @property
     def bytes(self) -> int:
-        return int(self.rows.row_bytes(self.ids).sum())
+        return int(self.bytes_by_document.sum())
 
     @property
     def bytes_by_document(self) -> NDArray[np.int64]:
