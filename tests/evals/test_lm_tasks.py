@@ -383,3 +383,30 @@ def test_a_task_that_fails_is_named(tmp_path: Path) -> None:
     (measured,) = evaluate_lm_task(spec, context, tmp_path)
     assert measured.n == 1
     assert measured.tags["stderr"] is None, "of one document there is none"
+
+
+def test_a_task_of_whole_texts(tmp_path: Path) -> None:
+    """Rolling windows: bits per byte over all documents, by lm-eval's own weighting."""
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    texts = ["The model thinks about every token. " * 6, "Short.", "Energy and steps. " * 3]
+    (folder / "texts.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
+    (folder / "mine.yaml").write_text(
+        "task: mine\ndataset_path: json\ndataset_kwargs: {data_files: {test: texts.jsonl}}\n"
+        "output_type: loglikelihood_rolling\ntest_split: test\ndoc_to_text: ''\n"
+        "doc_to_target: text\n"
+        "metric_list: [{metric: bits_per_byte}, {metric: word_perplexity}]\n"
+    )
+    context = context_for("transformer_pp_text", tmp_path)
+    found = evaluate_lm_task(task("mine", include=str(folder)), context, tmp_path)
+    lm = AdapterLM(context, Single(), batch_size=1)
+    total = sum(lm.loglikelihood_rolling(asked(*((text,) for text in texts))))
+    size = sum(len(text.encode()) for text in texts)
+    bits = value(found, "bits_per_byte")
+    assert bits.value == pytest.approx(-total / size / np.log(2), rel=1e-6)
+    assert (bits.n, bits.unit, bits.higher_is_better) == (3, "bits/byte", False)
+    assert bits.tags["cut"] is None
+    assert bits.cost["predictions"] == (128 + 128 + 16 + 64) / 3, "two full windows"
+    assert value(found, "word_perplexity").unit == "per word"
+    with np.load(tmp_path / BY_DOCUMENT) as stored:
+        assert stored["bits_per_byte"][0, :, 1].tolist() == [len(t.encode()) for t in texts]
