@@ -114,6 +114,10 @@ def test_the_slope_is_numpys(x: list[float], slope: float, seed: int) -> None:
     assert found.intercept == pytest.approx(truth[1], rel=1e-6, abs=1e-6)
     assert found.interval is None
     assert found.reading == "undecided"
+    rest = np.array(x) < max(x)
+    if np.ptp(np.array(x)[rest]) > 1e-3:
+        truth = np.polyfit(np.array(x)[rest], np.array(y)[rest], 1)
+        assert found.without_farthest == pytest.approx(truth[0], rel=1e-6, abs=1e-9)
 
 
 X = [float(i) for i in range(14)]

@@ -7,15 +7,46 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from matplotlib.axes import Axes
+from matplotlib.transforms import offset_copy
 
+from harness.analysis.figures.axes import Span, gain_floor, span
 from harness.analysis.figures.page import text_width
 from harness.analysis.figures.style import TEXT, signed
 
 _POINTS = 6.5
-_LEVEL_POINTS = 8.5
-_ASIDE_POINTS = 5.0
-#: Cuts nearer to each other than this share of the panel's width have one label.
-_SAME_PLACE = 0.03
+#: Above the marker's middle: the line over markers that share a label, and the label.
+_LINE_POINTS, _LABEL_POINTS = 3.2, 4.2
+#: Inches between labels side by side.
+_GAP = 0.06
+#: Cuts nearer to each other than this share of the panel's width are at one place.
+_SAME_PLACE = 0.01
+
+
+#: Room for markers and labels below the floor, as a share of what is above it.
+_FOOT = 0.16
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Values below `value` are cut off; their markers stand at `foot`, below all that are not."""
+
+    value: float
+    foot: float
+
+
+def gain_limits(
+    gains: Sequence[float], bounds: Sequence[float], judged: Sequence[float]
+) -> tuple[Span, Floor | None]:
+    """Limits of a gain axis and where it is cut, if the worst of `judged` would flatten the rest.
+
+    `gains` are values on the axis, `bounds` ends of intervals; zero is always on it.
+    """
+    floor = gain_floor(judged)
+    if floor is None:
+        return span([0.0, *gains], bounds), None
+    kept = span([0.0, floor, *(g for g in gains if g >= floor)], [b for b in bounds if b >= floor])
+    foot = floor - _FOOT * (kept.high - floor)
+    return Span(foot, kept.high, clipped=True), Floor(floor, foot)
 
 
 @dataclass(frozen=True)
@@ -29,84 +60,101 @@ class Cut:
 
 @dataclass(frozen=True)
 class _Label:
-    """`left` and `right` are its ends, as shares of the panel's width."""
+    """Of neighbouring cuts; `left` and `right` are its ends, as shares of the panel's width."""
 
-    x: float
+    cuts: tuple[Cut, ...]
     text: str
-    color: str
-    on_right: bool
     left: float
     right: float
 
+    @property
+    def middle(self) -> float:
+        return (self.left + self.right) / 2
 
-def mark_cuts(axes: Axes, cuts: Sequence[Cut], floor: float) -> None:
-    """Mark each cut at `floor`, with its value; x limits must stand, and labels stack upwards.
+    @property
+    def color(self) -> str:
+        colors = {cut.color for cut in self.cuts}
+        return colors.pop() if len(colors) == 1 else TEXT
 
-    Cuts at one place share a label: their range.
+
+def mark_cuts(axes: Axes, cuts: Sequence[Cut], foot: float) -> None:
+    """Mark each cut at `foot`, its value above it; x limits must stand.
+
+    Cuts whose labels would overlap share one: the range of their values, over a line that spans
+    them.
     """
     for cut in cuts:
-        axes.plot(cut.x, floor, marker="v", color=cut.color, markersize=4, clip_on=False, zorder=5)
-    placed: list[tuple[_Label, int]] = []
-    for label in _labels(axes, cuts):
-        taken = {level for other, level in placed if _overlap(label, other)}
-        level = next(number for number in range(len(placed) + 1) if number not in taken)
-        placed.append((label, level))
+        axes.plot(cut.x, foot, marker="v", color=cut.color, markersize=4, clip_on=False, zorder=7)
+    width = _panel_width(axes)
+    for label in _apart(axes, cuts):
+        first = label.cuts[0].x
         axes.annotate(
             label.text,
-            (label.x, floor),
-            xytext=(_ASIDE_POINTS * (1 if label.on_right else -1), level * _LEVEL_POINTS),
-            va="center",
-            ha="left" if label.on_right else "right",
+            (first, foot),
+            xytext=((label.middle - _share(axes, first)) * width * 72, _LABEL_POINTS),
+            va="bottom",
+            ha="center",
             textcoords="offset points",
             size=_POINTS,
             color=label.color,
             zorder=6,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
         )
+        if len({cut.x for cut in label.cuts}) > 1:
+            raised = offset_copy(
+                axes.transData, axes.get_figure(root=True), y=_LINE_POINTS, units="points"
+            )
+            axes.plot(
+                [first, label.cuts[-1].x],
+                [foot, foot],
+                color=label.color,
+                linewidth=0.6,
+                transform=raised,
+                clip_on=False,
+                zorder=7,
+            )
 
 
-def _labels(axes: Axes, cuts: Sequence[Cut]) -> list[_Label]:
+def _apart(axes: Axes, cuts: Sequence[Cut]) -> list[_Label]:
+    """Labels from left to right, neighbours joined until none overlap."""
+    labels: list[_Label] = []
+    ordered = sorted(cuts, key=lambda cut: _share(axes, cut.x))
+    for cut in ordered:
+        own = _labelled(axes, (cut,))
+        same = bool(labels) and _share(axes, cut.x) - _share(axes, labels[-1].cuts[-1].x)
+        if labels and same < _SAME_PLACE:
+            own = _labelled(axes, (*labels.pop().cuts, cut))
+        labels.append(own)
+    while True:
+        clash = next(
+            (i for i, (a, b) in enumerate(pairwise(labels)) if b.left < a.right),
+            None,
+        )
+        if clash is None:
+            return labels
+        joined = (*labels[clash].cuts, *labels[clash + 1].cuts)
+        labels[clash : clash + 2] = [_labelled(axes, joined)]
+
+
+def _labelled(axes: Axes, cuts: tuple[Cut, ...]) -> _Label:
     figure = axes.get_figure(root=True)
     assert figure is not None
-    width = axes.get_position().width * figure.get_figwidth()
-    to_share = axes.transScale + axes.transLimits
-    shares = {cut.x: float(to_share.transform((cut.x, 1.0))[0]) for cut in cuts}
-    found = []
-    for group in _groups(cuts, shares):
-        values = sorted({signed(cut.value) for cut in group}, key=_number, reverse=True)
-        text = values[0] if len(values) == 1 else f"{values[0]} … {values[-1]}"
-        colors = {cut.color for cut in group}
-        share = shares[group[0].x]
-        aside = (_ASIDE_POINTS / 72) / width
-        long = text_width(figure, text, _POINTS) / width + aside
-        on_right = share + long < 1
-        found.append(
-            _Label(
-                group[-1].x if on_right else group[0].x,
-                text,
-                colors.pop() if len(colors) == 1 else TEXT,
-                on_right,
-                share if on_right else share - long,
-                share + long if on_right else share,
-            )
-        )
-    return found
+    values = sorted(cuts, key=lambda cut: cut.value, reverse=True)
+    least, most = signed(values[0].value), signed(values[-1].value)
+    text = least if least == most else f"{least} … {most}"
+    long = (text_width(figure, text, _POINTS) + _GAP) / _panel_width(axes)
+    middle = (_share(axes, cuts[0].x) + _share(axes, cuts[-1].x)) / 2
+    left = min(max(middle - long / 2, 0.0), max(1 - long, 0.0))
+    return _Label(cuts, text, left, left + long)
 
 
-def _groups(cuts: Sequence[Cut], shares: dict[float, float]) -> list[list[Cut]]:
-    ordered = sorted(cuts, key=lambda cut: shares[cut.x])
-    groups = [ordered[:1]] if ordered else []
-    for before, cut in pairwise(ordered):
-        if shares[cut.x] - shares[before.x] < _SAME_PLACE:
-            groups[-1].append(cut)
-        else:
-            groups.append([cut])
-    return groups
+def _panel_width(axes: Axes) -> float:
+    """Inches, before the page is laid out."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return float(axes.get_position().width * figure.get_figwidth())
 
 
-def _overlap(one: _Label, other: _Label) -> bool:
-    return one.left < other.right and other.left < one.right
-
-
-def _number(text: str) -> float:
-    return float(text.replace("−", "-"))
+def _share(axes: Axes, x: float) -> float:
+    """Where x lies, as a share of the panel's width."""
+    return float((axes.transScale + axes.transLimits).transform((x, 1.0))[0])

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 
 from harness.analysis.exhibits.gain_draws import Measure
 from harness.analysis.exhibits.thinking import ThinkingRow
-from harness.analysis.figures.axes import Span, gain_floor, span
-from harness.analysis.figures.cuts import Cut, mark_cuts
+from harness.analysis.figures.axes import Span
+from harness.analysis.figures.cuts import Cut, Floor, gain_limits, mark_cuts
 from harness.analysis.figures.style import LINES, Line, family_color, marks, tint
 from harness.analysis.tables.trends import model_words, setting_words
 
@@ -86,17 +86,11 @@ def percent_interval(row: ThinkingRow, measure: Measure) -> tuple[float, float] 
     return None if interval is None else (100 * interval[0], 100 * interval[1])
 
 
-def gain_limits(
-    rows: Sequence[ThinkingRow], measure: Measure, also: Sequence[float] = ()
-) -> tuple[Span, float | None]:
-    """Limits of a gain axis in percent, and where it is cut; `also` are further values on it."""
+def limits_of(rows: Sequence[ThinkingRow], measure: Measure) -> tuple[Span, Floor | None]:
+    """Limits of an axis of these rows' gains in percent, and where it is cut."""
     gains = [g for r in rows if (g := percent_gain(r, measure)) is not None] or [0.0]
     bounds = [b for r in rows for b in percent_interval(r, measure) or ()]
-    floor = gain_floor(gains)
-    if floor is None:
-        return span([0.0, *gains], [*bounds, *also]), None
-    kept = span([0.0, floor, *(g for g in gains if g >= floor)], [b for b in bounds if b >= floor])
-    return Span(floor, kept.high, clipped=True), floor
+    return gain_limits(gains, bounds, gains)
 
 
 def draw_gains(
@@ -133,7 +127,7 @@ def mark_cut_gains(
     axes: Axes,
     points: Sequence[tuple[float, ThinkingRow, Followed]],
     measure: Measure,
-    floor: float | None,
+    floor: Floor | None,
 ) -> None:
     """Mark the gains that lie below where the axis is cut, if it is."""
     if floor is None:
@@ -141,6 +135,6 @@ def mark_cut_gains(
     cuts = [
         Cut(x, gain, one.color)
         for x, row, one in points
-        if (gain := percent_gain(row, measure)) is not None and gain < floor
+        if (gain := percent_gain(row, measure)) is not None and gain < floor.value
     ]
-    mark_cuts(axes, cuts, floor)
+    mark_cuts(axes, cuts, floor.foot)

@@ -12,8 +12,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.analysis.exhibits.magnitudes import ShiftRow
 from harness.analysis.exhibits.thinking import ThinkingExhibit, ThinkingRow
-from harness.analysis.figures.axes import Span, gain_floor, log_cost, padded, span
-from harness.analysis.figures.cuts import Cut, mark_cuts
+from harness.analysis.figures.axes import Span, log_cost, padded
+from harness.analysis.figures.cuts import Cut, Floor, gain_limits, mark_cuts
 from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
 from harness.analysis.figures.style import (
     LINES,
@@ -167,7 +167,7 @@ def _panel(
     rows: Sequence[ThinkingRow],
     series: Sequence[_Series],
     cost: str,
-    floor: float | None,
+    floor: Floor | None,
 ) -> None:
     axes.axhline(0, color=REFERENCE, linewidth=0.8, zorder=1)
     cuts: list[Cut] = []
@@ -207,10 +207,12 @@ def _panel(
         )
         if floor is not None:
             cuts += [
-                Cut(x, gain, one.color) for x, gain in zip(xs, gains, strict=True) if gain < floor
+                Cut(x, gain, one.color)
+                for x, gain in zip(xs, gains, strict=True)
+                if gain < floor.value
             ]
     if floor is not None:
-        mark_cuts(axes, cuts, floor)
+        mark_cuts(axes, cuts, floor.foot)
 
 
 def _distances(rows: Sequence[ThinkingRow]) -> list[list[float]]:
@@ -224,14 +226,10 @@ def _distances(rows: Sequence[ThinkingRow]) -> list[list[float]]:
     return [lows, highs]
 
 
-def _limits(rows: Sequence[ThinkingRow]) -> tuple[Span, float | None]:
+def _limits(rows: Sequence[ThinkingRow]) -> tuple[Span, Floor | None]:
     gains = [100 * r.gain for r in rows]
     bounds = [100 * b for r in rows for b in r.gain_interval or ()]
-    floor = gain_floor([100 * r.gain for r in rows if not r.trained] or gains)
-    if floor is None:
-        return span([0.0, *gains], bounds), None
-    kept = span([0.0, floor, *(g for g in gains if g >= floor)], [b for b in bounds if b >= floor])
-    return Span(floor, kept.high, clipped=True), floor
+    return gain_limits(gains, bounds, [100 * r.gain for r in rows if not r.trained] or gains)
 
 
 def _magnitudes(data: str, shifts: Sequence[ShiftRow]) -> str:
@@ -293,7 +291,7 @@ def _handles(series: Sequence[_Series]) -> list[Artist]:
     return handles
 
 
-def _notes(exhibit: ThinkingExhibit, limits: Span, floor: float | None, missing: str) -> list[str]:
+def _notes(exhibit: ThinkingExhibit, limits: Span, floor: Floor | None, missing: str) -> list[str]:
     text = (
         "Gain: (L(trained) − L(setting)) / L(trained), paired by document; error bars: 95 % "
         f"bootstrap over {exhibit.resampling}. NFE = steps × samples. "
@@ -301,7 +299,7 @@ def _notes(exhibit: ThinkingExhibit, limits: Span, floor: float | None, missing:
         f"bigram: cross-entropy. Time on {', '.join(exhibit.device)}."
     )
     if floor is not None:
-        text += f" Gains below {signed(floor, 1)} % are cut off: ▼ with their value."
+        text += f" Gains below {signed(floor.value, 1)} % are cut off: ▼ with their value."
     elif limits.clipped:
         text += " Error bars that reach the frame end beyond it."
     return [text, *([missing] if missing else [])]

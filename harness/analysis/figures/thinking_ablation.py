@@ -16,7 +16,8 @@ from harness.analysis.exhibits.thinking_ablation import (
     Way,
 )
 from harness.analysis.figures.axes import padded
-from harness.analysis.figures.followed import gain_limits, percent_gain, percent_interval
+from harness.analysis.figures.cuts import Floor
+from harness.analysis.figures.followed import limits_of, percent_gain, percent_interval
 from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
 from harness.analysis.figures.style import REFERENCE, family_color, signed, theme, tint
 from harness.analysis.figures.thinking import gain_tick
@@ -51,7 +52,7 @@ def _page(
     models = list(dict.fromkeys(_model(r) for r in exhibit.rows))
     title = f"{title}: gain over each model's own trained thinking"
     settings = [r.ways[way] for r in exhibit.rows for way in WAYS]
-    limits, floor = gain_limits(settings, "perplexity")
+    limits, floor = limits_of(settings, "perplexity")
     with theme():
         figure, grid = panels(1, len(sets), share_y="all")
         for axes, data in zip(grid[0], sets, strict=True):
@@ -78,7 +79,7 @@ def _model(row: AblationRow) -> str:
 
 
 def _panel(
-    axes: Axes, rows: Sequence[AblationRow], models: Sequence[str], floor: float | None
+    axes: Axes, rows: Sequence[AblationRow], models: Sequence[str], floor: Floor | None
 ) -> None:
     axes.axvline(0, color=REFERENCE, linewidth=0.8, zorder=1)
     axes.grid(visible=False, axis="y")
@@ -91,11 +92,11 @@ def _panel(
                 continue
             place = models.index(_model(row)) - up
             color = tint(family_color(setting.family), lightness)
-            if floor is not None and gain < floor:
-                axes.plot(floor, place, marker="<", color=color, markersize=4, clip_on=False)
+            if floor is not None and gain < floor.value:
+                axes.plot(floor.foot, place, marker="<", color=color, markersize=4, clip_on=False)
                 axes.annotate(
                     signed(gain, 0),
-                    (floor, place),
+                    (floor.foot, place),
                     xytext=(5, 0),
                     textcoords="offset points",
                     va="center",

@@ -12,11 +12,12 @@ from harness.analysis.exhibits.gain_draws import MEASURES, Measure
 from harness.analysis.exhibits.thinking import ThinkingRow
 from harness.analysis.exhibits.thinking_scale import ThinkingScaleExhibit
 from harness.analysis.figures.axes import log_cost, padded
+from harness.analysis.figures.cuts import Floor
 from harness.analysis.figures.followed import (
     Followed,
     draw_gains,
     followed_marks,
-    gain_limits,
+    limits_of,
     mark_cut_gains,
 )
 from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
@@ -59,7 +60,7 @@ def _page(
     with theme():
         figure, grid = panels(len(MEASURES), len(sets), share_y="row")
         for row, measure in zip(grid, MEASURES, strict=True):
-            limits, floor = gain_limits(shown, measure)
+            limits, floor = limits_of(shown, measure)
             clipped |= limits.clipped
             for axes, data in zip(row, sets, strict=True):
                 log_cost(axes, [p.x for p in exhibit.points], label, kind=kind)
@@ -90,7 +91,7 @@ def _panel(
     exhibit: ThinkingScaleExhibit,
     drawn: Sequence[Followed],
     what: tuple[str, Measure],
-    floor: float | None,
+    floor: Floor | None,
 ) -> None:
     data, measure = what
     axes.axhline(0, color=REFERENCE, linewidth=0.8, zorder=1)

@@ -18,11 +18,12 @@ from harness.analysis.exhibits.thinking_shift import (
     ThinkingShiftExhibit,
 )
 from harness.analysis.figures.axes import padded
+from harness.analysis.figures.cuts import Floor
 from harness.analysis.figures.followed import (
     Followed,
     draw_gains,
     followed_marks,
-    gain_limits,
+    limits_of,
     mark_cut_gains,
 )
 from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
@@ -53,7 +54,7 @@ def thinking_shift_figure(exhibit: ThinkingShiftExhibit, *, missing: str = "") -
         figure, grid = panels(len(MEASURES), len(magnitudes), share_y="row")
         for row, measure in zip(grid, MEASURES, strict=True):
             shown = [r for r in exhibit.rows if any(one.holds(r) for one in drawn)]
-            limits, floor = gain_limits(shown, measure)
+            limits, floor = limits_of(shown, measure)
             clipped |= limits.clipped
             for axes, magnitude in zip(row, magnitudes, strict=True):
                 _magnitude_axis(axes, exhibit.shifts, magnitude)
@@ -103,7 +104,7 @@ def _panel(
     exhibit: ThinkingShiftExhibit,
     drawn: Sequence[Followed],
     what: tuple[Measure, Magnitude],
-    floor: float | None,
+    floor: Floor | None,
 ) -> None:
     measure, magnitude = what
     places = _places(exhibit.shifts, magnitude)

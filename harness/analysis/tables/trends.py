@@ -9,7 +9,15 @@ from harness.analysis.tables.table import Cell, percent_range
 from harness.analysis.trends.trend import Trend, shown_p
 
 #: The header over `trend_cells`; slopes are differences of percentages.
-TREND_HEADER = ("points", "slope (points)", "95 % interval", "rank ρ", "exact p", "reading")
+TREND_HEADER = (
+    "points",
+    "slope (points)",
+    "95 % interval",
+    "without farthest",
+    "rank ρ",
+    "exact p",
+    "reading",
+)
 
 
 def setting_words(row: ThinkingRow) -> str:
@@ -30,6 +38,7 @@ def trend_cells(trend: Trend) -> list[Cell]:
         Cell(str(trend.points)),
         Cell("" if trend.slope is None else f"{100 * trend.slope:+.2f}"),
         Cell(percent_range(trend.interval, 2).removesuffix(" %")),
+        Cell("" if trend.without_farthest is None else f"{100 * trend.without_farthest:+.2f}"),
         Cell("" if ranks.rho is None else f"{ranks.rho:+.2f}"),
         Cell("" if ranks.p is None else shown_p(ranks.p).removeprefix("= ")),
         Cell(trend.reading, bold=decided),
@@ -45,6 +54,7 @@ def trend_data(trend: Trend) -> dict[str, object]:
         "slope_low": low,
         "slope_high": high,
         "intercept": trend.intercept,
+        "slope_without_farthest": trend.without_farthest,
         "rank_correlation": trend.ranks.rho,
         "p": trend.ranks.p,
         "p_method": trend.ranks.method,

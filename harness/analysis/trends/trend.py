@@ -25,6 +25,7 @@ class Trend:
 
     `reading` is "grows" or "shrinks" where the slope's interval and the ranks' p both exclude
     chance and point the same way, "descriptive" where there are too few points for any verdict.
+    `without_farthest` is the slope without the largest x: how much hangs on one point.
     """
 
     slope: float | None
@@ -33,6 +34,7 @@ class Trend:
     ranks: RankCorrelation
     reading: Reading
     reason: str
+    without_farthest: float | None = None
 
     @property
     def points(self) -> int:
@@ -66,7 +68,17 @@ def trend(
         if np.isfinite(drawn).all():
             interval = percentiles(drawn)
     reading, reason = _read(interval, ranks, enough, noun)
-    return Trend(slope, intercept, interval, ranks, reading, reason)
+    rest = xs < xs.max()
+    without = float(slopes(xs[rest][None], ys[rest][None])[0])
+    return Trend(
+        slope,
+        intercept,
+        interval,
+        ranks,
+        reading,
+        reason,
+        without if np.isfinite(without) else None,
+    )
 
 
 def slopes(x: Floats, y: Floats) -> Floats:
