@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.data import ngram
 from harness.data.ngram import fit_ngrams
 from harness.data.text import RowKind, TextRows, TextShards, load_tokenizer
 from harness.errors import HarnessError
@@ -91,6 +92,17 @@ def test_probabilities_of_each_context_sum_to_one() -> None:
     for order, context in ((1, 0), (2, ord("a")), (3, ord("a") * V + ord("b"))):
         hits = grams.grams[order].of(context * V + np.arange(V))
         assert hits.sum() == grams.contexts[order].of(np.array([context]))[0]
+
+
+def test_a_long_text_is_fitted_on_its_first_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [b"abracadabra", b"simsalabim"] * 9
+    assert fit_ngrams(rows_of(texts, 7, "packed")).fitted_tokens is None
+    monkeypatch.setattr(ngram, "FITTED_TOKENS", 40)
+    rows = rows_of(texts, 7, "packed")
+    grams = fit_ngrams(rows)
+    assert grams.fitted_tokens == 35, "whole rows of 7 targets"
+    expected = by_hand(windows(texts, 7, "packed")[:5], windows(texts, 7, "packed"))
+    assert grams.loss(rows)[3][0] == pytest.approx(expected[3], rel=1e-12)
 
 
 def test_another_tokenizer_is_refused() -> None:
