@@ -220,6 +220,9 @@ def test_intervals_draw_seeds_then_whole_documents(tmp_path: Path) -> None:
     assert row.correlation.value is not None
     assert low < row.correlation.value < high
     assert row.within_positions.interval is None
+    auroc = row.of("random").auroc_documents.interval
+    assert auroc is not None
+    assert auroc[1] == 1.0  # certain in both seeds, and no more than that however they are shared
 
 
 def test_few_documents_give_no_interval_and_say_so(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ class UncertaintyExhibit:
         seeds = max(row.seeds for row in self.rows)
         if seeds == 1:
             return "documents (one training seed)"
-        return f"{seeds} training seeds, then documents"
+        return f"{seeds} training seeds (deviations stretched by √(s / (s − 1))), then documents"
 
     @property
     def prediction(self) -> str:
@@ -165,20 +165,28 @@ class _Drawn:
             self.counts = np.concatenate([self.counts, counts])
             self.shares = np.concatenate([self.shares, stretched(shares)])
 
-    def estimates(self, statistic: Callable[[EnergySums], Floats]) -> tuple[Estimate, ...]:
-        """Of a statistic (B, k) of each run."""
+    def estimates(
+        self,
+        statistic: Callable[[EnergySums], Floats],
+        *,
+        bounds: tuple[float, float] = (-np.inf, np.inf),
+    ) -> tuple[Estimate, ...]:
+        """Of a statistic (B, k) of each run, which lies within `bounds`."""
         each = np.stack([statistic(run) for run in self.runs])
-        drawn = np.einsum("bs,sbk->bk", self.shares, each)
+        # Stretched shares may lead beyond what the statistic can be.
+        drawn = np.einsum("bs,sbk->bk", self.shares, each).clip(*bounds)
         return tuple(_estimate(column) for column in drawn.T)
 
-    def one(self, statistic: Callable[[EnergySums, KeptPredictions], Floats]) -> Estimate:
-        """Of a statistic (B,) of each run's predictions, its mean over noise seeds."""
+    def one(
+        self, statistic: Callable[[EnergySums, KeptPredictions], Floats], *, least: float = -1.0
+    ) -> Estimate:
+        """Of a statistic (B,) of a run's predictions in [least, 1], its mean over noise seeds."""
 
         def mean(run: EnergySums) -> Floats:
             found = np.mean([statistic(run, kept) for kept in run.kept], axis=0)
             return np.asarray(found)[:, None]
 
-        return self.estimates(mean)[0]
+        return self.estimates(mean, bounds=(least, 1.0))[0]
 
     def means(self, sums: NDArray[Any], n: NDArray[Any]) -> Floats:
         """(B, k) ratios of sums (k, documents) to `n`, (documents,) or (k, documents)."""
@@ -267,7 +275,8 @@ def _against_real(drawn: _Drawn, index: int) -> tuple[Estimate, Estimate, Estima
         means = [np.bincount(run.document, kept.energy[i])[own] / n[own] for i in (0, index)]
         return areas(means[0], means[1], (own, own), drawn.counts)
 
-    return drawn.estimates(excess)[0], drawn.one(tokens), drawn.one(documents)
+    aucs = drawn.one(tokens, least=0.0), drawn.one(documents, least=0.0)
+    return drawn.estimates(excess)[0], *aucs
 
 
 def _correlations(drawn: _Drawn) -> dict[str, Estimate]:
@@ -321,4 +330,4 @@ def _bins(drawn: _Drawn, by: Callable[[KeptPredictions], Floats]) -> tuple[Estim
             found.append(drawn.means(sums, counts))
         return np.asarray(np.mean(found, axis=0))
 
-    return drawn.estimates(mean_losses)
+    return drawn.estimates(mean_losses, bounds=(0.0, np.inf))
