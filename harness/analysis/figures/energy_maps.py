@@ -345,7 +345,10 @@ def _note(exhibit: UncertaintyExhibit, row: UncertaintyRow, scale: _Scale) -> st
         "step made."
     )
     if scale.context is not None:
-        text += f" After {scale.context} {exhibit.prediction}s (white lines) the context is new."
+        text += (
+            f" Every {scale.context} {exhibit.prediction}s the context is new: at white lines, or "
+            "where a line begins."
+        )
     return text
 
 
