@@ -223,7 +223,6 @@ WITH_TORCH = (
     "harness.data.tensors",
     "harness.evals",
     "harness.export.files",
-    "harness.launch.downstream",
     "harness.launch.evaluating",
     "harness.launch.lm_eval_plugin",
     "harness.launch.torchrun",

@@ -327,4 +327,5 @@ def test_model_args_that_cannot_be_are_told(results: Path) -> None:
     for arguments, words in wrong:
         with pytest.raises(HarnessError, match=words):
             HarnessLM(**arguments)
-    assert HarnessLM(run=ebt, batch_size="auto:4", max_batch_size=8).batch_size == 32
+    model = HarnessLM(run=ebt, batch_size="auto:4", max_batch_size=8, device="cpu")
+    assert (model.batch_size, model.device.type) == (32, "cpu")

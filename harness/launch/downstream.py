@@ -7,15 +7,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from harness.errors import HarnessError, reason_of
-from harness.evals.context import EvalContext
-from harness.launch.evaluating import evaluate
-from harness.launch.trained import trained
 from harness.planning.eval_spec import EvalBase
 from harness.records import EvalFolder, RunFolder, locked, write_json
-from harness.training.parallel import device_of
+
+if TYPE_CHECKING:
+    from harness.evals.context import EvalContext
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,17 @@ def evaluate_by_hand(
             continue
         if context is None:
             note(f"loading {folder.run_id}")
-            context = trained(folder, device_of(device), results)
+            context = _loaded(folder, device, results)
         note(f"{spec.data} on {folder.run_id}")
         ends.append(_alone(spec, evaluation, context, command, note))
     return ends
+
+
+def _loaded(folder: RunFolder, device: str, results: Path) -> EvalContext:
+    from harness.launch.trained import trained  # loads torch, which results found done need not
+    from harness.training.parallel import device_of
+
+    return trained(folder, device_of(device), results)
 
 
 def _alone(
@@ -80,6 +86,8 @@ def _evaluated(
 ) -> Done:
     if evaluation.is_done():
         return Done(spec, evaluation, "found")
+    from harness.launch.evaluating import evaluate
+
     write_json(evaluation.spec, spec.model_dump(mode="json"))
     try:
         evaluate(spec, evaluation, context, command)

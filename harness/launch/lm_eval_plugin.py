@@ -11,6 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from harness.errors import HarnessError
 from harness.evals.language_model import AdapterLM
 from harness.launch.trained import trained
@@ -50,7 +52,7 @@ class HarnessLM(AdapterLM):
         places: dict[Key, Place] = {(): Place(_PLACE), ("thinking",): Place(_PLACE)}
         thinking = thinking_for(Located(tree, places), spec)
         super().__init__(
-            trained(folder, device_of(device or "auto"), Path(results)),
+            trained(folder, _device(device), Path(results)),
             thinking,
             batch_size=_whole(batch_size),
             noise_seed=noise_seed,
@@ -67,6 +69,13 @@ def _check_fields(fields: dict[str, Any]) -> None:
                 given=name,
                 allowed=["run", "results", "noise_seed", "batch_size", "device", *known],
             )
+
+
+def _device(given: str | None) -> torch.device:
+    """As lm-eval's `hf` models take it, to which its command line says `cuda:0` by default."""
+    if given is None or (given.startswith("cuda") and not torch.cuda.is_available()):
+        return device_of("auto")
+    return torch.device(given)
 
 
 def _whole(batch_size: int | str | None) -> int:

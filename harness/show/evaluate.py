@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from harness.errors import HarnessError
+from harness.launch.downstream import Done, evaluate_by_hand
 from harness.planning.evaluations import specs_of
 from harness.planning.lm_tasks import thinking_given
 from harness.planning.located import Key, Located, Place
@@ -20,9 +21,6 @@ from harness.planning.spec import TrainSpec, thinking_label, thinking_of
 from harness.provenance import user_command
 from harness.records import RunFolder, find_run, read_json
 from harness.show.console import terminal
-
-if TYPE_CHECKING:
-    from harness.launch.downstream import Done
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,6 @@ def evaluate_run(given: str, asked: Asked, results: Path, *, device: str, as_jso
     folder = find_run(results, given)
     spec = _spec(folder)
     specs = specs_of(_located(asked, spec), spec)
-
-    from harness.launch.downstream import evaluate_by_hand
-
     console = terminal(stderr=True)
     try:
         with console.status("") as status:
