@@ -270,9 +270,17 @@ def evaluate(
 
     _check_results(results)
     _check_device(device)
-    seeds = noise_seeds or [0]
-    shots = (num_fewshot, limit, batch_size)
-    asked = Asked(tasks, include, *shots, seeds, thinking, steps, samples)
+    asked = Asked(
+        tasks=tasks,
+        include=include,
+        num_fewshot=num_fewshot,
+        limit=limit,
+        batch_size=batch_size,
+        noise_seeds=noise_seeds or [0],
+        thinking=thinking,
+        steps=steps,
+        samples=samples,
+    )
     raise typer.Exit(evaluate_run(run, asked, results, device=device, as_json=as_json))
 
 

@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,7 @@ class Documents:
             prefix = "" if task == self.spec.data else f"{task}/"
             arrays |= {prefix + name: array for name, array in self._arrays(task).items()}
         np.savez_compressed(folder / BY_DOCUMENT, **arrays)
-        lines = "".join(json.dumps(line, default=str) + "\n" for line in self._lines())
+        lines = "".join(json.dumps(plain(line)) + "\n" for line in self._lines())
         (folder / SAMPLES).write_bytes(gzip.compress(lines.encode(), mtime=0))
 
     def _arrays(self, task: str) -> dict[str, NDArray[Any]]:
@@ -109,3 +111,21 @@ def _metrics_of(sample: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name in sample["metrics"]:
         filtered = sample["filter"]
         yield (name if filtered == "none" else f"{name},{filtered}"), sample[name]
+
+
+def plain(value: Any) -> Any:
+    """The same as JSON can say it: no NaN, no functions, no place on this machine."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items() if key != "config_source"}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return finite(value) if isinstance(value, Real) else str(value)
+
+
+def finite(value: Any) -> float | None:
+    """A number as JSON can say it; None for NaN, infinity and lm-eval's `N/A`."""
+    return float(value) if isinstance(value, Real) and isfinite(value) else None

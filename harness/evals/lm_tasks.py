@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from harness.data.task_files import find_task
 from harness.evals.context import EvalContext
-from harness.evals.lm_documents import Documents
+from harness.evals.lm_documents import Documents, finite, plain
 from harness.planning.eval_spec import LmTaskEval
 from harness.records import Measurement, write_json
 
@@ -79,7 +79,7 @@ def _metrics(results: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     found = {}
     for key, value in results.items():
         metric, comma, filtered = key.partition(",")
-        if comma and not metric.endswith("_stderr") and isinstance(value, int | float):
+        if comma and not metric.endswith("_stderr") and isinstance(value, Real):
             name = metric if filtered == "none" else key
             found[name] = (value, results.get(f"{metric}_stderr,{filtered}"))
     return found
@@ -104,13 +104,13 @@ def _measurement(
 ) -> Measurement:
     spec, context, seed, documents = of
     trained = context.record.trained_thinking(context.config)
-    plain = metric.partition(",")[0]
+    bare = metric.partition(",")[0]
     return context.measurement(
         metric,
         finite(value[0]),
         n=documents.count(facts["data"], metric),
-        unit=_UNITS.get(plain, "score"),
-        higher_is_better=facts["higher_is_better"].get(plain),
+        unit=_UNITS.get(bare, "score"),
+        higher_is_better=facts["higher_is_better"].get(bare),
         noise_seed=seed,
         tags={
             **{k: v for k, v in facts.items() if k != "higher_is_better"},
@@ -130,19 +130,3 @@ def _write(folder: Path, by_seed: Mapping[int, Mapping[str, Any]], documents: Do
     kept["noise_seeds"] = {str(seed): found["results"] for seed, found in by_seed.items()}
     write_json(folder / RESULTS, plain(kept))
     documents.write(folder)
-
-
-def plain(value: Any) -> Any:
-    """The same as JSON can say it: no NaN, no functions, no place on this machine."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items() if key != "config_source"}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    if isinstance(value, bool | int | str) or value is None:
-        return value
-    return finite(value) if isinstance(value, float) else str(value)
-
-
-def finite(value: Any) -> float | None:
-    """A number as JSON can say it; None for NaN, infinity and lm-eval's `N/A`."""
-    return float(value) if isinstance(value, int | float) and isfinite(value) else None

@@ -117,7 +117,9 @@ def _located(asked: Asked, spec: TrainSpec) -> Located:
     }
     places: dict[Key, Place] = {(key,): Place(option) for key, option in _OPTIONS.items()}
     places |= {("tasks", index): Place("--tasks") for index in range(len(tasks))}
-    places |= {("noise_seeds", index): Place("--noise-seed") for index in range(9)}
+    places |= {
+        ("noise_seeds", index): Place("--noise-seed") for index in range(len(asked.noise_seeds))
+    }
     steps = {"steps": asked.steps, "samples": asked.samples}
     fields = {key: value for key, value in steps.items() if value is not None}
     if asked.thinking is not None and fields:

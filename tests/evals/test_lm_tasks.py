@@ -18,7 +18,7 @@ from harness.errors import HarnessError
 from harness.evals import lm_eval_run
 from harness.evals.context import EvalContext
 from harness.evals.language_model import AdapterLM
-from harness.evals.lm_documents import BY_DOCUMENT, SAMPLES
+from harness.evals.lm_documents import BY_DOCUMENT, SAMPLES, plain
 from harness.evals.lm_tasks import RESULTS, evaluate_lm_task
 from harness.launch.evaluating import evaluation_digests
 from harness.planning.eval_spec import LmTaskEval
@@ -410,3 +410,14 @@ def test_a_task_of_whole_texts(tmp_path: Path) -> None:
     assert value(found, "word_perplexity").unit == "per word"
     with np.load(tmp_path / BY_DOCUMENT) as stored:
         assert stored["bits_per_byte"][0, :, 1].tolist() == [len(t.encode()) for t in texts]
+
+
+def test_what_is_kept_is_json() -> None:
+    given = {"a": np.int64(3), "b": np.float32(0.5), "c": [float("nan"), True, None], 1: print}
+    found = plain(given | {"config_source": "/somewhere"})
+    assert json.loads(json.dumps(found, allow_nan=False)) == {
+        "a": 3,
+        "b": 0.5,
+        "c": [None, True, None],
+        "1": "<built-in function print>",
+    }
