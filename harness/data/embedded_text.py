@@ -13,7 +13,7 @@ from harness.data.corrupted import with_typos, with_words_shuffled
 from harness.data.disjoint import documents_sharing
 from harness.data.documents import Documents, texts_digest
 from harness.data.exercises import exercise_documents
-from harness.data.generated import arithmetic_problem, dyck_text, random_bytes
+from harness.data.generated import DYCK_DOCUMENTS, arithmetic_problem, dyck_text, random_bytes
 from harness.errors import HarnessError
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -49,7 +49,7 @@ def embedded_documents(name: str, split: str) -> Documents:
     """The documents of a builtin text set that has this split."""
     generators: dict[str, tuple[int, Callable[[int], str | bytes]]] = {
         "builtin/arithmetic": (770, arithmetic_problem),
-        "builtin/dyck": (1000, dyck_text),
+        "builtin/dyck": (DYCK_DOCUMENTS, dyck_text),
         "builtin/random-bytes": (100, random_bytes),
     }
     source, licence = "CPython 3.11.7", _PSF

@@ -1,7 +1,7 @@
 """Documents of worked exercises, in the words of the tasks that ship with the harness.
 
 A model trained on them can be asked for answers that it has not seen: no exercise has the question
-of a task, few-shot examples included.
+of a task, few-shot examples included, or of builtin/dyck.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Iterator
 
 from harness.data.disjoint import documents_sharing
+from harness.data.generated import DYCK_DOCUMENTS, dyck_word
 from harness.data.keyed import Draws
 from harness.data.task_sets import Item, arithmetic_items, copying_items, dyck_items, split
 
@@ -40,6 +41,7 @@ def exercise_documents() -> dict[str, list[str]]:
 def _fresh(items: Callable[[], Iterator[Item]]) -> Iterator[Item]:
     """Endlessly: items whose question is no task's and was not given before."""
     seen = {item["question"] for own in split(items()).values() for item in own}
+    seen |= {dyck_word(index)[0] for index in range(DYCK_DOCUMENTS)}
     for item in items():
         if item["question"] not in seen:
             seen.add(item["question"])

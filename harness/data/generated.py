@@ -20,6 +20,8 @@ _THINGS = (
     "pencils", "shells", "stamps", "stickers", "stones", "tickets",
 )  # fmt: skip
 _PLACES = ("a bag", "a basket", "a box", "a drawer", "a jar", "a tin")
+#: The size of builtin/dyck.
+DYCK_DOCUMENTS = 1000
 _BRACKETS = ("( )", "[ ]", "{ }", "< >")
 
 

@@ -21,7 +21,7 @@ from harness.data.builtin import (
 )
 from harness.data.embedded_text import DOCS_SHA256, SNAPSHOTS, read_snapshot
 from harness.data.exercises import PER_DOCUMENT
-from harness.data.generated import dyck_word
+from harness.data.generated import DYCK_DOCUMENTS, dyck_word
 from harness.data.task_sets import arithmetic_items, copying_items, dyck_items, split
 from harness.errors import HarnessError
 
@@ -40,8 +40,8 @@ CLOSES = {"(": ")", "[": "]", "{": "}", "<": ">"}
         ("builtin/docs-typos-20", "test", "1be977da041bfd1c"),
         ("builtin/docs-typos-40", "test", "edad13f8d8989e7f"),
         ("builtin/docs-shuffled", "test", "81d896ad66ef86ce"),
-        ("builtin/exercises", "train", "7237ba760fbfe2d0"),
-        ("builtin/exercises", "validation", "8699207d3aa42ae2"),
+        ("builtin/exercises", "train", "374ede99b42d5b4d"),
+        ("builtin/exercises", "validation", "f044f405f0882217"),
         ("builtin/source", "test", "f4155125a2f9da81"),
         ("builtin/arithmetic", "test", "30ef1064251342ee"),
         ("builtin/dyck", "test", "d94b3657187ac81f"),
@@ -235,6 +235,7 @@ def test_exercises_are_right_and_no_tasks() -> None:
     assert len(found) == PER_DOCUMENT * len(texts)
     questions = [word or chain for word, _, chain, _ in found]
     assert not tasks & set(questions)
+    assert not {dyck_word(index)[0] for index in range(DYCK_DOCUMENTS)} & set(questions)
     assert len(set(questions)) == len(questions)
     for words, output, chain, result in found:
         if chain:
