@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from harness.data.task_names import names_of, yamls_of
 from harness.errors import HarnessError
 
 OURS = Path(__file__).parent / "tasks"
@@ -25,12 +24,6 @@ OURS = Path(__file__).parent / "tasks"
 FILE_BUILDERS = ("json", "csv", "text", "parquet", "arrow", "xml", "pandas")
 _FUNCTION = "!function "
 _KEY, _OF = "task ", " of "
-_NAME = re.compile(
-    r"""^["']?(task|group|tag|include)["']?:[ \t]*(.*?)[ \t]*$"""
-    r"""((?:\n[ \t]*-[ \t]+.*$)*)""",
-    re.MULTILINE,
-)
-_IGNORED = ("__pycache__", ".ipynb_checkpoints")
 
 
 class _Loader(yaml.SafeLoader):
@@ -95,11 +88,11 @@ def find_task(name: str, include: str | None = None) -> TaskFile:
         if not folder.is_dir():
             raise HarnessError("no such folder of tasks", given=include)
         _check_readable(folder)
-        found = _scan(folder)
+        found = names_of(folder)
         if name in found:
             return _file(name, "include", folder, found)
         known += found
-    ours = _scan(OURS)
+    ours = names_of(OURS)
     if name in ours:
         return _file(name, "harness", OURS, ours)
     theirs = lm_eval_tasks()
@@ -124,7 +117,7 @@ def leaves(found: TaskFile) -> list[TaskFile] | None:
         return [found]
     if found.origin == "lm_eval":
         return None
-    near = _scan(found.folder)
+    near = names_of(found.folder)
     if found.kind == "group":
         members = found.config.get("task") or []
         names = [m if isinstance(m, str) else m.get("task") for m in members]
@@ -138,13 +131,13 @@ def leaves(found: TaskFile) -> list[TaskFile] | None:
 
 def our_tasks() -> tuple[str, ...]:
     """The names of the tasks that ship with the harness."""
-    return tuple(sorted(_scan(OURS)))
+    return tuple(sorted(names_of(OURS)))
 
 
 @cache
 def lm_eval_tasks() -> dict[str, tuple[str, Path]]:
     """Name -> (kind, YAML) of everything that comes with lm-eval; empty where it is missing."""
-    return {name: found for folder in _lm_eval_folder() for name, found in _scan(folder).items()}
+    return {name: found for folder in _lm_eval_folder() for name, found in names_of(folder).items()}
 
 
 def task_digest(found: TaskFile) -> str:
@@ -156,8 +149,17 @@ def task_digest(found: TaskFile) -> str:
     for name, path in sorted(_members(found)):
         digest.update(f"{name}\0".encode())
         for file in _files_of(path):
-            digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+            stat = file.stat()
+            digest.update(file.name.encode() + b"\0")
+            digest.update(_file_digest(file, stat.st_mtime_ns, stat.st_size))
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _file_digest(file: Path, mtime_ns: int, size: int) -> bytes:
+    """Read once for all the runs of a suite, and again where the file has changed."""
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").digest()
 
 
 def task_key(name: str, include: str | None) -> str:
@@ -182,60 +184,6 @@ def _lm_eval_folder() -> Iterator[Path]:
         yield Path(found.origin).parent / "tasks"
 
 
-def _scan(folder: Path) -> dict[str, tuple[str, Path]]:
-    """Name -> (kind, YAML) of a folder's tasks; of two of one name, the first in order of path."""
-    found: dict[str, tuple[str, Path]] = {}
-    tags: dict[str, tuple[str, Path]] = {}
-    for path in _yamls(folder):
-        named = _names_in(path)
-        if "group" in named:
-            found.setdefault(named["group"][0], ("group", path))
-        elif len(named.get("task", ())) == 1:
-            found.setdefault(named["task"][0], ("task", path))
-        else:
-            continue
-        for tag in named.get("tag", ()):
-            tags.setdefault(tag, ("tag", path))
-    return found | {name: tag for name, tag in tags.items() if name not in found}
-
-
-def _names_in(path: Path, depth: int = 8) -> dict[str, list[str]]:
-    """What a file says of task, group and tag, by itself or by what it includes.
-
-    Read by pattern: lm-eval brings 14,000 files, which take YAML a quarter of a minute.
-    """
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return {}  # an include that is not there: lm-eval leaves the task out
-    named = {key: _listed(value, items) for key, value, items in _NAME.findall(text)}
-    for name in named.pop("include", ()) if depth else ():
-        named = _included(path.parent / name, depth - 1) | named
-    return {key: values for key, values in named.items() if values and values[0]}
-
-
-@cache
-def _included(path: Path, depth: int) -> dict[str, list[str]]:
-    return _names_in(path, depth)
-
-
-def _yamls(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in _IGNORED)
-        yield from (Path(place, name) for name in sorted(files) if name.endswith(".yaml"))
-
-
-def _bare(text: str) -> str:
-    """A YAML scalar without quotes and comment."""
-    return re.sub(r"\s+#.*$", "", text).strip("'\"")
-
-
-def _listed(value: str, items: str) -> list[str]:
-    """A YAML scalar, or list in either style."""
-    written = value.strip("[]").split(",") if value else re.findall(r"-[ \t]+(.*)", items)
-    return [name for each in written if (name := _bare(each.strip()))]
-
-
 def _file(
     name: str,
     origin: Literal["include", "harness", "lm_eval"],
@@ -248,7 +196,7 @@ def _file(
 
 def _check_readable(folder: Path) -> None:
     """Every YAML of the user's folder can be read: lm-eval leaves others out without a word."""
-    for path in _yamls(folder):
+    for path in yamls_of(folder):
         _read(path)
 
 
@@ -292,7 +240,7 @@ def _members(found: TaskFile) -> Iterator[tuple[str, Path]]:
     yield found.name, found.path
     if found.kind == "task":
         return
-    near = _scan(found.folder)
+    near = names_of(found.folder)
     if found.kind == "tag":
         for name, (kind, path) in near.items():
             if kind == "task" and found.name in _listed_in(_merged(path).get("tag")):

@@ -8,6 +8,7 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import cache
 from typing import Any
 
 import lm_eval
@@ -102,8 +103,12 @@ def _everything(folder: Any) -> TaskManager:
 # --- the Hub ---------------------------------------------------------------------------------
 
 
+@cache
 def hub_answers() -> bool:
-    """Whether the Hub can be asked: not told to stay offline, and it answers within seconds."""
+    """Whether the Hub can be asked: not told to stay offline, and it answers within seconds.
+
+    Asked once a process.
+    """
     import requests
     from huggingface_hub import constants
 

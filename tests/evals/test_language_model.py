@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
+from hypothesis import strategies as st
 
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext
@@ -160,6 +162,26 @@ def test_windows_by_hand() -> None:
     ]
     (cut,) = pieces_of(range(10), (10, 11), 4)
     assert (cut.given, cut.wanted) == ((7, 8, 9, 10), (10, 11)), "cut on the left"
+
+
+@hypothesis.given(st.integers(0, 30), st.integers(1, 30), st.integers(1, 8))
+def test_each_token_is_scored_once_with_what_context_fits(
+    before: int, count: int, max_length: int
+) -> None:
+    """Tokens are their own places, so that a window tells where it was cut."""
+    context, continuation = range(-1, before), range(before, before + count)
+    for pieces in (
+        pieces_of(context, continuation, max_length),
+        windows_of(continuation, before - 1, max_length),
+    ):
+        assert [token for piece in pieces for token in piece.wanted] == list(continuation)
+        for piece in pieces:
+            end = piece.wanted[-1]
+            assert list(piece.given) == list(range(end - len(piece.given), end))
+            assert len(piece.wanted) <= len(piece.given) <= max_length
+    if count <= max_length:
+        (piece,) = pieces_of(context, continuation, max_length)
+        assert len(piece.given) == min(before + count, max_length)
 
 
 @pytest.mark.parametrize("adapter", THINKING)

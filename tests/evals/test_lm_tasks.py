@@ -421,3 +421,27 @@ def test_what_is_kept_is_json() -> None:
         "c": [None, True, None],
         "1": "<built-in function print>",
     }
+
+
+def test_the_hub_is_asked_for_seconds_and_not_when_told_to_stay_offline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import requests
+    from huggingface_hub import constants
+
+    asked_for: list[float] = []
+
+    def head(url: str, timeout: float) -> None:
+        asked_for.append(timeout)
+        raise requests.ConnectionError
+
+    monkeypatch.setattr("requests.head", head)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_DATASETS_OFFLINE", raising=False)
+    answers = lm_eval_run.hub_answers.__wrapped__
+    assert not answers()
+    assert asked_for == [5.0]
+    monkeypatch.setattr("requests.head", lambda url, timeout: None)
+    assert answers()
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    assert not answers()
