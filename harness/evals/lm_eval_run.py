@@ -141,7 +141,7 @@ def _offline(offline: bool) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Bars on a terminal alone, prints to standard error, warnings but no advice.
+    """No bars of lm-eval's, those of downloads on a terminal; its prints to standard error.
 
     Its bootstrap stays in this process, which may hold a GPU.
     """
@@ -152,8 +152,8 @@ def _quiet() -> Iterator[None]:
     alone = os.environ.get("DISABLE_MULTIPROC")
     os.environ["DISABLE_MULTIPROC"] = "1"
     logger.addFilter(_is_no_advice)
+    task.tqdm = tqdm.tqdm = _no_bar
     if not sys.stderr.isatty():
-        task.tqdm = tqdm.tqdm = _no_bar
         disable_progress_bars()
     try:
         with redirect_stdout(sys.stderr):

@@ -58,15 +58,14 @@ def evaluate_run(given: str, asked: Asked, results: Path, *, device: str, as_jso
     specs = specs_of(_located(asked, spec), spec)
     console = terminal(stderr=True)
     try:
-        with console.status("") as status:
-            ends = evaluate_by_hand(
-                folder,
-                specs,
-                results,
-                device=device,
-                command=user_command(),
-                note=lambda text: _note(console, status, text),
-            )
+        ends = evaluate_by_hand(
+            folder,
+            specs,
+            results,
+            device=device,
+            command=user_command(),
+            note=lambda text: console.print(text, style="dim", markup=False, soft_wrap=True),
+        )
     except KeyboardInterrupt:
         console.print("[yellow]interrupted[/]; the same command goes on from here.")
         return 130
@@ -75,13 +74,6 @@ def evaluate_run(given: str, asked: Asked, results: Path, *, device: str, as_jso
     else:
         _print(terminal(), folder, ends)
     return int(any(end.how == "failed" for end in ends))
-
-
-def _note(console: Console, status: Any, text: str) -> None:
-    if console.is_terminal:
-        status.update(escape(text))
-    else:
-        console.print(escape(text), soft_wrap=True)
 
 
 # --- what is asked ---------------------------------------------------------------------------
@@ -206,8 +198,11 @@ def _cut(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("task", "version", "shots", "metric", "value", "chance", "n", "thinking", "NFE"):
-        table.add_column(column, justify="right" if column in ("value", "n", "NFE") else "left")
+    for column in ("task", "v", "shots", "metric", "value", "chance", "n", "thinking", "NFE"):
+        number = column in ("value", "n", "NFE")
+        table.add_column(
+            column, justify="right" if number else "left", no_wrap=number, overflow="fold"
+        )
     seeds = len({row["noise_seed"] for row in rows}) > 1
     if seeds:
         table.add_column("noise seed", justify="right")
@@ -217,7 +212,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
         arrow = {True: " ↑", False: " ↓", None: ""}[row["higher_is_better"]]
         cells = [
             tags["data"],
-            str(tags["task_version"]),
+            "" if tags["task_version"] is None else str(tags["task_version"]),
             str(tags["num_fewshot"]),
             row["name"] + arrow,
             _number(row["value"], tags["stderr"]),
