@@ -1,6 +1,6 @@
 """Text into token shards: small sets at once, large ones in parts, side by side and resumable.
 
-A large split is read once, as a stream cut into parts of some megabytes. Each part is a file; one
+A large split is read once, as a stream cut into parts of about a megabyte. Each part is a file; one
 that was finished before, by a process that was killed, is kept if it was made of the same text.
 Parts follow from the text alone, so neither the number of processes nor interruptions change a
 byte. Memory holds the parts that are being made.

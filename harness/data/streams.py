@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from harness.data.disjoint import GramSet, word_grams
 from harness.data.documents import Documents, check_split, texts_digest
 from harness.data.reading import Meter, Named, read_source
-from harness.data.sources import TextSource, parse_source
+from harness.data.sources import TextSource, names_records, parse_records, parse_source
 from harness.errors import HarnessError
 
 #: Text that is looked at together.
-CHUNK_BYTES = 1 << 21
+CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,20 @@ def held_out(text: bytes, fraction: float) -> bool:
 
 def split_source(name: str, split: str) -> SplitSource:
     """The split of `file:…` or `hub:…`. HarnessError for a bad name, split or missing file."""
-    source = parse_source(name)
+    return _split_of(parse_source(name), name, split)
+
+
+def split_records(name: str, split: str) -> SplitSource:
+    """The split of a source of whole records, of which no field is named; raises as above."""
+    return _split_of(parse_records(name), name, split)
+
+
+def split_named(name: str, split: str) -> SplitSource:
+    """The split of texts or of whole records, whichever the name is of."""
+    return split_records(name, split) if names_records(name) else split_source(name, split)
+
+
+def _split_of(source: TextSource, name: str, split: str) -> SplitSource:
     check_split(name, split=split, splits=source.splits)
     source.files(split)
     return SplitSource(source, split)
@@ -97,9 +110,7 @@ def load_source_documents(name: str, split: str) -> Documents:
     if not named:
         raise found.nothing()
     names, texts = zip(*named, strict=True)
-    origin = "the user's file" if found.source.kind == "file" else "the Hugging Face Hub"
-    owner = "the user's own" if found.source.kind == "file" else "see its page"
-    return Documents(name, split, names, texts, texts_digest(texts), origin, owner)
+    return Documents(name, split, names, texts, texts_digest(texts), *found.source.origin)
 
 
 def chunks(documents: Iterator[Named]) -> Iterator[list[Named]]:

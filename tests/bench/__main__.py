@@ -73,9 +73,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _cases(device: Any) -> list[Any]:
-    from tests.bench import image, reference, text
+    from tests.bench import image, prepare, reference, text
 
-    return [*text.cases(device), *reference.cases(device), *image.cases(device)]
+    parts = text, reference, image, prepare
+    return [case for part in parts for case in part.cases(device)]
 
 
 def _matches(case: Any, wanted: list[str]) -> bool:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from harness.cost import FlopCounter
-from tests.bench import image, measure, reference, report, text
+from tests.bench import image, measure, prepare, reference, report, text
 from tests.bench.case import Case, NotYet, Pair, Result, Setting
 from tests.bench.run import run
 
@@ -76,6 +76,13 @@ def test_the_textbook_computes_no_more_than_it_must(variant: text.Variant, limit
             loss = naive.truncated_loss(tokens, mask, start, noise, torch.ones(4, 256, 1))
         loss.backward(inputs=inputs)
     assert 0.95 * limit < counter.total <= limit
+
+
+def test_preparing_gives_the_tokens_of_the_bare_tokenizer() -> None:
+    pair = prepare.preparing(SMALL)
+    assert pair.gap is not None
+    assert pair.gap() == 0
+    assert pair.tokens > 1000
 
 
 def _case(build: Callable[[Setting], Pair], target: float = 1.0) -> Case:
