@@ -45,6 +45,13 @@ def shift_rows(rows: pd.DataFrame) -> list[ShiftRow]:
     return sorted(found, key=lambda row: row.bigram_loss or 0.0)
 
 
+def measured_by(rows: pd.DataFrame) -> str:
+    """The adapters that perplexity ratios are taken from, in words; empty where there is none."""
+    if not len(rows):
+        return ""
+    return ", ".join(dict.fromkeys(map(str, _measuring(rows)["adapter"])))
+
+
 def log_ratio_draws(rows: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     """Each set's log perplexity ratio (resamples,) in nats, its documents and seeds drawn again.
 

@@ -50,6 +50,7 @@ class ThinkingRow:
     noise_seeds: int
     variant: str = ""
     steps_used: float | None = None
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def setting_rows(group: pd.DataFrame) -> list[ThinkingRow]:
                 noise_seeds=documents.noise_seeds,
                 variant=descent_variant(first["thinking"]) if first["kind"] == "descent" else "",
                 steps_used=_mean(own["steps_used"]),
+                tolerance=getattr(first["thinking"], "tolerance", None),
             )
         )
     return sorted(rows, key=lambda row: (row.nfe, row.steps or 0))

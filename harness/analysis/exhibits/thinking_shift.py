@@ -16,7 +16,12 @@ from harness.analysis.exhibits.gain_draws import (
     drawn_gains,
     gain_trend,
 )
-from harness.analysis.exhibits.magnitudes import ShiftRow, log_ratio_draws, shift_rows
+from harness.analysis.exhibits.magnitudes import (
+    ShiftRow,
+    log_ratio_draws,
+    measured_by,
+    shift_rows,
+)
 from harness.analysis.exhibits.thinking import ThinkingRow
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.trends.trend import Trend
@@ -45,13 +50,17 @@ class ShiftTrend:
 
 @dataclass(frozen=True)
 class ThinkingShiftExhibit:
-    """`rows` are the followed settings on every set; `shifts` in order of growing bigram loss."""
+    """`rows` are the followed settings on every set; `shifts` in order of growing bigram loss.
+
+    `measured_by` names the adapter that perplexity ratios are taken from.
+    """
 
     section: ThinkingShiftSection
     rows: tuple[ThinkingRow, ...]
     shifts: tuple[ShiftRow, ...]
     trends: tuple[ShiftTrend, ...]
     device: tuple[str, ...]
+    measured_by: str = ""
 
     def drawn(self) -> list[ThinkingRow]:
         """One row for each setting that a figure shows: what was asked for, else each model's
@@ -92,7 +101,12 @@ def thinking_shift_exhibit(
             found += [on_sets[data].row for data in order if data in on_sets]
             trends += _trends(on_sets, places)
     return ThinkingShiftExhibit(
-        section, tuple(found), tuple(shifts), tuple(trends), tuple(sorted(set(losses["device"])))
+        section,
+        tuple(found),
+        tuple(shifts),
+        tuple(trends),
+        tuple(sorted(set(losses["device"]))),
+        measured_by(rows),
     )
 
 

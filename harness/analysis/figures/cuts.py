@@ -140,12 +140,19 @@ def _labelled(axes: Axes, cuts: tuple[Cut, ...]) -> _Label:
     figure = axes.get_figure(root=True)
     assert figure is not None
     values = sorted(cuts, key=lambda cut: cut.value, reverse=True)
-    least, most = signed(values[0].value), signed(values[-1].value)
+    least, most = shortly(values[0].value), shortly(values[-1].value)
     text = least if least == most else f"{least} … {most}"
     long = (text_width(figure, text, _POINTS) + _GAP) / _panel_width(axes)
     middle = (_share(axes, cuts[0].x) + _share(axes, cuts[-1].x)) / 2
     left = min(max(middle - long / 2, 0.0), max(1 - long, 0.0))
     return _Label(cuts, text, left, left + long)
+
+
+def shortly(percent: float) -> str:
+    """`−285`, or `−2.7e7` beyond what anyone reads digit by digit."""
+    if abs(percent) < 1e5:
+        return signed(percent)
+    return f"{percent:.1e}".replace("-", "−").replace("e+0", "e")
 
 
 def _panel_width(axes: Axes) -> float:

@@ -99,23 +99,33 @@ def draw_gains(
     one: Followed,
     measure: Measure,
     *,
+    floor: Floor | None,
     joined: bool,
 ) -> None:
-    """Gains with error bars at their x."""
+    """Gains with error bars at their x; lines go on to those that are cut off."""
     shown = [(x, r, g) for x, r in points if (g := percent_gain(r, measure)) is not None]
-    intervals = [percent_interval(r, measure) or (g, g) for _, r, g in shown]
+    if joined:
+        axes.plot(
+            [x for x, _, _ in shown],
+            [g for _, _, g in shown],
+            color=one.color,
+            linestyle=one.line,
+            linewidth=1,
+            zorder=2.5,
+        )
+    kept = [(x, r, g) for x, r, g in shown if floor is None or g >= floor.value]
+    intervals = [percent_interval(r, measure) or (g, g) for _, r, g in kept]
     # A percentile interval need not hold the estimate itself.
-    below = [max(0.0, g - low) for (_, _, g), (low, _) in zip(shown, intervals, strict=True)]
-    above = [max(0.0, high - g) for (_, _, g), (_, high) in zip(shown, intervals, strict=True)]
+    below = [max(0.0, g - low) for (_, _, g), (low, _) in zip(kept, intervals, strict=True)]
+    above = [max(0.0, high - g) for (_, _, g), (_, high) in zip(kept, intervals, strict=True)]
     axes.errorbar(
-        [x for x, _, _ in shown],
-        [g for _, _, g in shown],
+        [x for x, _, _ in kept],
+        [g for _, _, g in kept],
         yerr=[below, above],
         color=one.color,
         marker=one.marker,
         markersize=3.8,
-        linestyle=one.line if joined else "",
-        linewidth=1,
+        linestyle="",
         elinewidth=0.8,
         capsize=1.8,
         capthick=0.8,

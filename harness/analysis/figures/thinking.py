@@ -15,6 +15,7 @@ from harness.analysis.exhibits.thinking import ThinkingExhibit, ThinkingRow
 from harness.analysis.figures.axes import Span, log_cost, padded
 from harness.analysis.figures.cuts import Cut, Floor, gain_limits, mark_cuts
 from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
+from harness.analysis.figures.stopping import joined_by_tolerance, stopping_figures
 from harness.analysis.figures.style import (
     LINES,
     REFERENCE,
@@ -25,6 +26,7 @@ from harness.analysis.figures.style import (
     theme,
     tint,
 )
+from harness.analysis.figures.ticks import gain_tick
 
 _COSTS = (
     ("nfe", "NFE per token", "plain"),
@@ -66,7 +68,8 @@ class _Series:
 def thinking_figures(exhibit: ThinkingExhibit, *, missing: str = "") -> list[Drawing]:
     """Gain of every setting, four sets to a figure in order of their distance from training.
 
-    All panels share one gain axis. Empty where there are no rows.
+    All panels share one gain axis. Where predictions may stop by themselves, figures of that
+    follow. Empty where there are no rows.
     """
     if not exhibit.rows:
         return []
@@ -86,20 +89,21 @@ def thinking_figures(exhibit: ThinkingExhibit, *, missing: str = "") -> list[Dra
                 title=exhibit.section.title + (f" ({number} of {len(pages)})" if several else ""),
             )
         )
-    return found
+    return [*found, *stopping_figures(exhibit, missing=missing)]
 
 
 def _page(
     exhibit: ThinkingExhibit, sets: Sequence[str], *, name: str, title: str, missing: str
 ) -> Drawing:
-    series = _series(exhibit.rows)
+    rows = joined_by_tolerance(exhibit.rows)
+    series = _series(rows)
     limits, floor = _limits(exhibit.rows)
     title = f"{title}: gain over the trained thinking"
     with theme():
         figure, grid = panels(len(_COSTS), len(sets), share_y="all")
         for row, (cost, label, kind) in zip(grid, _COSTS, strict=True):
             for axes, data in zip(row, sets, strict=True):
-                own = [r for r in exhibit.rows if r.data == data]
+                own = [r for r in rows if r.data == data]
                 log_cost(axes, [getattr(r, cost) for r in exhibit.rows], label, kind=kind)
                 _panel(axes, own, series, cost, floor)
                 axes.set_ylim(*padded(limits))
@@ -116,19 +120,14 @@ def _page(
                 textcoords="offset points",
                 ha="center",
             )
-        for row in grid:
-            row[0].set_ylabel("loss gain (%)")
+        for line in grid:
+            line[0].set_ylabel("loss gain (%)")
         frame = Frame(
             title, _finding(exhibit), _handles(series), _notes(exhibit, limits, floor, missing)
         )
         surround(figure, frame, height=_ROW_HEIGHT * len(_COSTS) + 0.3)
     data_rows = tuple(_data(r) for data in sets for r in exhibit.rows if r.data == data)
     return Drawing(name, title, figure, data_rows)
-
-
-def gain_tick(value: float, _: int | None = None) -> str:
-    """`+5`, `−2.5` or `0`, for a gain axis."""
-    return "0" if abs(value) < 1e-9 else f"{value:+.4g}".replace("-", "−")
 
 
 def _model(row: ThinkingRow) -> str:
@@ -179,15 +178,16 @@ def _panel(
                 axes.plot(getattr(row, cost), 0, color=one.color, marker=one.marker, zorder=4)
             continue
         xs, gains = [float(getattr(r, cost)) for r in own], [100 * r.gain for r in own]
+        axes.plot(xs, gains, color=one.color, linestyle=one.line, linewidth=1, zorder=2.5)
+        kept = [i for i, gain in enumerate(gains) if floor is None or gain >= floor.value]
         axes.errorbar(
-            xs,
-            gains,
-            yerr=_distances(own),
+            [xs[i] for i in kept],
+            [gains[i] for i in kept],
+            yerr=_distances([own[i] for i in kept]),
             color=one.color,
             marker=one.marker,
             markersize=3.5,
-            linestyle=one.line,
-            linewidth=1,
+            linestyle="",
             elinewidth=0.7,
             capsize=1.5,
             capthick=0.7,
@@ -299,7 +299,7 @@ def _notes(exhibit: ThinkingExhibit, limits: Span, floor: Floor | None, missing:
         f"bigram: cross-entropy. Time on {', '.join(exhibit.device)}."
     )
     if floor is not None:
-        text += f" Gains below {signed(floor.value, 1)} % are cut off: ▼ with their value."
+        text += f" Gains below {signed(floor.value, 1)} % are cut off: ▼ with their value or range."
     elif limits.clipped:
         text += " Error bars that reach the frame end beyond it."
     return [text, *([missing] if missing else [])]
@@ -311,12 +311,15 @@ def _data(row: ThinkingRow) -> DataRow:
         "data": row.data,
         "model": row.adapter,
         "label": row.label,
+        "setting": row.setting,
         "steps": row.steps,
         "samples": row.samples,
+        "steps_used": row.steps_used,
         "trained": row.trained,
         "nfe": row.nfe,
         "flops": row.flops,
         "seconds": row.seconds,
+        "loss": row.loss,
         "gain": row.gain,
         "gain_low": low,
         "gain_high": high,

@@ -16,11 +16,11 @@ from harness.analysis.exhibits.thinking_ablation import (
     Way,
 )
 from harness.analysis.figures.axes import padded
-from harness.analysis.figures.cuts import Floor
+from harness.analysis.figures.cuts import Floor, shortly
 from harness.analysis.figures.followed import limits_of, percent_gain, percent_interval
 from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
-from harness.analysis.figures.style import REFERENCE, family_color, signed, theme, tint
-from harness.analysis.figures.thinking import gain_tick
+from harness.analysis.figures.style import REFERENCE, family_color, theme, tint
+from harness.analysis.figures.ticks import gain_tick
 from harness.analysis.tables.thinking_ablation import NAMES, thinking_ablation_tables
 
 _PER_PAGE = 3
@@ -95,13 +95,12 @@ def _panel(
             if floor is not None and gain < floor.value:
                 axes.plot(floor.foot, place, marker="<", color=color, markersize=4, clip_on=False)
                 axes.annotate(
-                    signed(gain, 0),
+                    shortly(gain),
                     (floor.foot, place),
                     xytext=(5, 0),
                     textcoords="offset points",
                     va="center",
                     size=6.5,
-                    color=color,
                 )
                 continue
             low, high = percent_interval(setting, "perplexity") or (gain, gain)

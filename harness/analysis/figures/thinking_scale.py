@@ -23,7 +23,7 @@ from harness.analysis.figures.followed import (
 from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
 from harness.analysis.figures.scaling import AXES
 from harness.analysis.figures.style import REFERENCE, signed, theme
-from harness.analysis.figures.thinking import gain_tick
+from harness.analysis.figures.ticks import gain_tick
 from harness.analysis.tables.trends import gain_data, row_data, trend_data
 from harness.analysis.trends.trend import Trend
 
@@ -102,7 +102,7 @@ def _panel(
             for p in exhibit.points
             if p.row.data == data and one.holds(p.row, anywhere=True)
         ]
-        draw_gains(axes, own, one, measure, joined=False)
+        draw_gains(axes, own, one, measure, floor=floor, joined=False)
         points += [(x, row, one) for x, row in own]
         trend = _trend_of(exhibit, one, what)
         if trend is None or trend.slope is None or trend.intercept is None:
@@ -157,7 +157,7 @@ def _notes(exhibit: ThinkingScaleExhibit, clipped: bool, missing: str) -> list[s
         + ("documents (one training seed)." if seeds == [1] else "training seeds, then documents.")
     )
     if clipped:
-        text += " Gains below the axis: ▼ with their value; error bars may end beyond the frame."
+        text += " Gains below the axis: ▼ with their value or range; error bars may be cut off."
     reasons = dict.fromkeys(
         t.trend.reason for t in exhibit.trends if t.trend.reading == "descriptive"
     )

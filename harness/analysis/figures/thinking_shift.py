@@ -28,13 +28,13 @@ from harness.analysis.figures.followed import (
 )
 from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
 from harness.analysis.figures.style import REFERENCE, TEXT, signed, theme
-from harness.analysis.figures.thinking import gain_tick
+from harness.analysis.figures.ticks import gain_tick
 from harness.analysis.tables.thinking_shift import resampling_note
 from harness.analysis.tables.trends import gain_data, row_data, trend_data
 from harness.analysis.trends.trend import shown_p
 
 _LABELS = {
-    "perplexity_ratio": "ratio of Transformer++ perplexities",
+    "perplexity_ratio": "perplexity over that of held-out training data",
     "bigram_loss": "cross-entropy under bigrams (nats)",
 }
 _HEIGHT = 1.75
@@ -112,7 +112,7 @@ def _panel(
     points: list[tuple[float, ThinkingRow, Followed]] = []
     for one in drawn:
         own = [(places[r.data], r) for r in exhibit.rows if one.holds(r) and r.data in places]
-        draw_gains(axes, own, one, measure, joined=False)
+        draw_gains(axes, own, one, measure, floor=floor, joined=False)
         points += [(x, row, one) for x, row in own]
         found = _trend_of(exhibit, one, what)
         if found is None or found.trend.slope is None or found.trend.intercept is None:
@@ -204,7 +204,7 @@ def _notes(exhibit: ThinkingShiftExhibit, clipped: bool, missing: str) -> list[s
         + resampling_note(exhibit).replace("Interval", "Slopes' intervals")
     )
     if clipped:
-        text += " Gains below the axis: ▼ with their value; error bars may end beyond the frame."
+        text += " Gains below the axis: ▼ with their value or range; error bars may be cut off."
     reasons = dict.fromkeys(
         t.trend.reason for t in exhibit.trends if t.trend.reading == "descriptive"
     )

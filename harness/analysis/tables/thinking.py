@@ -30,6 +30,7 @@ def thinking_tables(exhibit: ThinkingExhibit, stem: str) -> list[Table]:
     rows = sorted(
         exhibit.rows, key=lambda r: (order.index(r.data), r.adapter != "transformer++", r.nfe)
     )
+    stops = any(row.steps_used is not None for row in rows)
     return [
         Table(
             name=stem,
@@ -38,6 +39,7 @@ def thinking_tables(exhibit: ThinkingExhibit, stem: str) -> list[Table]:
                 "set",
                 "model",
                 "steps × samples",
+                *(["steps used"] if stops else []),
                 "NFE",
                 "FLOPs/token",
                 "µs/token",
@@ -46,7 +48,7 @@ def thinking_tables(exhibit: ThinkingExhibit, stem: str) -> list[Table]:
                 "95 % interval",
                 "perplexity gain ↑",
             ),
-            rows=[_cells(r, best[r.adapter, r.label, r.data] is r) for r in rows],
+            rows=[_cells(r, best[r.adapter, r.label, r.data] is r, stops) for r in rows],
             data=[_data(r, exhibit) for r in rows],
             notes=_notes(exhibit),
             text_columns=2,
@@ -54,13 +56,14 @@ def thinking_tables(exhibit: ThinkingExhibit, stem: str) -> list[Table]:
     ]
 
 
-def _cells(row: ThinkingRow, best: bool) -> list[Cell]:
+def _cells(row: ThinkingRow, best: bool, stops: bool) -> list[Cell]:
     setting = "1 pass" if row.steps is None else row.setting.replace("x", " × ", 1)
     return [
         Cell(row.data),
         Cell(f"{row.adapter} {row.label}".strip()),
         Cell(setting + (" (trained)" if row.trained and row.steps is not None else "")),
-        Cell(f"{row.nfe:g}"),
+        *([Cell(_steps_used(row))] if stops else []),
+        Cell(f"{row.nfe:.4g}"),
         Cell(si(row.flops).strip()),
         Cell(f"{1e6 * row.seconds:.1f}"),
         Cell(f"{row.loss:.4f}", bold=best and row.steps is not None),
@@ -68,6 +71,13 @@ def _cells(row: ThinkingRow, best: bool) -> list[Cell]:
         Cell(percent_range(row.gain_interval)),
         Cell("" if row.trained else percent(row.perplexity_gain)),
     ]
+
+
+def _steps_used(row: ThinkingRow) -> str:
+    """Mean where predictions may stop by themselves; all of them where they may not."""
+    if row.steps_used is not None:
+        return f"{row.steps_used:.2f}"
+    return "" if row.steps is None else str(row.steps)
 
 
 def _data(row: ThinkingRow, exhibit: ThinkingExhibit) -> dict[str, object]:
@@ -82,6 +92,7 @@ def _data(row: ThinkingRow, exhibit: ThinkingExhibit) -> dict[str, object]:
         "steps": row.steps,
         "samples": row.samples,
         "trained": row.trained,
+        "steps_used": row.steps_used,
         "nfe": row.nfe,
         "flops": row.flops,
         "seconds": row.seconds,
@@ -112,6 +123,13 @@ def _notes(exhibit: ThinkingExhibit) -> list[str]:
         f"per predicted token; NFE = steps × samples; time on {', '.join(exhibit.device)}.",
         _finding(tried, gaining),
     ]
+    if any(r.steps_used is not None for r in exhibit.rows):
+        notes.append(
+            "With a tolerance a prediction stops once a step changes its energy by less; steps "
+            "used are a mean over predictions, of the sample that is kept; NFE and FLOPs count "
+            "predictions still moving, FLOPs also the passes that read energies; time is of the "
+            "first rows."
+        )
     notes += [_distance(shift, exhibit) for shift in exhibit.shifts]
     if len(exhibit.shifts) < SETS_FOR_TREND:
         notes.append(

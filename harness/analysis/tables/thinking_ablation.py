@@ -47,7 +47,7 @@ def _cells(row: AblationRow) -> list[Cell]:
         setting, difference = row.ways[way], row.differences[way]
         cells += [
             Cell(_with_interval(setting.perplexity_gain, setting.perplexity_interval)),
-            Cell(_with_interval(setting.gain, setting.gain_interval)),
+            Cell(_percent(setting.gain)),
             Cell(
                 ""
                 if difference is None
@@ -62,11 +62,14 @@ def _with_interval(value: float | None, interval: tuple[float, float] | None) ->
     """`+7.2 [+5.0, +9.1]` in percent."""
     if value is None:
         return ""
-    shown = f"{100 * value:+.1f}"
     if interval is None:
-        return shown
+        return _percent(value)
     low, high = interval
-    return f"{shown} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return f"{_percent(value)} [{_percent(low)}, {_percent(high)}]"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:+.1f}" if abs(value) < 100 else f"{100 * value:+.2g}"
 
 
 def _data(row: AblationRow, way: Way) -> dict[str, object]:

@@ -134,9 +134,11 @@ def resampling_note(exhibit: ThinkingShiftExhibit) -> str:
     who = "documents (one training seed: about this model alone)"
     if seeds != {1}:
         who = "training seeds, the same on every set, then documents"
+    if not exhibit.measured_by:
+        return f"Interval by resampling {who}; bigram cross-entropy is held."
     return (
-        f"Interval by resampling {who}; the perplexity ratio's documents and seeds are resampled "
-        "along, bigram cross-entropy is held."
+        f"Interval by resampling {who}; the perplexity ratio is {exhibit.measured_by}'s, its "
+        "documents and seeds resampled along; bigram cross-entropy is held."
     )
 
 
@@ -144,8 +146,10 @@ def _gain_notes(exhibit: ThinkingShiftExhibit) -> list[str]:
     if not exhibit.rows:
         return []
     shown = "settings followed" if exhibit.section.thinking else "each model's most expensive one"
-    counts = {r.data: (r.n, r.documents) for r in exhibit.rows}
-    listed = "; ".join(f"{data}: {n:,} in {d:,}" for data, (n, d) in counts.items())
+    counts = {r.data: f"{r.n:,} in {r.documents:,}" for r in exhibit.rows}
+    listed = "; ".join(f"{data}: {text}" for data, text in counts.items())
+    if len(set(counts.values())) == 1:
+        listed = f"{next(iter(counts.values()))} on every set"
     return [
         "Gain: (L(trained) − L(setting)) / L(trained) of loss, and the same of perplexity, paired "
         f"by document. Shown: {shown}; the CSV has all. Time on {', '.join(exhibit.device)}.",
