@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from harness.planning.planned import Suite
+from harness.options import (
+    RESULTS,
+    Json,
+    Overrides,
+    ProfilePath,
+    RedoChanged,
+    Results,
+    SuitePath,
+    check_device,
+    check_results,
+    load,
+)
 
 app = typer.Typer(
     name="harness",
@@ -21,23 +29,6 @@ app = typer.Typer(
     help="Compare Energy-Based Transformers, Transformer++ and DiT under declared suites.",
     epilog="Exit codes: 0 done, 1 a run or check failed, 2 wrong input, 130 interrupted.",
 )
-
-SuitePath = Annotated[Path, typer.Argument(help="A suite file, such as suites/quickstart.yaml.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Override a setting, e.g. budget.steps=100."),
-]
-RESULTS = Path("results")
-Results = Annotated[
-    Path, typer.Option("--results", envvar="HARNESS_RESULTS", help="Where records are kept.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
-ProfilePath = Annotated[
-    Path, typer.Option("--profile", help="What to ask of the cluster: slurm/profiles/NAME.yaml.")
-]
-RedoChanged = Annotated[
-    bool, typer.Option(help="Redo finished runs whose code or data have changed (kept aside).")
-]
 
 
 @app.command()
@@ -65,7 +56,7 @@ def plan(
     """Show every run of a suite: size, cost, what is done, and what it can decide."""
     from harness.show import plan as show
 
-    loaded = _load(suite, overrides, results)
+    loaded = load(suite, overrides, results)
     code = show.print_plan(
         loaded, results, simulate=simulate, as_json=as_json, profile_path=profile, probe=probe
     )
@@ -94,8 +85,8 @@ def run(
     from harness.launch.local import LocalOptions
     from harness.show import run as show
 
-    loaded = _load(suite, overrides, results)
-    _check_device(device)
+    loaded = load(suite, overrides, results)
+    check_device(device)
     options = LocalOptions(workers, device, checkpoint_seconds, checkpoint_steps)
     raise typer.Exit(
         show.run_suite(loaded, results, options=options, redo_changed=redo_changed, as_json=as_json)
@@ -140,9 +131,9 @@ def prepare(
 
     show.check_options(what, (split, tokenizer), overrides, (vocab_size, out))
     if what.endswith(show.SUITES):
-        loaded = _load(Path(what), overrides, results)
+        loaded = load(Path(what), overrides, results)
         raise typer.Exit(show.prepare_suite(loaded, results, workers=workers, as_json=as_json))
-    _check_results(results)
+    check_results(results)
     if vocab_size is not None and out is not None:
         show.make_tokenizer(what, split, vocab_size=vocab_size, out=out, as_json=as_json)
         return
@@ -165,7 +156,7 @@ def submit(
     from harness.launch.slurm.profile import load_profile
     from harness.show import submit as show
 
-    loaded, chosen = _load(suite, overrides, results), load_profile(profile)
+    loaded, chosen = load(suite, overrides, results), load_profile(profile)
     if dry_run:
         show.print_scripts(loaded, results, chosen, redo_changed=redo_changed, as_json=as_json)
     else:
@@ -188,7 +179,7 @@ def status(
     """Show where every run of a suite is: state, job, node, progress, time left, reason."""
     from harness.show import status as show
 
-    loaded = _load(suite, overrides, results)
+    loaded = load(suite, overrides, results)
     show.print_status(loaded, results, states=states or [], watch=watch, as_json=as_json)
 
 
@@ -206,7 +197,7 @@ def retry(
     from harness.launch.slurm.profile import load_profile
     from harness.show import submit as show
 
-    loaded = _load(suite, overrides, results)
+    loaded = load(suite, overrides, results)
     chosen = None if profile is None else load_profile(profile)
     show.retry_suite(loaded, results, chosen, as_json=as_json)
 
@@ -221,7 +212,7 @@ def cancel(
     """Cancel a suite's jobs; running runs write a checkpoint and can be submitted again."""
     from harness.show import status as show
 
-    show.cancel_suite(_load(suite, overrides, results), results, as_json=as_json)
+    show.cancel_suite(load(suite, overrides, results), results, as_json=as_json)
 
 
 @app.command()
@@ -233,7 +224,7 @@ def logs(
     """Print what a run printed, wherever it ran."""
     from harness.show.logs import print_logs
 
-    _check_results(results)
+    check_results(results)
     print_logs(run, results, lines=lines)
 
 
@@ -268,8 +259,8 @@ def evaluate(
     """Evaluate a trained run on downstream tasks; what was answered before is not asked again."""
     from harness.show.evaluate import Asked, evaluate_run
 
-    _check_results(results)
-    _check_device(device)
+    check_results(results)
+    check_device(device)
     asked = Asked(
         tasks=tasks,
         include=include,
@@ -303,7 +294,7 @@ def export(
     """Write a trained run as files that others load: weights, config, tokenizer, model card."""
     from harness.show.export import export_run
 
-    _check_results(results)
+    check_results(results)
     export_run(run, results, out, given=given, as_json=as_json)
 
 
@@ -320,7 +311,7 @@ def table(
     """Print a suite's tables and verdicts; write them as Markdown, CSV and LaTeX."""
     from harness.show import tables as show
 
-    loaded = _load(suite, overrides, results)
+    loaded = load(suite, overrides, results)
     show.print_tables(loaded, results, out or results / "tables" / loaded.name, as_json=as_json)
 
 
@@ -337,7 +328,7 @@ def figures(
     """Draw a suite's figures as PNG and PDF, with the CSV they draw beside them."""
     from harness.show import figures as show
 
-    loaded = _load(suite, overrides, results)
+    loaded = load(suite, overrides, results)
     show.write_figures(loaded, results, out or results / "figures" / loaded.name, as_json=as_json)
 
 
@@ -379,37 +370,6 @@ def ls(
     from harness.show.listing import print_listing
 
     print_listing(what, results, as_json=as_json)
-
-
-def _load(suite: Path, overrides: list[str] | None, results: Path) -> Suite:
-    from harness.planning.suite import load_suite
-
-    _check_results(results)
-    loaded = load_suite(suite, overrides=overrides or [])
-    return loaded if results == RESULTS else replace(loaded, results=results)
-
-
-def _check_results(results: Path) -> None:
-    from harness.errors import HarnessError
-
-    if results.exists() and not results.is_dir():
-        raise HarnessError("this is a file, not a folder", where=f"--results {results}")
-
-
-def _check_device(device: str) -> None:
-    from harness.errors import HarnessError
-
-    if device not in ("auto", "cpu", "cuda"):
-        raise HarnessError(
-            "unknown device", where="--device", given=device, allowed=["auto", "cpu", "cuda"]
-        )
-    if device == "cuda" and shutil.which("nvidia-smi") is None:
-        raise HarnessError(
-            "this machine has no NVIDIA driver",
-            where="--device",
-            given=device,
-            hint="use --device cpu, or auto",
-        )
 
 
 def main() -> None:

@@ -1,0 +1,64 @@
+"""Options that several verbs take, and what is checked of them before anything else."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.planning.planned import Suite
+
+SuitePath = Annotated[Path, typer.Argument(help="A suite file, such as suites/quickstart.yaml.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Override a setting, e.g. budget.steps=100."),
+]
+RESULTS = Path("results")
+Results = Annotated[
+    Path, typer.Option("--results", envvar="HARNESS_RESULTS", help="Where records are kept.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
+ProfilePath = Annotated[
+    Path, typer.Option("--profile", help="What to ask of the cluster: slurm/profiles/NAME.yaml.")
+]
+RedoChanged = Annotated[
+    bool, typer.Option(help="Redo finished runs whose code or data have changed (kept aside).")
+]
+
+
+def load(suite: Path, overrides: list[str] | None, results: Path) -> Suite:
+    """The suite of a file with `--set` applied; its commands name `--results` where given."""
+    from harness.planning.suite import load_suite
+
+    check_results(results)
+    loaded = load_suite(suite, overrides=overrides or [])
+    return loaded if results == RESULTS else replace(loaded, results=results)
+
+
+def check_results(results: Path) -> None:
+    """HarnessError where it is a file."""
+    from harness.errors import HarnessError
+
+    if results.exists() and not results.is_dir():
+        raise HarnessError("this is a file, not a folder", where=f"--results {results}")
+
+
+def check_device(device: str) -> None:
+    """HarnessError for a device that is unknown, or not in this machine."""
+    from harness.errors import HarnessError
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise HarnessError(
+            "unknown device", where="--device", given=device, allowed=["auto", "cpu", "cuda"]
+        )
+    if device == "cuda" and shutil.which("nvidia-smi") is None:
+        raise HarnessError(
+            "this machine has no NVIDIA driver",
+            where="--device",
+            given=device,
+            hint="use --device cpu, or auto",
+        )
