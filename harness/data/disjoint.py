@@ -124,29 +124,50 @@ def documents_sharing(texts: Sequence[bytes], others: Sequence[bytes]) -> NDArra
 
 def measure_overlap(train: Documents, *, evaluation: Documents) -> Overlap:
     """Count the documents and word 13-grams that `train` and `evaluation` share."""
-    return overlap_with([train.texts], train_digest=train.digest, evaluation=evaluation)
+    (found,) = overlaps_with([train.texts], train_digest=train.digest, evaluations=[evaluation])
+    return found
 
 
-def overlap_with(
-    train: Iterable[Sequence[bytes]], *, train_digest: str, evaluation: Documents
-) -> Overlap:
-    """The same of training documents that come a chunk at a time, which are not kept."""
-    grams, texts = word_grams(evaluation.texts), set(evaluation.texts)
-    asked = GramSet(np.unique(grams.hashes))
-    met = np.zeros(len(asked.hashes), bool)
-    equal: set[bytes] = set()
+class Search:
+    """Looks for what one evaluation set shares with training documents that come in chunks."""
+
+    def __init__(self, evaluation: Documents) -> None:
+        self.evaluation = evaluation
+        self._texts = set(evaluation.texts)
+        self._equal: set[bytes] = set()
+        self._grams = word_grams(evaluation.texts)
+        self._asked = GramSet(np.unique(self._grams.hashes))
+        self._met = np.zeros(len(self._asked.hashes), bool)
+
+    def add(self, texts: Sequence[bytes], hashes: NDArray[np.uint64]) -> None:
+        """Some training documents, and the hashes of their grams."""
+        self._equal.update(self._texts.intersection(texts))
+        met = hashes[self._asked.holds(hashes)]
+        self._met[np.searchsorted(self._asked.hashes, met)] = True
+
+    def overlap(self, train_digest: str) -> Overlap:
+        """What was found in all of them."""
+        shared = GramSet(self._asked.hashes[self._met])
+        grams = self._grams
+        return Overlap(
+            train_digest=train_digest,
+            evaluation_digest=self.evaluation.digest,
+            documents=sum(text in self._equal for text in self.evaluation.texts),
+            grams=len(shared.hashes),
+            touched=len(np.unique(grams.owners[shared.holds(grams.hashes)])),
+        )
+
+
+def overlaps_with(
+    train: Iterable[Sequence[bytes]], *, train_digest: str, evaluations: Sequence[Documents]
+) -> list[Overlap]:
+    """What each of several sets shares with training documents, which are read once, in chunks."""
+    searches = list(map(Search, evaluations))
     for chunk in train:
-        equal.update(texts.intersection(chunk))
         hashes = word_grams(chunk).hashes
-        met[np.searchsorted(asked.hashes, hashes[asked.holds(hashes)])] = True
-    shared = GramSet(asked.hashes[met])
-    return Overlap(
-        train_digest=train_digest,
-        evaluation_digest=evaluation.digest,
-        documents=sum(text in equal for text in evaluation.texts),
-        grams=len(shared.hashes),
-        touched=len(np.unique(grams.owners[shared.holds(grams.hashes)])),
-    )
+        for search in searches:
+            search.add(chunk, hashes)
+    return [search.overlap(train_digest) for search in searches]
 
 
 def check_disjoint(train: Documents, *, evaluation: Documents) -> Overlap:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from harness.data.builtin import dataset_digest, load_documents
-from harness.data.disjoint import GRAM_WORDS, Overlap, overlap_with, refuse_overlap
+from harness.data.disjoint import GRAM_WORDS, Overlap, overlaps_with, refuse_overlap
 from harness.data.documents import Documents
 from harness.data.measured import is_small
 from harness.data.reading import Named
@@ -36,33 +36,37 @@ def check_disjoint_from(name: str, *, evaluation: Documents, cache: Path) -> Ove
 
     HarnessError with the counts where they share a document or a word 13-gram.
     """
-    overlap = overlap_with_training(name, evaluation=evaluation, cache=cache)
+    (overlap,) = find_overlaps(name, evaluations=[evaluation], cache=cache)
     refuse_overlap(overlap, (name, "train"), evaluation)
     return overlap
 
 
-def overlap_with_training(name: str, *, evaluation: Documents, cache: Path) -> Overlap:
-    """What the train split of data set `name` shares with `evaluation`."""
-    if is_source(name) and _held_out_together(name, evaluation):
-        return Overlap("", evaluation.digest, 0, 0, 0)
+def find_overlaps(name: str, *, evaluations: Sequence[Documents], cache: Path) -> list[Overlap]:
+    """What the train split of `name` shares with each set; it is read once, for those not known."""
+    if all(_held_out_together(name, evaluation) for evaluation in evaluations):
+        return [Overlap("", evaluation.digest, 0, 0, 0) for evaluation in evaluations]
     digest = dataset_digest(name, "train", cache=cache)
-    kept = _kept(name, digest, evaluation.digest, cache)
-    overlap = _recalled(kept)
-    if overlap is None:
+    paths = [_kept(name, digest, evaluation.digest, cache) for evaluation in evaluations]
+    found = {
+        evaluation.digest: overlap
+        for evaluation, path in zip(evaluations, paths, strict=True)
+        if (overlap := _recalled(path)) is not None
+    }
+    missing = [evaluation for evaluation in evaluations if evaluation.digest not in found]
+    if missing:
         stream = map(texts_of, chunks(stream_documents(name, "train")))
-        overlap = overlap_with(stream, train_digest=digest, evaluation=evaluation)
-        if kept is not None:
-            write_json(kept, asdict(overlap))
-    return overlap
+        for overlap in overlaps_with(stream, train_digest=digest, evaluations=missing):
+            found[overlap.evaluation_digest] = overlap
+    for evaluation, path in zip(evaluations, paths, strict=True):
+        if path is not None and evaluation in missing:
+            write_json(path, asdict(found[evaluation.digest]))
+    return [found[evaluation.digest] for evaluation in evaluations]
 
 
 def _held_out_together(name: str, evaluation: Documents) -> bool:
     """Training documents that share anything with these were left out when they were read."""
-    source = parse_source(name)
-    return source.holdout is not None and (evaluation.name, evaluation.split) == (
-        name,
-        "validation",
-    )
+    same = (evaluation.name, evaluation.split) == (name, "validation")
+    return same and is_source(name) and parse_source(name).holdout is not None
 
 
 def _kept(name: str, train: str, evaluation: str, cache: Path) -> Path | None:

@@ -16,7 +16,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,9 +154,13 @@ def _at_once(documents: Documents, tokenizer: Tokenizer, effort: Effort) -> Iter
 
 def _prepare(work: _Work, effort: Effort) -> TextShards:
     before = fingerprint(work.found)
-    with writable(work.cache):
-        work.parts.mkdir(parents=True, exist_ok=True)
-        measured, paths = _make_parts(work, effort)
+    try:
+        with writable(work.cache):
+            work.parts.mkdir(parents=True, exist_ok=True)
+            measured, paths = _make_parts(work, effort)
+    finally:
+        with suppress(OSError):  # unless it holds a part
+            work.parts.rmdir()
     if fingerprint(work.found) != before:
         raise HarnessError(
             "a file changed while it was read", where=work.name, hint="run the same command again"

@@ -16,14 +16,16 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from harness.data.builtin import find_dataset, load_documents
+from harness.data.disjoint import refuse_overlap
+from harness.data.documents import Documents
 from harness.data.measured import Measured, write_lock
-from harness.data.overlap import check_disjoint_from
+from harness.data.overlap import find_overlaps
 from harness.data.preparing import Effort, Progress, cores, prepare_text
 from harness.data.shards import TextShards
 from harness.data.tokenizer import BYTES
 from harness.data.trained_tokenizer import train_tokenizer
 from harness.errors import HarnessError
-from harness.planning.eval_spec import EnergyEval, LikelihoodEval, ThinkingEval
+from harness.planning.eval_spec import EnergyEval, TextEval
 from harness.planning.planned import Suite
 from harness.planning.spec import NextTokenTask
 from harness.show.console import terminal
@@ -165,8 +167,8 @@ def _needs(suite: Suite) -> tuple[list[Need], list[tuple[str, str, str]]]:
         needs[Need(task.data, "train", task.tokenizer)] = None
         for planned in run.evaluations:
             spec = planned.spec
-            asks = isinstance(spec, LikelihoodEval) and spec.prompt is not None
-            if asks or not isinstance(spec, LikelihoodEval | ThinkingEval | EnergyEval):
+            asks = isinstance(spec, TextEval) and spec.templates is not None
+            if asks or not isinstance(spec, TextEval | EnergyEval):
                 continue
             needs[Need(spec.data, spec.split, task.tokenizer)] = None
             if (spec.data, spec.split) != (task.data, "train"):
@@ -177,13 +179,18 @@ def _needs(suite: Suite) -> tuple[list[Need], list[tuple[str, str, str]]]:
 def _overlaps(
     pairs: Iterable[tuple[str, str, str]], cache: Path, console: Console
 ) -> Iterator[str]:
-    """What is wrong with each pair that is not disjoint."""
+    """What is wrong with each pair that is not disjoint. Each training set is read once."""
+    by_train: dict[str, list[Documents]] = {}
     for train, data, split in pairs:
-        try:
-            with console.status(f"13-grams of {escape(train)} in {escape(data)} ({split})"):
-                check_disjoint_from(train, evaluation=load_documents(data, split), cache=cache)
-        except HarnessError as error:
-            yield str(error)
+        by_train.setdefault(train, []).append(load_documents(data, split))
+    for train, evaluations in by_train.items():
+        with console.status(f"Looking for evaluation text in {escape(train)}"):
+            found = find_overlaps(train, evaluations=evaluations, cache=cache)
+        for overlap, evaluation in zip(found, evaluations, strict=True):
+            try:
+                refuse_overlap(overlap, (train, "train"), evaluation)
+            except HarnessError as error:
+                yield str(error)
 
 
 # --- one split -------------------------------------------------------------------------------
@@ -206,9 +213,13 @@ def _prepare(
             tell(progress)
 
         effort = Effort(workers, on_progress, on_wait)
-        shards = prepare_text(
-            need.data, need.split, tokenizer=need.tokenizer, cache=cache, effort=effort
-        )
+        try:
+            shards = prepare_text(
+                need.data, need.split, tokenizer=need.tokenizer, cache=cache, effort=effort
+            )
+        except KeyboardInterrupt:
+            console.print("Interrupted. The same command goes on from what is finished.")
+            raise SystemExit(130) from None
     found = _prepared(need, shards, last, time.monotonic() - began, workers)
     write_lock(cache, need.data, need.split, Measured(found.digest, len(shards), found.bytes))
     if not as_json:

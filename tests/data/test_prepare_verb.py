@@ -114,6 +114,11 @@ def test_a_prepared_name_does_not_change_its_meaning(tmp_path: Path) -> None:
     assert "1 documents" in harness(*arguments).output
 
 
+def test_a_path_alone_is_told_how_to_be_written(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match=r"a file is named file:train\.jsonl, with #FIELD"):
+        harness("train.jsonl", "--results", str(tmp_path))
+
+
 def test_a_tokenizer_is_trained_and_used(tmp_path: Path, corpus: Path) -> None:
     file = str(tmp_path / "mine.json")
     result = harness("file:train.jsonl#text", "--train-tokenizer", "300", "--out", file)
