@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.data.builtin import dataset_digest
-from harness.data.sources import HUB_PREFIX
+from harness.data.sources import is_source
 from harness.data.text import load_tokenizer, prepare_text
 from harness.errors import HarnessError
 from harness.planning.spec import NextTokenTask, TrainSpec
@@ -39,10 +39,10 @@ def begun(folder: RunFolder) -> bool:
 def data_digests(spec: TrainSpec, cache: Path) -> dict[str, str]:
     """Name -> digest, as of now, of what the run trains on: data set and tokenizer.
 
-    What lies on the Hub is prepared into `cache` first, where it is not yet.
+    Text of the user's own is prepared into `cache` first: one process reads it, for all.
     """
     task = spec.task
-    if isinstance(task, NextTokenTask) and task.data.startswith(HUB_PREFIX):
+    if isinstance(task, NextTokenTask) and is_source(task.data):
         prepare_text(task.data, "train", tokenizer=task.tokenizer, cache=cache)
     digests = {f"{task.data}/train": dataset_digest(task.data, "train", cache=cache)}
     if isinstance(task, NextTokenTask):
