@@ -36,8 +36,14 @@ def check_disjoint_from(name: str, *, evaluation: Documents, cache: Path) -> Ove
 
     HarnessError with the counts where they share a document or a word 13-gram.
     """
-    (overlap,) = find_overlaps(name, evaluations=[evaluation], cache=cache)
+    overlap = overlap_with_training(name, evaluation=evaluation, cache=cache)
     refuse_overlap(overlap, (name, "train"), evaluation)
+    return overlap
+
+
+def overlap_with_training(name: str, *, evaluation: Documents, cache: Path) -> Overlap:
+    """What the train split of data set `name` shares with `evaluation`, whatever it is."""
+    (overlap,) = find_overlaps(name, evaluations=[evaluation], cache=cache)
     return overlap
 
 
