@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.builtin import dataset_digest
-from harness.data.documents import FILE_PREFIX
 from harness.data.measured import prepared_digest
 from harness.data.named_tokenizers import NAMED
-from harness.data.sources import HUB_PREFIX
+from harness.data.sources import is_on_hub, is_source
 from harness.data.task_files import digest_of_key
 from harness.data.tokenizer import BYTES, load_tokenizer
 from harness.errors import HarnessError
@@ -99,12 +98,11 @@ def _digest_now(name: str, cache: Path | None) -> str | None:
             return load_tokenizer(tokenizer).digest
         if (of_task := digest_of_key(name)) is not None:
             return of_task
-        if name.startswith(FILE_PREFIX):
+        if is_source(name):
             data, _, split = name.rpartition("/")
+            if is_on_hub(data):
+                return prepared_digest(data, split, cache)
             return dataset_digest(data, split, cache=cache)
-        if name.startswith(HUB_PREFIX):
-            data, _, split = name.rpartition("/")
-            return prepared_digest(data, split, cache)
     except HarnessError:
         return "missing"
     return None

@@ -37,8 +37,8 @@ from harness.data.embedded_text import embedded_documents
 from harness.data.generated import moving_digits
 from harness.data.keyed import keyed_fraction
 from harness.data.measured import measure_source
-from harness.data.questions import is_question_file, questions_digest
-from harness.data.sources import is_source, parse_source
+from harness.data.questions import questions_digest
+from harness.data.sources import is_source, names_records, parse_source
 from harness.data.streams import load_source_documents, split_source
 from harness.errors import HarnessError
 
@@ -180,8 +180,6 @@ def find_dataset(name: str) -> DatasetRecord:
     """The record of a named dataset, or of `file:...` and `hub:...`; HarnessError if unknown."""
     if name.startswith(FILE_PREFIX) and is_clip_file(name):
         return DatasetRecord(name, "video", FILE_SPLITS, "the user's file", "")
-    if is_question_file(name):
-        return DatasetRecord(name, "text", FILE_SPLITS, "the user's file", "")
     if is_source(name):
         source = parse_source(name)
         what = "the user's file" if source.kind == "file" else "a dataset of the Hub"
@@ -217,8 +215,8 @@ def dataset_digest(name: str, split: str, *, cache: Path | None = None) -> str:
 
     What was measured of large files is kept in `cache` for as long as they stay as they are.
     """
-    if is_question_file(name):
-        return questions_digest(name, split)
+    if is_source(name) and names_records(name):
+        return questions_digest(name, split, cache=cache)
     if name.startswith(FILE_PREFIX) and is_clip_file(name):
         return load_clip_file(name, split=split).digest
     if is_source(name):
@@ -276,6 +274,8 @@ def _record(
             "video": "your own clips: file:path.npz, .npy or .safetensors",
         }
         hint = files.get(modality or "text")
+        if Path(name).is_file():
+            hint = f"a file is named {FILE_PREFIX}{name}, with #FIELD where it holds records"
         raise HarnessError(f"no such {kind}", allowed=names, given=name, hint=hint)
     record = next(record for record in _RECORDS if record.name == name)
     if split is not None:

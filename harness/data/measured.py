@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.data.documents import TextDigest
 from harness.data.sources import is_source
-from harness.data.streams import SplitSource, split_source
+from harness.data.streams import SplitSource, split_named, split_source
 from harness.errors import HarnessError
 from harness.records import locked, read_json, write_json
 
@@ -68,7 +68,7 @@ def measure_source(name: str, split: str, *, cache: Path | None) -> Measured:
 
 def prepared_digest(name: str, split: str, cache: Path | None) -> str | None:
     """The digest of what was prepared into `cache`; None where nothing was."""
-    known = recall(split_source(name, split), cache)
+    known = recall(split_named(name, split), cache)
     return None if known is None else known.digest
 
 
@@ -86,7 +86,7 @@ def is_small(found: SplitSource) -> bool:
 
 
 def recall(found: SplitSource, cache: Path | None) -> Measured | None:
-    """What was measured of the split; None where its files are small, changed or not known."""
+    """What was measured of the split; None where it is soon read again, changed or not known."""
     path = _note(found, cache)
     if path is None or not path.is_file():
         return None
@@ -118,7 +118,8 @@ def _settled(files: Fingerprint) -> bool:
 
 
 def _note(found: SplitSource, cache: Path | None) -> Path | None:
-    if cache is None or is_small(found):
+    # A dataset's folder is read by a library that takes seconds to load.
+    if cache is None or (found.source.kind == "file" and is_small(found)):
         return None
     here = [str(Path.cwd())] if found.source.is_local else []
     key = json.dumps([str(found.source), found.split, *here])

@@ -1,4 +1,4 @@
-"""Prompts and answers made of the records of a file, for losses of an answer's tokens alone.
+"""Prompts and answers made of records, for losses of an answer's tokens alone.
 
 White space at a prompt's end belongs to its answer, as in lm-eval.
 """
@@ -6,28 +6,19 @@ White space at a prompt's end belongs to its answer, as in lm-eval.
 from __future__ import annotations
 
 import functools
-import gzip
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from harness.data.documents import (
-    FILE_PREFIX,
-    FILE_SPLITS,
-    Documents,
-    check_split,
-    texts_digest,
-)
-from harness.data.sources import HUB_PREFIX
+from harness.data.documents import Documents, TextDigest, texts_digest
+from harness.data.measured import Measured, fingerprint, recall, remember
+from harness.data.reading import Record, read_records
+from harness.data.streams import SplitSource, split_records
 from harness.data.templates import Template
 from harness.errors import HarnessError
-
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet", ".arrow")
-
-_Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -42,47 +33,38 @@ class Questions:
     skipped: int
 
 
-def is_question_file(name: str) -> bool:
-    """`file:PATH` of records, of which no single field is named."""
-    return name.startswith(FILE_PREFIX) and "#" not in name and name.endswith(SUFFIXES)
+def questions_digest(name: str, split: str, *, cache: Path | None = None) -> str:
+    """The sha256 over the records of a split, whatever is made of them and however they are stored.
 
-
-def find_questions(name: str, split: str) -> Path:
-    """The path of a `file:` of records; HarnessError where it is none or is not there."""
-    if not is_question_file(name):
-        hint = "without #FIELD: the templates name the fields" if "#" in name else None
-        if name.startswith(HUB_PREFIX):
-            hint = "download the dataset's files: hf download --repo-type dataset OWNER/NAME"
-        raise HarnessError(
-            "templates need a file of records",
-            given=name,
-            allowed=[f"{FILE_PREFIX}PATH{suffix}" for suffix in SUFFIXES],
-            hint=hint,
-        )
-    check_split(name, split=split, splits=FILE_SPLITS)
-    path = Path(name.removeprefix(FILE_PREFIX).replace("{split}", split)).expanduser()
-    if not path.is_file():
-        raise HarnessError("no such file", given=str(path))
-    return path
-
-
-def questions_digest(name: str, split: str) -> str:
-    """The sha256 of the file, whatever is made of its records."""
-    with find_questions(name, split).open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    That of large files is kept in `cache` until one of them changes; that of the Hub's records is
+    the one they had when they were last read. HarnessError for what cannot be read.
+    """
+    found = split_records(name, split)
+    known = recall(found, cache)
+    if known is None:
+        before, digest = fingerprint(found), _RecordsDigest()
+        for _, record in _records(found):
+            digest.add(record)
+        known = digest.measured()
+        remember(found, before, known, cache)
+    return known.digest
 
 
 @functools.lru_cache(maxsize=8)
-def load_questions(name: str, split: str, prompt: str, answer: str) -> Questions:
-    """Every record that has an answer, as a document.
+def load_questions(
+    name: str, split: str, prompt: str, answer: str, *, cache: Path | None = None
+) -> Questions:
+    """Every record that has an answer, as a document; the records' digest goes into `cache`.
 
     A record whose answer is null, empty or beyond the end of its list has none. HarnessError for
-    what cannot be read, a field that does not exist, or a file without one answer.
+    what cannot be read, a field that does not exist, or records without one answer.
     """
-    path = find_questions(name, split)
+    found = split_records(name, split)
     templates = Template.parse(prompt), Template.parse(answer)
+    before, digest = fingerprint(found), _RecordsDigest()
     names, prompts, texts, skipped = [], [], [], 0
-    for where, record in read_records(path):
+    for where, record in _records(found):
+        digest.add(record)
         pair = _pair(record, templates, where)
         if pair is None:
             skipped += 1
@@ -91,29 +73,51 @@ def load_questions(name: str, split: str, prompt: str, answer: str) -> Questions
         prompts.append(pair[0])
         texts.append(pair[0] + pair[1])
     if not texts:
-        raise HarnessError("no record of the file has an answer", where=str(path), given=answer)
+        raise HarnessError("no record has an answer", where=f"{name} ({split})", given=answer)
+    remember(found, before, digest.measured(), cache)
     documents = Documents(
         name,
         split,
         tuple(names),
         tuple(texts),
         texts_digest([*texts, *prompts]),
-        "the user's file",
-        "the user's own",
+        *found.source.origin,
     )
     return Questions(documents, tuple(prompts), skipped)
 
 
-def first_record(name: str, split: str) -> tuple[str, _Row]:
-    """The first record and where it is; HarnessError where there is none, or it cannot be read."""
-    path = find_questions(name, split)
-    for where, record in read_records(path):
+def first_record(name: str, split: str) -> Record | None:
+    """The first record and where it is; None of the Hub's kind, which nothing is read of to plan.
+
+    HarnessError where there is none, or it cannot be read.
+    """
+    found = split_records(name, split)
+    if found.source.kind == "hub":
+        return None
+    for where, record in _records(found):
         return where, record
-    raise HarnessError("the file holds no record", where=str(path))
+    raise HarnessError("there is not one record", where=f"{name} ({split})")
+
+
+def _records(found: SplitSource) -> Iterator[Record]:
+    return islice(read_records(found.source, found.split), found.source.documents)
+
+
+class _RecordsDigest:
+    """That of the records as JSON, with their fields in order of their names."""
+
+    def __init__(self) -> None:
+        self._digest = TextDigest()
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        self._digest.add(json.dumps(record, sort_keys=True, default=repr).encode())
+
+    def measured(self) -> Measured:
+        return Measured(self._digest.hexdigest(), self._digest.documents, self._digest.size)
 
 
 def _pair(
-    record: _Row, templates: tuple[Template, Template], where: str
+    record: Mapping[str, Any], templates: tuple[Template, Template], where: str
 ) -> tuple[bytes, bytes] | None:
     try:
         prompt, answer = (template.render(record) for template in templates)
@@ -126,81 +130,3 @@ def _pair(
     stripped = prompt.rstrip()
     moved = prompt[len(stripped) :] + answer
     return stripped.encode("utf-8", "surrogatepass"), moved.encode("utf-8", "surrogatepass")
-
-
-# --- records ---------------------------------------------------------------------------------
-
-
-def read_records(path: Path) -> Iterator[tuple[str, _Row]]:
-    """(`file:number`, record) of a file of records, numbered from 1.
-
-    JSON lines, a JSON list, SQuAD's nested JSON (a row per question with its context and title),
-    Parquet, or an Arrow stream or file. HarnessError for what is none of them.
-    """
-    rows = _tables(path) if path.suffix in (".parquet", ".arrow") else _json(path)
-    for number, row in enumerate(rows, start=1):
-        where = f"{path}:{number}"
-        if not isinstance(row, dict):
-            raise HarnessError("not a record with named fields", where=where)
-        yield where, row
-
-
-def _json(path: Path) -> Iterator[Any]:
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8") as file:
-            if ".jsonl" in path.suffixes:
-                yield from _lines(file, path)
-                return
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise HarnessError(f"the file cannot be read: {error}", where=str(path)) from error
-    try:
-        yield from _rows(json.loads(text), path)
-    except json.JSONDecodeError:
-        # `.json` is also what files of JSON lines are called.
-        yield from _lines(text.splitlines(), path)
-
-
-def _lines(lines: Any, path: Path) -> Iterator[Any]:
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise HarnessError(f"not JSON: {error}", where=f"{path}:{number}") from error
-
-
-def _rows(document: Any, path: Path) -> Iterator[Any]:
-    rows = document.get("data", document) if isinstance(document, dict) else document
-    if isinstance(rows, dict):
-        rows = [rows]
-    if not isinstance(rows, list):
-        raise HarnessError("holds no list of records", where=str(path))
-    for row in rows:
-        if not isinstance(row, dict) or not isinstance(row.get("paragraphs"), list):
-            yield row
-            continue
-        for paragraph in row["paragraphs"]:
-            for question in paragraph["qas"]:
-                yield {"title": row.get("title"), "context": paragraph["context"], **question}
-
-
-def _tables(path: Path) -> Iterator[Any]:
-    import pyarrow as pa  # imported here: it takes a moment
-    import pyarrow.parquet
-
-    try:
-        if path.suffix == ".parquet":
-            batches = pyarrow.parquet.ParquetFile(path).iter_batches()
-        else:
-            with pa.memory_map(str(path)) as source:
-                try:
-                    batches = list(pa.ipc.open_stream(source))
-                except pa.ArrowInvalid:
-                    stored = pa.ipc.open_file(source)
-                    batches = [stored.get_batch(i) for i in range(stored.num_record_batches)]
-        for batch in batches:
-            yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise HarnessError(f"the file cannot be read: {error}", where=str(path)) from error

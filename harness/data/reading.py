@@ -1,4 +1,4 @@
-"""Documents of files and Hub datasets, one after the other, none of them held."""
+"""Documents and records of files and Hub datasets, one after the other, none of them held."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +20,8 @@ _BATCH_ROWS = 1024
 
 #: (name, text) of a document.
 Named = tuple[str, bytes]
+#: (where it is, the record).
+Record = tuple[str, Mapping[str, Any]]
 
 
 @dataclass
@@ -35,32 +38,69 @@ def read_source(source: TextSource, split: str, meter: Meter) -> Iterator[Named]
     Raises HarnessError for what cannot be read, with file and line or row.
     """
     if source.kind == "hub":
-        yield from _hub(source, split, meter)
+        for row, table in _hub(source, split, meter):
+            for named in _texts(table, source.field, row, source.place, str(source)):
+                if named[1]:
+                    yield named
         return
+    for path, shown in _files(source, split, meter):
+        with _readable(path):
+            for name, text in _documents(path, shown, source.field, meter):
+                if text:
+                    yield name, text
+
+
+def read_records(source: TextSource, split: str) -> Iterator[Record]:
+    """Every record of the source in order, with where it is: `file:number`, counted from 1.
+
+    Raises HarnessError for what cannot be read, with file and line or row.
+    """
+    meter = Meter()
+    if source.kind == "hub":
+        for before, table in _hub(source, split, meter):
+            for row, record in enumerate(table.to_pylist(), start=before + 1):
+                yield f"{source}:{row}", record
+        return
+    for path, _ in _files(source, split, meter):
+        with _readable(path):
+            for number, record in _records(path, meter):
+                where = f"{path}:{number}"
+                if not isinstance(record, dict):
+                    raise HarnessError("not a record with named fields", where=where)
+                yield where, record
+
+
+def _files(source: TextSource, split: str, meter: Meter) -> Iterator[tuple[Path, str]]:
+    """The source's files, and what each is called in the names of its documents."""
     paths = source.files(split)
     meter.total = sum(path.stat().st_size for path in paths)
     before = 0
     for path in paths:
-        shown = path.name if len(paths) == 1 else str(path)
         meter.done = before
-        with _readable(path):
-            for name, text in _file(path, shown, source.field, meter):
-                if text:
-                    yield name, text
+        yield path, path.name if len(paths) == 1 else str(path)
         before += path.stat().st_size
     meter.done = before
 
 
-def _file(path: Path, shown: str, field: str, meter: Meter) -> Iterator[Named]:
+def _documents(path: Path, shown: str, field: str, meter: Meter) -> Iterator[Named]:
     if path.name.endswith((".txt", ".txt.gz")):
         with _opened(path, meter) as content:
             yield shown, content.read()
-    elif path.suffix == ".parquet":
-        yield from _parquet(path, shown, field, meter)
-    elif path.suffix == ".arrow":
-        yield from _arrow(path, shown, field, meter)
+    elif path.suffix in _TABLES:
+        for before, batch in _TABLES[path.suffix](path, field, meter):
+            yield from _texts(batch, field, before, shown, str(path))
     else:
-        yield from _json_lines(path, shown, field, meter)
+        for number, record in _json(path, meter):
+            yield f"{shown}:{number}", _text(record, field, f"{path}:{number}")
+
+
+def _records(path: Path, meter: Meter) -> Iterator[tuple[int, Any]]:
+    """(line or row, record); lines and rows are counted from 1."""
+    if path.suffix not in _TABLES:
+        yield from _json(path, meter)
+        return
+    for before, batch in _TABLES[path.suffix](path, "", meter):
+        yield from enumerate(batch.to_pylist(), start=before + 1)
 
 
 class _Metered(io.RawIOBase):
@@ -95,25 +135,80 @@ def _opened(path: Path, meter: Meter) -> IO[bytes]:
     return raw
 
 
-def _json_lines(path: Path, shown: str, field: str, meter: Meter) -> Iterator[Named]:
-    with _opened(path, meter) as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.isspace():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise HarnessError(f"not JSON: {error}", where=f"{path}:{number}") from error
-            value = _field(record, field)
-            if not isinstance(value, str):
-                fields = sorted(record) if isinstance(record, dict) else []
-                raise HarnessError(
-                    "the line has no text in this field",
-                    where=f"{path}:{number}",
-                    given=field,
-                    allowed=fields,
-                )
-            yield f"{shown}:{number}", value.encode("utf-8", "surrogatepass")
+def _json(path: Path, meter: Meter) -> Iterator[tuple[int, Any]]:
+    """(line, record) of JSON lines; (row, record) of one document, which `.json` files may be."""
+    with _opened(path, meter) as file:
+        if not path.name.removesuffix(".gz").removesuffix(".zst").endswith(".json"):
+            yield from _json_lines(file, path)
+            return
+        begin: list[bytes] = []
+        for line in file:
+            begin.append(line)
+            if not line.isspace() and not all(map(bytes.isspace, begin[:-1])):
+                break
+        if _is_json_lines(begin):
+            yield from _json_lines(chain(begin, file), path)
+            return
+        whole = b"".join(begin) + file.read()
+    try:
+        document = json.loads(whole)
+    except ValueError:
+        yield from _json_lines(io.BytesIO(whole), path)
+        return
+    yield from enumerate(_rows(document, path), start=1)
+
+
+def _is_json_lines(begin: list[bytes]) -> bool:
+    """Of two lines that are not blank, the first is whole: no document goes on after its end."""
+    lines = [line for line in begin if not line.isspace()]
+    try:
+        json.loads(lines[0] if len(lines) == 2 else b"")
+    except ValueError:
+        return False
+    return True
+
+
+def _json_lines(lines: Iterable[bytes], path: Path) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(lines, start=1):
+        if line.isspace():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise HarnessError(f"not JSON: {error}", where=f"{path}:{number}") from error
+        yield number, record
+
+
+def _rows(document: Any, path: Path) -> Iterator[Any]:
+    """The records of a list, of one under `data`, or of SQuAD's articles: a row per question."""
+    rows = document
+    if isinstance(document, dict):
+        rows = document["data"] if isinstance(document.get("data"), list) else [document]
+    if not isinstance(rows, list):
+        raise HarnessError("holds no list of records", where=str(path))
+    for row in rows:
+        if not isinstance(row, dict) or not isinstance(row.get("paragraphs"), list):
+            yield row
+            continue
+        try:
+            for paragraph in row["paragraphs"]:
+                for question in paragraph["qas"]:
+                    yield {"title": row.get("title"), "context": paragraph["context"], **question}
+        except (KeyError, TypeError) as error:
+            problem = f"paragraphs without qas and context, unlike SQuAD's: {error!r}"
+            raise HarnessError(problem, where=str(path)) from error
+
+
+def _text(record: Any, field: str, where: str) -> bytes:
+    value = _field(record, field)
+    if not isinstance(value, str):
+        raise HarnessError(
+            "the line has no text in this field",
+            where=where,
+            given=field,
+            allowed=sorted(record) if isinstance(record, dict) else [],
+        )
+    return value.encode("utf-8", "surrogatepass")
 
 
 def _field(record: Any, field: str) -> Any:
@@ -127,20 +222,22 @@ def _field(record: Any, field: str) -> Any:
 # --- tables ----------------------------------------------------------------------------------
 
 
-def _parquet(path: Path, shown: str, field: str, meter: Meter) -> Iterator[Named]:
+def _parquet(path: Path, field: str, meter: Meter) -> Iterator[tuple[int, Any]]:
+    """(rows before it, batch), of the field's column or of all."""
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(path) as file:
-        column = _column(file.schema_arrow.names, field, str(path))
+        columns = [_column(file.schema_arrow.names, field, str(path))] if field else None
         before, size, rows = meter.done, path.stat().st_size, max(1, file.metadata.num_rows)
         row = 0
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[column]):
-            yield from _texts(batch, field, row, shown, str(path))
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
+            yield row, batch
             row += batch.num_rows
             meter.done = before + size * row // rows
 
 
-def _arrow(path: Path, shown: str, field: str, meter: Meter) -> Iterator[Named]:
+def _arrow(path: Path, field: str, meter: Meter) -> Iterator[tuple[int, Any]]:
+    """(rows before it, batch) of a stream or file."""
     import pyarrow
 
     with pyarrow.memory_map(str(path)) as mapped:
@@ -151,12 +248,15 @@ def _arrow(path: Path, shown: str, field: str, meter: Meter) -> Iterator[Named]:
             batches = (file.get_batch(i) for i in range(file.num_record_batches))
         before, row = meter.done, 0
         for batch in batches:
-            _column(batch.schema.names, field, str(path))
+            if field:
+                _column(batch.schema.names, field, str(path))
             for start in range(0, batch.num_rows, _BATCH_ROWS):
-                part = batch.slice(start, _BATCH_ROWS)
-                yield from _texts(part, field, row + start, shown, str(path))
+                yield row + start, batch.slice(start, _BATCH_ROWS)
                 meter.done = before + mapped.tell()
             row += batch.num_rows
+
+
+_TABLES = {".parquet": _parquet, ".arrow": _arrow}
 
 
 def _column(names: list[str], field: str, where: str) -> str:
@@ -192,8 +292,10 @@ def _texts(table: Any, field: str, row: int, shown: str, where: str) -> Iterator
         yield f"{shown}:{number}", text
 
 
-def _hub(source: TextSource, split: str, meter: Meter) -> Iterator[Named]:
-    """Stream a Hub dataset, or a folder in one of its formats, by the `datasets` library."""
+def _hub(source: TextSource, split: str, meter: Meter) -> Iterator[tuple[int, Any]]:
+    """(rows before it, table) of a Hub dataset, or of a folder in one of its formats, streamed by
+    the `datasets` library.
+    """
     import datasets
 
     name = str(source)
@@ -206,13 +308,11 @@ def _hub(source: TextSource, split: str, meter: Meter) -> Iterator[Named]:
             place, source.config, split=chosen, revision=source.revision, streaming=True
         )
         columns = rows.column_names
-        if columns is not None:
+        if columns is not None and source.field:
             rows = rows.select_columns([_column(columns, source.field, name)])
         count = 0
         for table in rows.with_format("arrow").iter(batch_size=_BATCH_ROWS):
-            for named in _texts(table, source.field, count, source.place, name):
-                if named[1]:
-                    yield named
+            yield count, table
             count += table.num_rows
             meter.done = count
 
@@ -233,7 +333,7 @@ def _from_hub(name: str, source: TextSource) -> Iterator[None]:
             if source.is_local
             else "check its name, revision, configuration and split on https://huggingface.co/"
             f"datasets/{source.place}; without network, download its files and give "
-            f"file:PATH/*.parquet#{source.field}",
+            f"file:PATH/*.parquet{'#' if source.field else ''}{source.field}",
         ) from error
 
 

@@ -1,5 +1,6 @@
 """Names of text that is not embedded: `file:PATH#FIELD?options` and `hub:OWNER/NAME@REV:CONFIG#…`.
 
+Without `#FIELD` they name whole records, of which templates make texts.
 Parsing reads nothing and needs no network, so that planning can do it.
 """
 
@@ -20,13 +21,19 @@ HELD_OUT_SPLITS = ("train", "validation")
 
 #: Suffixes of files, and whether a record's field is to be named.
 _PLAIN = (".txt", ".txt.gz")
-_RECORDS = (".jsonl", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".parquet", ".arrow")
+_RECORDS = tuple(f".{kind}{packed}" for kind in ("jsonl", "json") for packed in ("", ".gz", ".zst"))
+_RECORDS += (".parquet", ".arrow")
 _FORMS = (
     *(f"{FILE_PREFIX}PATH{suffix}" for suffix in _PLAIN),
     *(f"{FILE_PREFIX}PATH{suffix}#FIELD" for suffix in _RECORDS),
 )
 _OPTIONS = ("holdout", "documents")
-_HUB_FORM = f"{HUB_PREFIX}OWNER/NAME[@REVISION][:CONFIG]#FIELD"
+#: What begins the path of a dataset's folder.
+_FOLDERS = (".", "/", "~")
+_HUB_RECORDS = f"{HUB_PREFIX}OWNER/NAME[@REVISION][:CONFIG]"
+_HUB_FORM = f"{_HUB_RECORDS}#FIELD"
+#: The forms of whole records.
+RECORD_FORMS = (*(f"{FILE_PREFIX}PATH{suffix}" for suffix in _RECORDS), _HUB_RECORDS)
 
 _PARTS = re.compile(r"(?P<place>.*?)(?:#(?P<field>[^#?]*))?(?:\?(?P<options>[^?=#/]*=[^?#/]*))?")
 _HUB = re.compile(
@@ -39,9 +46,9 @@ _HUB = re.compile(
 class TextSource:
     """Where documents come from. `place` is a path, a pattern, or a Hub dataset's name.
 
-    `field` is the text's in each record, dotted where it is nested, '' for plain text. `holdout` is
-    the fraction of documents, by their sha256, that are the validation split; `documents` how many
-    are taken, from the beginning.
+    `field` is the text's in each record, dotted where it is nested, '' for plain text and for whole
+    records. `holdout` is the fraction of documents, by their sha256, that are the validation split;
+    `documents` how many documents or records are taken, from the beginning.
     """
 
     kind: Literal["file", "hub"]
@@ -66,9 +73,16 @@ class TextSource:
         return FILE_SPLITS if self.holdout is None else HELD_OUT_SPLITS
 
     @property
+    def origin(self) -> tuple[str, str]:
+        """Where it comes from and under which licence, a line each."""
+        if self.kind == "file":
+            return "the user's file", "the user's own"
+        return "the Hugging Face Hub", "see its page"
+
+    @property
     def is_local(self) -> bool:
         """All of it lies on this machine's disks: a file, or a dataset's folder."""
-        return self.kind == "file" or self.place.startswith((".", "/", "~"))
+        return self.kind == "file" or self.place.startswith(_FOLDERS)
 
     def files(self, split: str) -> list[Path]:
         """The files that hold `split`, sorted by path: one, those of a pattern, or a folder's.
@@ -86,7 +100,7 @@ class TextSource:
         found = [path for path in found if path.is_file()]
         if not found:
             raise HarnessError(
-                "no such text file" if given == glob.escape(given) else "no file has such a path",
+                "no such file" if given == glob.escape(given) else "no file has such a path",
                 given=given,
                 hint="give file:path.txt, or file:path.jsonl#field, relative to the current folder",
             )
@@ -96,6 +110,42 @@ class TextSource:
 def is_source(name: str) -> bool:
     """Whether a dataset's name says where it lies: `file:…` or `hub:…`."""
     return name.startswith((FILE_PREFIX, HUB_PREFIX))
+
+
+def is_on_hub(name: str) -> bool:
+    """Whether a source's name is that of a dataset on the Hub, not of a folder or file."""
+    return name.startswith(HUB_PREFIX) and not name.removeprefix(HUB_PREFIX).startswith(_FOLDERS)
+
+
+def names_records(name: str) -> bool:
+    """Whether a source's name is that of whole records: it names no field, and is no plain text."""
+    found = _PARTS.fullmatch(name.partition(":")[2])
+    assert found is not None
+    whole = name.startswith(HUB_PREFIX) or found["place"].endswith(_RECORDS)
+    return is_source(name) and whole and found["field"] is None
+
+
+def parse_records(name: str) -> TextSource:
+    """The source of whole records that `name` stands for, of which no field is named."""
+    if not is_source(name) or not names_records(name):
+        raise HarnessError(
+            "templates need records",
+            given=name,
+            allowed=RECORD_FORMS,
+            hint="without #FIELD: the templates name the fields" if "#" in name else None,
+        )
+    found = _PARTS.fullmatch(name.partition(":")[2])
+    assert found is not None
+    options = _options(found["options"], name)
+    if "holdout" in options:
+        raise HarnessError(
+            "no records are held out for questions",
+            given=name,
+            hint="give a file of their own, or the first records: ?documents=N",
+        )
+    if name.startswith(FILE_PREFIX):
+        return TextSource("file", found["place"], **options)
+    return _hub_source(name, found["place"], "", options)
 
 
 def parse_source(name: str) -> TextSource:
@@ -108,7 +158,13 @@ def parse_source(name: str) -> TextSource:
         _check_file_form(name, place, field)
         source = TextSource("file", place, field or "", **options)
     else:
-        source = _hub_source(name, place, field, options)
+        source = _hub_source(name, place, field or "", options)
+        if not field:
+            raise HarnessError(
+                "a Hub dataset needs the name of its text field",
+                given=name,
+                hint=f"write {HUB_PREFIX}{place}#text if the field is called text",
+            )
     if source.holdout is not None and "{split}" in place:
         raise HarnessError(
             "a path with {split} in it has its own validation file, so nothing is held out",
@@ -129,8 +185,8 @@ def _check_file_form(name: str, place: str, field: str | None) -> None:
         )
     if not plain and not records:
         hint = None
-        if place.endswith((".json", ".csv", ".tsv")):
-            hint = "JSON lines are called .jsonl; convert other tables to .jsonl or .parquet"
+        if place.endswith((".csv", ".tsv")):
+            hint = "convert other tables to .jsonl or .parquet"
         raise HarnessError(
             "no text is read from a file of this kind", given=name, allowed=_FORMS, hint=hint
         )
@@ -142,16 +198,10 @@ def _check_file_form(name: str, place: str, field: str | None) -> None:
         )
 
 
-def _hub_source(name: str, place: str, field: str | None, options: dict[str, Any]) -> TextSource:
+def _hub_source(name: str, place: str, field: str, options: dict[str, Any]) -> TextSource:
     found = _HUB.fullmatch(place)
     if found is None:
         raise HarnessError("not the name of a Hub dataset", given=name, allowed=(_HUB_FORM,))
-    if not field:
-        raise HarnessError(
-            "a Hub dataset needs the name of its text field",
-            given=name,
-            hint=f"write {HUB_PREFIX}{place}#text if the field is called text",
-        )
     return TextSource("hub", found["place"], field, found["revision"], found["config"], **options)
 
 

@@ -1,4 +1,7 @@
-"""Texts made of a record's fields: `Question: {question}\\nAnswer: ` with `{answers.text[0]}`."""
+"""Texts made of a record's fields: `Question: {question}\\nAnswer: ` with `{answers.text[0]}`.
+
+`{inputs% Answer:}` is the field without that ending, where it has it, as in a shell.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,12 @@ from typing import Any
 from harness.errors import HarnessError
 
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
-_PATH = re.compile(r"[\w-]+(\.[\w-]+|\[[\w-]+\])*")
+_FIELD = re.compile(r"(?P<path>[\w-]+(?:\.[\w-]+|\[[\w-]+\])*)(?:%(?P<ending>.+))?", re.DOTALL)
 _PART = re.compile(r"\.?([\w-]+)|\[([\w-]+)\]")
-_HINT = "fields are written {name}, {name.inner} or {name[0]}, a brace itself {{ or }}"
+_HINT = (
+    "fields are written {name}, {name.inner} or {name[0]}, without an ending {name%ending}, "
+    "a brace itself {{ or }}"
+)
 
 
 @dataclass(frozen=True)
@@ -26,27 +32,53 @@ _Path = tuple[str | _Place, ...]
 
 
 @dataclass(frozen=True)
+class _Field:
+    """A place in a record, and what its text loses where it ends so."""
+
+    path: _Path
+    ending: str
+
+    @classmethod
+    def parse(cls, text: str) -> _Field | None:
+        found = _FIELD.fullmatch(text)
+        if found is None:
+            return None
+        parts = (m.groups() for m in _PART.finditer(found["path"]))
+        path = tuple(n if n is not None else _Place(b or "") for n, b in parts)
+        return cls(path, found["ending"] or "")
+
+    def text(self, record: Mapping[str, Any]) -> str | None:
+        value = _at(record, self.path)
+        if value is None:
+            return None
+        if not isinstance(value, str | int | float):
+            kind = "a mapping" if isinstance(value, Mapping) else "a list"
+            raise HarnessError(f"the field holds {kind}, not a text", given=_written(self.path))
+        return str(value).removesuffix(self.ending)
+
+
+@dataclass(frozen=True)
 class Template:
-    """Literal text and paths into a record, in order. Nothing of a record is ever called."""
+    """Literal text and fields of a record, in order. Nothing of a record is ever called."""
 
     text: str
-    pieces: tuple[str | _Path, ...]
+    pieces: tuple[str | _Field, ...]
 
     @classmethod
     def parse(cls, text: str) -> Template:
         """HarnessError for braces that do not match and for what is no path."""
-        pieces: list[str | _Path] = []
+        pieces: list[str | _Field] = []
         for found in _PIECE.finditer(text):
-            piece, path = found.group(0), found.group(1)
+            piece, inner = found.group(0), found.group(1)
             if piece in ("{", "}"):
                 raise HarnessError("a brace without its other half", given=text, hint=_HINT)
-            if path is None:
+            if inner is None:
                 pieces.append({"{{": "{", "}}": "}"}.get(piece, piece))
-            elif not _PATH.fullmatch(path):
+                continue
+            field = _Field.parse(inner)
+            if field is None:
                 raise HarnessError("not the name of a field", given=piece, hint=_HINT)
-            else:
-                parts = (m.groups() for m in _PART.finditer(path))
-                pieces.append(tuple(n if n is not None else _Place(b or "") for n, b in parts))
+            pieces.append(field)
         return cls(text, tuple(pieces))
 
     def render(self, record: Mapping[str, Any]) -> str | None:
@@ -56,16 +88,10 @@ class Template:
         """
         shown = []
         for piece in self.pieces:
-            if isinstance(piece, str):
-                shown.append(piece)
-                continue
-            value = _at(record, piece)
-            if value is None:
+            text = piece if isinstance(piece, str) else piece.text(record)
+            if text is None:
                 return None
-            if not isinstance(value, str | int | float):
-                kind = "a mapping" if isinstance(value, Mapping) else "a list"
-                raise HarnessError(f"the field holds {kind}, not a text", given=_written(piece))
-            shown.append(str(value))
+            shown.append(text)
         return "".join(shown)
 
 

@@ -17,7 +17,7 @@ from harness.data.questions import load_questions
 from harness.data.tensors import text_batch
 from harness.data.text import RowKind, TextRows, prepare_text
 from harness.evals.context import EvalContext
-from harness.planning.eval_spec import EvalBase, LikelihoodEval
+from harness.planning.eval_spec import EvalBase, TextEval
 from harness.planning.spec import NextTokenTask
 from harness.protocol import TextBatch
 
@@ -62,6 +62,15 @@ class TextSet:
             return None
         return replace(self, rows=self.answers, key=(*self.key, "answers"))
 
+    @property
+    def counting(self) -> TextSet:
+        """Its rows that have a target that counts."""
+        found = [np.empty(0, np.int64)]
+        for start in range(0, len(self.ids), _CHUNK_ROWS):
+            ids = self.ids[start : start + _CHUNK_ROWS]
+            found.append(ids[self.rows.get(ids)[1].any(axis=1)])
+        return replace(self, ids=np.concatenate(found))
+
     def batches(
         self, size: int, device: torch.device
     ) -> Iterator[tuple[TextBatch, NDArray[np.int64]]]:
@@ -78,11 +87,10 @@ def text_set(spec: EvalBase, context: EvalContext) -> TextSet:
     """
     task = context.spec.task
     assert isinstance(task, NextTokenTask)
-    likelihood = spec if isinstance(spec, LikelihoodEval) else None
-    rolling = likelihood is not None and likelihood.windows == "rolling"
+    rolling = isinstance(spec, TextEval) and spec.windows == "rolling"
     kind: RowKind = "rolling" if rolling else task.rows
-    templates = (likelihood.prompt, likelihood.answer) if likelihood else (None, None)
-    key = ("text", spec.data, spec.split, task.context, kind, task.tokenizer, *templates)
+    templates = spec.templates if isinstance(spec, TextEval) else None
+    key = ("text", spec.data, spec.split, task.context, kind, task.tokenizer, templates)
     if key not in context.shared:
         context.shared[key] = _whole_set(spec, task, kind, context)
     whole: TextSet = context.shared[key]
@@ -95,8 +103,8 @@ def text_set(spec: EvalBase, context: EvalContext) -> TextSet:
 
 def _whole_set(spec: EvalBase, task: NextTokenTask, kind: RowKind, context: EvalContext) -> TextSet:
     """Every row of the set."""
-    if isinstance(spec, LikelihoodEval) and spec.prompt is not None and spec.answer is not None:
-        questions = load_questions(spec.data, spec.split, spec.prompt, spec.answer)
+    if isinstance(spec, TextEval) and spec.templates is not None:
+        questions = load_questions(spec.data, spec.split, *spec.templates, cache=context.cache)
         check_disjoint_from(task.data, evaluation=questions.documents, cache=context.cache)
         shards, own = question_shards(questions, tokenizer=task.tokenizer, folder=context.cache)
         answers = TextRows(shards, context=task.context, rows=kind, counting=own)

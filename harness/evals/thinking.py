@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harness.errors import HarnessError
 from harness.evals.context import EvalContext
 from harness.evals.probe_cost import prediction_cost
 from harness.evals.stopping import StoppingCost
@@ -28,12 +29,13 @@ BY_DOCUMENT = "by_document.npz"
 def evaluate_thinking(spec: ThinkingEval, context: EvalContext, folder: Path) -> list[Measurement]:
     """Token-weighted loss of every thinking setting, the trained one always among them.
 
-    Costs are counted on the first rows; where predictions stop by themselves, on all but for time.
+    Where answers' tokens count alone, rows without one are left out. Costs are counted on the
+    first rows; where predictions stop by themselves, on all but for time.
 
     `by_document.npz` in `folder` keeps `sums` (settings, noise seeds, documents) in nats, `n`
     (documents,) and `settings` by their labels; the trained setting comes first.
     """
-    covered = text_set(spec, context)
+    covered = _counted(spec, context)
     trained = context.record.trained_thinking(context.config)
     settings = list(dict.fromkeys([trained, *spec.thinking]))
     stopping = _stopping(settings, context)
@@ -50,9 +52,31 @@ def evaluate_thinking(spec: ThinkingEval, context: EvalContext, folder: Path) ->
     costs = [_cost(setting, covered, spec, context) for setting in settings]
     costs = [c | stopping[i].cost if i in stopping else c for i, c in enumerate(costs)]
     return [
-        *_measurements(settings, sums, int(n.sum()), costs, spec, context),
+        *_measurements(list(zip(settings, costs, strict=True)), sums, n, spec, covered, context),
         *_references(spec, covered, context),
     ]
+
+
+def _counted(spec: ThinkingEval, context: EvalContext) -> TextSet:
+    """The rows whose losses are measured; HarnessError where no answer is in one."""
+    covered = text_set(spec, context)
+    if spec.tokens == "all":
+        return covered
+    answers = covered.answer_set
+    assert answers is not None, "planning refuses answers of plain text"
+    answers = answers.counting
+    if len(answers.ids) == 0:
+        raise HarnessError(
+            "no row reaches an answer's tokens",
+            where=f"{spec.data} ({spec.split})",
+            hint="use `windows: rolling`, which cover every token, or tasks of longer context",
+        )
+    return answers
+
+
+def _tags(spec: ThinkingEval, covered: TextSet) -> dict[str, Any]:
+    tags = {"data": spec.data, "split": spec.split, "windows": spec.windows, "tokens": spec.tokens}
+    return tags if spec.templates is None else tags | {"skipped": covered.skipped}
 
 
 def _stopping(settings: Sequence[Any], context: EvalContext) -> dict[int, StoppingCost]:
@@ -180,22 +204,17 @@ def _widest(settings: Sequence[Any]) -> Any:
 
 
 def _measurements(
-    settings: Sequence[Any],
+    settings: Sequence[tuple[Any, dict[str, float | int | None]]],
     sums: NDArray[np.float64],
-    total: int,
-    costs: Sequence[dict[str, float | int | None]],
+    n: NDArray[np.int64],
     spec: ThinkingEval,
+    covered: TextSet,
     context: EvalContext,
 ) -> list[Measurement]:
-    """Losses of the settings, of which the first is the trained one."""
-    found = []
-    for index, setting in enumerate(settings):
-        tags = {
-            "data": spec.data,
-            "split": spec.split,
-            "trained": index == 0,
-            **setting.model_dump(mode="json"),
-        }
+    """Losses of the settings, each with its cost, of which the first is the trained one."""
+    found, total, common = [], int(n.sum()), _tags(spec, covered)
+    for index, (setting, cost) in enumerate(settings):
+        tags = {**common, "trained": index == 0, **setting.model_dump(mode="json")}
         for seed_index, seed in enumerate(spec.noise_seeds):
             found.append(
                 context.measurement(
@@ -206,7 +225,7 @@ def _measurements(
                     higher_is_better=False,
                     noise_seed=seed,
                     tags=tags,
-                    cost=costs[index],
+                    cost=cost,
                 )
             )
     return found
@@ -220,7 +239,7 @@ def _references(spec: ThinkingEval, covered: TextSet, context: EvalContext) -> l
             n=count,
             unit="nats/token",
             higher_is_better=False,
-            tags={"data": spec.data, "split": spec.split},
+            tags=_tags(spec, covered),
         )
         for name, (nats, count) in reference_losses(covered, context).items()
     ]

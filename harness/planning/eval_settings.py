@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from harness.planning.eval_spec import Windows
+from harness.planning.eval_spec import Counted, Windows
 from harness.protocol import Frozen
 
 
@@ -30,16 +30,14 @@ class DataSetting(EvaluationSetting):
     split: Literal["train", "validation", "test"] | None = None
 
 
-class LikelihoodSetting(DataSetting):
-    """Loss over a whole set, at the thinking the model was trained with unless given."""
+class TextSetting(DataSetting):
+    """Losses of text: plain, or questions made of records by templates."""
 
-    kind: Literal["likelihood"]
-    thinking: Literal["trained"] | dict[str, Any] = "trained"
     prompt: str | None = Field(
         default=None, description="what stands before the answer: `Question: {question}\\nAnswer: `"
     )
     answer: str | None = Field(
-        default=None, description="the answer, whose tokens are counted apart too: `{answer}`"
+        default=None, description="the answer, whose tokens are counted apart: `{answer}`"
     )
     windows: Windows | None = Field(
         default=None, description="`rolling` by default where there is an answer"
@@ -51,11 +49,19 @@ class LikelihoodSetting(DataSetting):
         return self.prompt is not None or self.answer is not None
 
 
-class ThinkingSetting(DataSetting):
+class LikelihoodSetting(TextSetting):
+    """Loss over a whole set, at the thinking the model was trained with unless given."""
+
+    kind: Literal["likelihood"]
+    thinking: Literal["trained"] | dict[str, Any] = "trained"
+
+
+class ThinkingSetting(TextSetting):
     """Loss over a grid of thinking; lists inside an entry span the grid."""
 
     kind: Literal["thinking"]
     thinking: list[dict[str, Any]] = Field(min_length=1)
+    tokens: Counted = Field(default="all", description="whose loss it is; `answer` needs answers")
     timing_repeats: int = Field(default=3, ge=1)
 
 

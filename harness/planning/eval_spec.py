@@ -10,6 +10,7 @@ from harness.planning.spec import content_hash
 from harness.protocol import Descent, Frozen, Thinking
 
 Windows = Literal["as_trained", "rolling"]
+Counted = Literal["all", "answer"]
 
 
 class EvalBase(Frozen):
@@ -28,26 +29,43 @@ class EvalBase(Frozen):
         return content_hash(self)
 
 
-class LikelihoodEval(EvalBase):
-    """Token-weighted loss over the whole set with n-gram reference lines.
-
-    With `prompt` and `answer`, templates over a record's fields, a document is the two joined, and
-    the answer's tokens are counted apart too. `rolling` windows take each document alone, after
-    end of text, and give every token as much context as fits.
+class TextEval(EvalBase):
+    """Losses of text. With `prompt` and `answer`, templates over a record's fields, a document is
+    the two joined. `rolling` windows take each document alone, after end of text, and give every
+    token as much context as fits.
     """
 
-    kind: Literal["likelihood"] = "likelihood"
-    thinking: Thinking
     prompt: str | None = None
     answer: str | None = None
     windows: Windows = "as_trained"
 
+    @property
+    def templates(self) -> tuple[str, str] | None:
+        """Prompt and answer; None where the data are plain text."""
+        if self.prompt is None or self.answer is None:
+            return None
+        return self.prompt, self.answer
 
-class ThinkingEval(EvalBase):
-    """Loss at every steps x samples of a grid; one flat line for a model that cannot think."""
+
+class LikelihoodEval(TextEval):
+    """Token-weighted loss over the whole set with n-gram reference lines.
+
+    Where there are answers, their tokens are counted apart too.
+    """
+
+    kind: Literal["likelihood"] = "likelihood"
+    thinking: Thinking
+
+
+class ThinkingEval(TextEval):
+    """Loss at every steps x samples of a grid; one flat line for a model that cannot think.
+
+    `tokens`: whose loss it is, every token's or the answers' alone.
+    """
 
     kind: Literal["thinking"] = "thinking"
     thinking: tuple[Thinking, ...] = Field(min_length=1)
+    tokens: Counted = "all"
     timing_repeats: int = Field(default=3, ge=1)
 
 

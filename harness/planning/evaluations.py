@@ -22,6 +22,7 @@ from harness.planning.eval_settings import (
     LikelihoodSetting,
     LmTaskSetting,
     NextFrameSetting,
+    TextSetting,
     ThinkingSetting,
 )
 from harness.planning.eval_spec import (
@@ -43,7 +44,7 @@ from harness.planning.shapes import (
     timesteps,
 )
 from harness.planning.spec import TrainSpec
-from harness.planning.templates import check_templates
+from harness.planning.templates import check_templates, check_tokens
 from harness.planning.validate import as_written, checked, validate
 from harness.protocol import AdapterRecord, Descent, ImageShape, Thinking, VideoShape
 from harness.registry import adapter as find_adapter
@@ -175,6 +176,8 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
     thinking = _thinking(setting, own, spec)
     if isinstance(setting, EnergySetting):
         _check_energy(setting, thinking[0], own, spec)
+    if isinstance(setting, ThinkingSetting):
+        check_tokens(setting, own)
     common: dict[str, Any] = {
         "limit": setting.limit,
         "batch_size": setting.batch_size,
@@ -188,7 +191,7 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
     several = isinstance(setting.data, list)
     for index, data in enumerate([setting.data] if isinstance(setting.data, str) else setting.data):
         where = own.where(("data", index) if several else ("data",))
-        if isinstance(setting, LikelihoodSetting) and setting.asks:
+        if isinstance(setting, TextSetting) and setting.asks:
             split: str = setting.split or "validation"
             check_templates(setting, data, split, own, where)
         else:
@@ -222,16 +225,18 @@ def _on_data(
     setting: DataSetting, thinking: list[Any], common: dict[str, Any]
 ) -> Iterator[EvalBase]:
     """The evaluations of one data set."""
+    if isinstance(setting, TextSetting):
+        windows = setting.windows or ("rolling" if setting.asks else "as_trained")
+        common |= {"prompt": setting.prompt, "answer": setting.answer, "windows": windows}
     match setting:
-        case LikelihoodSetting(prompt=prompt, answer=answer):
-            windows = setting.windows or ("rolling" if setting.asks else "as_trained")
-            yield LikelihoodEval(
-                **common, thinking=thinking[0], prompt=prompt, answer=answer, windows=windows
-            )
+        case LikelihoodSetting():
+            yield LikelihoodEval(**common, thinking=thinking[0])
         case NextFrameSetting(timing_repeats=repeats):
             yield NextFrameEval(**common, thinking=thinking[0], timing_repeats=repeats)
-        case ThinkingSetting(timing_repeats=repeats):
-            yield ThinkingEval(**common, thinking=tuple(thinking), timing_repeats=repeats)
+        case ThinkingSetting(timing_repeats=repeats, tokens=tokens):
+            yield ThinkingEval(
+                **common, thinking=tuple(thinking), timing_repeats=repeats, tokens=tokens
+            )
         case EnergySetting(texts=texts):
             yield EnergyEval(**common, thinking=thinking[0], texts=tuple(texts))
         case DenoisingSetting(timing_repeats=repeats):

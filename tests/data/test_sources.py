@@ -80,7 +80,7 @@ def test_the_parts_of_a_hub_name() -> None:
         ("hub:#text", "OWNER/NAME"),
         ("hub:./absent-folder#text", "no such folder"),
         ("file:absent-*.jsonl#text", "no file has such a path"),
-        ("file:absent.jsonl#text", "no such text file"),
+        ("file:absent.jsonl#text", "no such file"),
     ],
 )
 def test_wrong_names_are_explained(name: str, said: str) -> None:

@@ -208,7 +208,7 @@ def test_users_files_are_datasets(tmp_path: Path) -> None:
     name = f"file:{tmp_path}/b-{{split}}.jsonl#body"
     rows = prepare_text(name, "test", tokenizer="bytes", cache=tmp_path / "c")
     assert rows.tokens.tolist() == [*b"one", 256, *"zwei ä".encode(), 256]
-    with pytest.raises(HarnessError, match="no such text file"):
+    with pytest.raises(HarnessError, match="no such file"):
         prepare_text(name, "train", tokenizer="bytes", cache=tmp_path / "c")
     with pytest.raises(HarnessError, match=r"b-test\.jsonl:1(.|\n)*did you mean 'body'"):
         prepare_text(

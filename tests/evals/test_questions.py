@@ -11,12 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from harness.data.question_shards import question_shards
-from harness.data.questions import load_questions, questions_digest, read_records
-from harness.data.templates import Template
+from harness.data.questions import load_questions
 from harness.data.text import TextRows, prepare_text
 from harness.errors import HarnessError
 from harness.evals.likelihood import evaluate_likelihood
@@ -240,133 +237,6 @@ def test_pairs_are_encoded_as_lm_eval_does(questions: str, tmp_path: Path) -> No
         assert shards.tokens[part][~own[part]].tolist() == expected[0]
         assert shards.tokens[part][own[part]].tolist() == expected[1]
         assert not own[part.stop], "end of text is no answer's"
-
-
-# --- templates -------------------------------------------------------------------------------
-
-FIELDS = st.dictionaries(
-    st.text("abcxyz_", min_size=1, max_size=3), st.text(max_size=5) | st.integers(), min_size=1
-)
-
-
-@given(FIELDS, st.data())
-@settings(max_examples=60, deadline=None)
-def test_templates_of_plain_fields_are_pythons_own_format(
-    record: dict[str, Any], data: Any
-) -> None:
-    piece = st.sampled_from(["{{", "}}", "a ", "\n", "0", *("{" + f + "}" for f in record)])
-    text = "".join(data.draw(st.lists(piece, max_size=8)))
-    assert Template.parse(text).render(record) == text.format(**record)
-
-
-def test_templates_reach_into_lists_and_mappings() -> None:
-    record = {
-        "answers": {"text": ["first", "second"]},
-        "spans": [{"text": "a"}],
-        "choices": ["A", "B"],
-        "gold": 1,
-        "none": [],
-    }
-    for template, expected in {
-        "{answers.text[1]}": "second",
-        "{spans[0].text}": "a",
-        "{choices[gold]}": "B",
-        "{gold}%": "1%",
-        "{none[0]}": None,
-        "{choices[5]}": None,
-    }.items():
-        assert Template.parse(template).render(record) == expected, template
-
-
-@pytest.mark.parametrize(
-    ("template", "problem"),
-    [
-        ("{answer", "without its other half"),
-        ("answer}", "without its other half"),
-        ("{}", "not the name of a field"),
-        ("{a!r}", "not the name of a field"),
-        ("{a.}", "not the name of a field"),
-        ("{a[0}", "not the name of a field"),
-        ("{answr}", "did you mean 'answer'"),
-        ("{answer.text}", "no such field in answer.text"),
-        ("{answer[0]}", "only a list has places"),
-        ("{many}", "holds a list"),
-        ("{answer.__class__}", "no such field"),
-    ],
-)
-def test_template_mistakes(template: str, problem: str) -> None:
-    with pytest.raises(HarnessError, match=problem):
-        Template.parse(template).render({"answer": "yes", "many": ["a"]})
-
-
-# --- files of records ------------------------------------------------------------------------
-
-
-def test_the_same_records_come_from_every_kind_of_file(tmp_path: Path) -> None:
-    import gzip
-
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    lines = "".join(json.dumps(row) + "\n" for row in ROWS)
-    table = pa.Table.from_pylist(ROWS)
-    (tmp_path / "a.jsonl").write_text(lines + "\n")
-    (tmp_path / "b.json").write_text(json.dumps(ROWS))
-    (tmp_path / "c.json").write_text(lines)
-    (tmp_path / "d.json.gz").write_bytes(gzip.compress(lines.encode()))
-    (tmp_path / "e.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
-    (tmp_path / "f.json").write_text(json.dumps({"version": 1, "data": ROWS}))
-    pyarrow.parquet.write_table(table, tmp_path / "g.parquet")
-    for name, writer in (("h.arrow", pa.ipc.new_stream), ("i.arrow", pa.ipc.new_file)):
-        with writer(tmp_path / name, table.schema) as out:
-            out.write_table(table)
-    for path in sorted(tmp_path.iterdir()):
-        assert [row for _, row in read_records(path)] == ROWS, path.name
-        assert list(read_records(path))[3][0] == f"{path}:4"
-
-
-def test_nested_questions_become_rows(tmp_path: Path) -> None:
-    asked_of = [
-        {"question": "q1", "answers": [{"text": "one"}], "id": "1"},
-        {"question": "q2", "answers": [], "id": "2"},
-    ]
-    nested = {"data": [{"title": "T", "paragraphs": [{"context": "C", "qas": asked_of}]}]}
-    (tmp_path / "squad.json").write_text(json.dumps(nested))
-    data = f"file:{tmp_path}/squad.json"
-    loaded = load_questions(
-        data, "test", "Question: {context}\n{question}\nA: ", "{answers[0].text}"
-    )
-    assert loaded.documents.texts == (b"Question: C\nq1\nA: one",)
-    assert loaded.prompts == (b"Question: C\nq1\nA:",)
-    assert loaded.skipped == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "problem"),
-    [
-        ("a.jsonl", "{", r"a.jsonl:1: not JSON"),
-        ("a.jsonl", "3", r"a.jsonl:1: not a record"),
-        ("a.json", "3", r"a.json: holds no list"),
-        ("a.jsonl", '{"question": "q"}', r"a.jsonl:1: no such field"),
-        ("a.jsonl", '{"question": null, "answer": "a"}', r"a.jsonl:1: a field of the prompt"),
-        ("a.jsonl", '{"question": "q", "answer": ""}', r"no record of the file has an answer"),
-        ("a.jsonl.gz", "not gzip", r"cannot be read"),
-        ("a.parquet", "not parquet", r"cannot be read"),
-        ("a.arrow", "not arrow", r"cannot be read"),
-        ("a.txt", "text", r"templates need a file of records"),
-    ],
-)
-def test_bad_files(name: str, content: str, problem: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(content)
-    with pytest.raises(HarnessError, match=problem):
-        load_questions(f"file:{tmp_path}/{name}", "test", PROMPT, ANSWER)
-
-
-def test_the_digest_is_of_the_whole_file(questions: str, tmp_path: Path) -> None:
-    before = questions_digest(questions, "test")
-    with (tmp_path / "qa.jsonl").open("a") as file:
-        file.write("\n")
-    assert questions_digest(questions, "test") != before
 
 
 REAL = {

@@ -1,14 +1,17 @@
-"""Prompts, answers and windows of a likelihood evaluation, from suite to specs; and mistakes."""
+"""Prompts, answers and windows of evaluations of text, from suite to specs; and mistakes."""
 
 from __future__ import annotations
 
+import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness.errors import HarnessError
-from harness.planning.eval_spec import LikelihoodEval
+from harness.planning.eval_spec import TextEval, ThinkingEval
 from harness.planning.suite import load_suite
 
 SUITE = """\
@@ -43,11 +46,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def planned(text: str) -> LikelihoodEval:
+def planned(text: str) -> TextEval:
     Path("suite.yaml").write_text(text)
     (run,) = load_suite(Path("suite.yaml")).runs
     (evaluation,) = run.evaluations
-    assert isinstance(evaluation.spec, LikelihoodEval)
+    assert isinstance(evaluation.spec, TextEval)
     return evaluation.spec
 
 
@@ -69,6 +72,56 @@ def test_plain_text_is_cut_as_in_training_by_default() -> None:
 
 
 @pytest.mark.parametrize(
+    "data",
+    [
+        "hub:openai/gsm8k:main",
+        "hub:allenai/ai2_arc@210d026:ARC-Easy?documents=50",
+        "hub:./folder",
+        "file:*.jsonl",
+        "file:qa.jsonl?documents=1",
+        "file:a.json.gz",
+    ],
+)
+def test_records_of_every_source_are_planned_without_network_or_heavy_libraries(
+    data: str, folder: Path
+) -> None:
+    (folder / "torn.jsonl").unlink()
+    (folder / "a.json.gz").write_bytes(gzip.compress(json.dumps([ROW]).encode()))
+    (folder / "folder").mkdir()
+    (folder / "folder" / "a.parquet").write_text("not looked into")
+    text = SUITE.replace("file:qa.jsonl", data)
+    assert planned(text).data == data
+    code = (
+        "import sys, socket\nsocket.socket = None\n"
+        "from pathlib import Path\nfrom harness.planning.suite import load_suite\n"
+        "load_suite(Path('suite.yaml'))\n"
+        "assert not {'torch', 'datasets'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_thinking_evaluation_asks_too() -> None:
+    grid = "kind: thinking\n        thinking: [{kind: single}]"
+    asked = SUITE.replace("kind: likelihood", grid)
+    spec = planned(asked)
+    assert isinstance(spec, ThinkingEval)
+    assert (spec.prompt, spec.answer) == ("Question: {question}\nAnswer: ", "{answer}")
+    assert (spec.windows, spec.tokens) == ("rolling", "all")
+    answers = planned(asked + "        tokens: answer\n")
+    assert isinstance(answers, ThinkingEval)
+    assert answers.tokens == "answer"
+    assert answers.eval_id != spec.eval_id
+    plain = asked.replace("file:qa.jsonl", "builtin/dyck").replace(PROMPT, "")
+    plain = plain.replace('answer: "{answer}"', "")
+    assert planned(plain).windows == "as_trained"
+    with pytest.raises(HarnessError, match="plain text has no answers") as caught:
+        planned(plain + "        tokens: answer\n")
+    assert str(caught.value.where).endswith("experiments.text.evaluations.questions.tokens")
+    with pytest.raises(HarnessError, match="tokens"):
+        planned(SUITE + "        tokens: answer\n")
+
+
+@pytest.mark.parametrize(
     ("old", "new", "key", "problem"),
     [
         (PROMPT, "", "answer", "there is no prompt"),
@@ -77,10 +130,16 @@ def test_plain_text_is_cut_as_in_training_by_default() -> None:
         ('"{answer}"', '"{answer"', "answer", "without its other half"),
         ('"{answer}"', '"{parts}"', "answer", "holds a list"),
         ("{question}", "{}", "prompt", "not the name of a field"),
-        ("file:qa.jsonl", "file:plain.txt", "data", "need a file of records"),
-        ("file:qa.jsonl", "file:qa.jsonl#answer", "data", "need a file of records"),
-        ("file:qa.jsonl", "builtin/dyck", "data", "need a file of records"),
-        ("file:qa.jsonl", "hub:openai/gsm8k:main", "data", "hf download"),
+        ("file:qa.jsonl", "file:plain.txt", "data", "need records"),
+        ("file:qa.jsonl", "file:qa.jsonl#answer", "data", "need records"),
+        ("file:qa.jsonl", "builtin/dyck", "data", "need records"),
+        ("file:qa.jsonl", "hub:openai/gsm8k:main#question", "data", "the templates name"),
+        ("file:qa.jsonl", "hub:a/b/c", "data", "OWNER/NAME"),
+        ("file:qa.jsonl", "hub:./gone", "data", "no such folder"),
+        ("file:qa.jsonl", "file:none-*.jsonl", "data", "no file has such a path"),
+        ("file:qa.jsonl", "file:qa.jsonl?holdout=0.1", "data", "no records are held out"),
+        ("file:qa.jsonl", "file:qa.jsonl?documents=0", "data", "a whole number from 1"),
+        ('"{answer}"', '"{answer%}"', "answer", "not the name of a field"),
         ("file:qa.jsonl", "file:gone.jsonl", "data", "no such file"),
         ("file:qa.jsonl", "[file:qa.jsonl, file:gone.jsonl]", "data[1]", "no such file"),
         ("file:qa.jsonl", "file:torn.jsonl", "data", "not JSON"),

@@ -312,7 +312,7 @@ experiments:
     path = tmp_path / "suite.yaml"
     path.write_text(text.replace("DATA", "train.txt"))
     assert load_suite(path).runs
-    for given, problem in (("missing.txt", "no such text file"), ("suite.yaml", "only .txt")):
+    for given, problem in (("missing.txt", "no such file"), ("suite.yaml", "no text is read")):
         path.write_text(text.replace("DATA", given))
         with pytest.raises(HarnessError, match=problem) as caught:
             load_suite(path)
