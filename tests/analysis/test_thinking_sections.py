@@ -181,6 +181,19 @@ def test_too_few_sets_give_no_verdict(tmp_path: Path) -> None:
     assert not any(cell.bold for row in table.rows for cell in row)
 
 
+def test_a_set_of_few_documents_is_named_where_there_is_no_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.analysis.test_thinking_sections.DOCUMENTS", 9)
+    monkeypatch.setattr("tests.analysis.test_thinking_sections.TOKENS", TOKENS[:9])
+    gathered = write(suite_of(tmp_path), tmp_path, planted)
+    (first, *_) = gathered.exhibit.trends  # type: ignore[union-attr]
+    assert (first.trend.interval, first.trend.reading) == (None, "undecided")
+    reason = "no interval of the slope: fewer than 10 documents of builtin/docs, "
+    assert first.trend.reason.startswith(reason)
+    assert reason in section_tables(gathered)[0].notes[1]
+
+
 def test_what_is_followed_is_what_is_said(tmp_path: Path) -> None:
     named = SHIFT.removesuffix("}") + ", thinking: [{kind: descent, steps: 4, samples: [1, 3]}]}"
     for section, settings, drawn in ((SHIFT, 3, ["4x3"]), (named, 2, ["4x1", "4x3"])):
@@ -376,7 +389,11 @@ def test_labels_of_what_is_cut_off_never_overlap(columns: int) -> None:
         (ABLATION.replace("full: full", "full: ful"), "report[0].full", "did you mean 'full'"),
         (ABLATION.replace("{steps: 4}", "{steps: 5}"), "report[0].longer", "5x1"),
         (ABLATION.replace("{steps: 4, s", "{steps: 4.5, s"), "report[0].verify.steps", "number"),
-        (ABLATION.replace("evaluation: thinking", "evaluation: loss"), "evaluation", "of kind thinking"),
+        (
+            ABLATION.replace("evaluation: thinking", "evaluation: loss"),
+            "evaluation",
+            "of kind thinking",
+        ),
         (
             SHIFT.removesuffix("}") + ", thinking: [{kind: descent, steps: [2, 9]}]}",
             "report[0].thinking[0]",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -83,7 +83,7 @@ def gain_trend(
     kept = [(place, point) for place, point in points if point.gain(measure) is not None]
     y = [point.draws[measure] for _, point in kept]
     x = [place.draws for place, _ in kept]
-    return trend(
+    found = trend(
         [place.value for place, _ in kept],
         [float(point.gain(measure) or 0.0) for _, point in kept],
         x_draws=np.stack([d for d in x if d is not None], 1) if x and _all(x) else None,
@@ -91,6 +91,12 @@ def gain_trend(
         enough=enough,
         noun=noun,
     )
+    few = [p.row.data for _, p in kept if p.row.documents < MIN_DOCUMENTS]
+    if found.reading != "undecided" or found.interval is not None or not few:
+        return found
+    listed = ", ".join(dict.fromkeys(few))
+    reason = f"no interval of the slope: fewer than {MIN_DOCUMENTS} documents of {listed}"
+    return replace(found, reason=reason)
 
 
 def _all(draws: Sequence[Floats | None]) -> bool:

@@ -88,7 +88,7 @@ def mark_cuts(axes: Axes, cuts: Sequence[Cut], foot: float) -> None:
     width = _panel_width(axes)
     for label in _apart(axes, cuts):
         first = label.cuts[0].x
-        axes.annotate(
+        shown = axes.annotate(
             label.text,
             (first, foot),
             xytext=((label.middle - _share(axes, first)) * width * 72, _LABEL_POINTS),
@@ -100,6 +100,7 @@ def mark_cuts(axes: Axes, cuts: Sequence[Cut], foot: float) -> None:
             zorder=6,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
         )
+        shown.set_in_layout(False)
         if len({cut.x for cut in label.cuts}) > 1:
             raised = offset_copy(
                 axes.transData, axes.get_figure(root=True), y=_LINE_POINTS, units="points"

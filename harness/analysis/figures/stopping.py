@@ -84,9 +84,8 @@ def _page(
     with theme():
         figure, grid = panels(2, len(sets), share_y="all")
         for axes, data in zip(grid[0], sets, strict=True):
+            axes.set_xlim(0, 1.1 * max(_x(r, "steps") for r in shown))
             _panel(axes, lines, data, floor, "steps")
-            most = max(_x(r, "steps") for r in shown)
-            axes.set_xlim(0, 1.1 * most)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             axes.set_xlabel("mean steps used")
             axes.set_title(data)
@@ -120,7 +119,9 @@ def _lines(rows: Sequence[ThinkingRow]) -> list[_Line]:
             label = f"{_named(first)}: every prediction {_each(first)}as many steps"
             looks = Followed(fixed[0], label, tint(color, 0.45), "o", LINES[len(drawn) - 1])
             found.append(_Line(looks, fixed, adaptive=False))
-        label = f"{_named(first)}: stopping within {counted(first.steps or 0, 'step')}"
+        tolerances = sorted({r.tolerance for r in own if r.tolerance is not None}, reverse=True)
+        label = f"{_named(first)}: stopping within {counted(first.steps or 0, 'step')}, tolerance "
+        label += ", ".join(f"{tolerance:g}" for tolerance in tolerances)
         looks = Followed(first, label, color, _MARKERS[index % len(_MARKERS)], "-")
         found.append(_Line(looks, own, adaptive=True))
     return found
@@ -164,30 +165,16 @@ def _panel(axes: Axes, lines: Sequence[_Line], data: str, floor: Floor | None, c
         places = [(x, r) for x, _, r in own]
         draw_gains(axes, places, line.looks, "loss", floor=floor, joined=True)
         points += [(x, r, line.looks) for x, _, r in own]
-        for x, _, row in own if line.adaptive else ():
-            if floor is None or 100 * row.gain >= floor.value:
-                low, _ = row.gain_interval or (row.gain, row.gain)
-                axes.annotate(
-                    f"{row.tolerance:g}",
-                    (x, 100 * min(low, row.gain)),
-                    xytext=(0, -2),
-                    textcoords="offset points",
-                    va="top",
-                    ha="center",
-                    size=6,
-                    color=line.looks.color,
-                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3, "alpha": 0.8},
-                )
     mark_cut_gains(axes, points, "loss", floor)
 
 
 def _notes(exhibit: ThinkingExhibit, clipped: bool, missing: str) -> list[str]:
     text = (
-        "A prediction stops once a step changes its energy by less than the tolerance beside the "
-        "point. Steps are a mean over predictions (of the sample that is kept); FLOPs are counted "
-        "on predictions still moving and hold the passes that read energies. Gain over the "
-        f"trained thinking, paired by document; error bars: 95 % bootstrap over "
-        f"{exhibit.resampling}."
+        "A prediction stops once a step changes its energy by less than the tolerance: the larger, "
+        "the sooner, so points stand from left to right as the legend lists them. Steps are a mean "
+        "over predictions (of the sample that is kept); FLOPs are counted on predictions still "
+        "moving and hold the passes that read energies. Gain over the trained thinking, paired by "
+        f"document; error bars: 95 % bootstrap over {exhibit.resampling}."
     )
     if clipped:
         text += " Gains below the axis: ▼ with their value or range."

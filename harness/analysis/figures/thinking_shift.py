@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import log2
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from harness.analysis.exhibits.gain_draws import MEASURES, Measure
@@ -27,7 +29,7 @@ from harness.analysis.figures.followed import (
     mark_cut_gains,
 )
 from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
-from harness.analysis.figures.style import REFERENCE, TEXT, signed, theme
+from harness.analysis.figures.style import REFERENCE, TEXT, Line, signed, theme
 from harness.analysis.figures.ticks import gain_tick
 from harness.analysis.tables.thinking_shift import resampling_note
 from harness.analysis.tables.trends import gain_data, row_data, trend_data
@@ -40,6 +42,7 @@ _LABELS = {
 _HEIGHT = 1.75
 _NAMES_HEIGHT = 0.95
 _NAME_POINTS = 6.5
+_WITHOUT_FARTHEST: Line = (0, (1, 1.5))
 
 
 def thinking_shift_figure(exhibit: ThinkingShiftExhibit, *, missing: str = "") -> Drawing | None:
@@ -70,7 +73,7 @@ def thinking_shift_figure(exhibit: ThinkingShiftExhibit, *, missing: str = "") -
         frame = Frame(
             title,
             _finding(exhibit, drawn),
-            [one.handle for one in drawn],
+            [*(one.handle for one in drawn), _without_handle()],
             _notes(exhibit, clipped, missing),
         )
         surround(figure, frame, height=_HEIGHT * len(MEASURES) + _NAMES_HEIGHT)
@@ -117,17 +120,31 @@ def _panel(
         found = _trend_of(exhibit, one, what)
         if found is None or found.trend.slope is None or found.trend.intercept is None:
             continue
-        slope, intercept = 100 * found.trend.slope, 100 * found.trend.intercept
         ends = [min(x for x, _ in own), max(x for x, _ in own)]
-        axes.plot(
-            ends,
-            [intercept + slope * x for x in ends],
-            color=one.color,
-            linestyle=one.line,
-            linewidth=1,
-            zorder=2,
-        )
+        fits = [((found.trend.slope, found.trend.intercept), one.line, 1.0)]
+        if found.trend.rest is not None:
+            fits.append((found.trend.rest, _WITHOUT_FARTHEST, 0.8))
+        for (slope, intercept), line, width in fits:
+            axes.plot(
+                ends,
+                [100 * (intercept + slope * x) for x in ends],
+                color=one.color,
+                linestyle=line,
+                linewidth=width,
+                zorder=2,
+            )
     mark_cut_gains(axes, points, measure, floor)
+
+
+def _without_handle() -> Artist:
+    return Line2D(
+        [],
+        [],
+        color="#555555",
+        linestyle=_WITHOUT_FARTHEST,
+        linewidth=0.8,
+        label="least squares without the farthest set",
+    )
 
 
 def _trend_of(

@@ -68,7 +68,7 @@ def _trend_cells(trend: ScaleTrend) -> list[Cell]:
         Cell(row.data),
         Cell(row.adapter),
         Cell(setting_words(row)),
-        Cell(f"{row.nfe:g}"),
+        Cell(f"{row.nfe:.4g}"),
         *trend_cells(trend.trend),
     ]
 

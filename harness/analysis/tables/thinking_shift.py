@@ -67,7 +67,7 @@ def _trend_cells(trend: ShiftTrend) -> list[Cell]:
         Cell(_OVER[trend.magnitude]),
         Cell(model_words(trend.of)),
         Cell(setting_words(trend.of)),
-        Cell(f"{trend.of.nfe:g}"),
+        Cell(f"{trend.of.nfe:.4g}"),
         *trend_cells(trend.trend),
     ]
 

@@ -106,10 +106,12 @@ def readings_note(trends: Sequence[Trend], noun: str) -> str:
     text = f"Of {len(trends)} trends: {listed}"
     if counts["descriptive"] == len(trends):
         return f"Descriptive, no verdict: {trends[0].reason}."
+    bare = dict.fromkeys(t.reason for t in trends if t.interval is None)
+    without = f" {'; '.join(bare)}." if bare else ""
     return (
         f"{text} (not adjusted for their number). A gain grows or shrinks where the slope's "
         f"interval excludes 0 and p ≤ 0.05, both pointing the same way; p counts every order of "
-        f"the {noun}s."
+        f"the {noun}s.{without}"
     )
 
 

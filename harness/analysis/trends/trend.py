@@ -25,7 +25,7 @@ class Trend:
 
     `reading` is "grows" or "shrinks" where the slope's interval and the ranks' p both exclude
     chance and point the same way, "descriptive" where there are too few points for any verdict.
-    `without_farthest` is the slope without the largest x: how much hangs on one point.
+    `rest` are slope and intercept without the largest x: how much hangs on one point.
     """
 
     slope: float | None
@@ -34,7 +34,12 @@ class Trend:
     ranks: RankCorrelation
     reading: Reading
     reason: str
-    without_farthest: float | None = None
+    rest: tuple[float, float] | None = None
+
+    @property
+    def without_farthest(self) -> float | None:
+        """The slope without the largest x."""
+        return None if self.rest is None else self.rest[0]
 
     @property
     def points(self) -> int:
@@ -60,25 +65,23 @@ def trend(
     if len(xs) < 2 or np.ptp(xs) == 0:
         reason = f"{counted(len(xs), noun)}: no slope"
         return Trend(None, None, None, ranks, "descriptive", reason)
-    slope = float(slopes(xs[None], ys[None])[0])
-    intercept = float(ys.mean() - slope * xs.mean())
+    fitted, nearer = _line(xs, ys), xs < xs.max()
+    assert fitted is not None, "x varies"
+    slope, intercept = fitted
     interval = None
     if y_draws is not None:
         drawn = slopes(xs[None] if x_draws is None else x_draws, y_draws)
         if np.isfinite(drawn).all():
             interval = percentiles(drawn)
     reading, reason = _read(interval, ranks, enough, noun)
-    rest = xs < xs.max()
-    without = float(slopes(xs[rest][None], ys[rest][None])[0])
-    return Trend(
-        slope,
-        intercept,
-        interval,
-        ranks,
-        reading,
-        reason,
-        without if np.isfinite(without) else None,
-    )
+    rest = _line(xs[nearer], ys[nearer])
+    return Trend(slope, intercept, interval, ranks, reading, reason, rest)
+
+
+def _line(x: Floats, y: Floats) -> tuple[float, float] | None:
+    """Slope and intercept by least squares; None where x does not vary."""
+    slope = float(slopes(x[None], y[None])[0])
+    return (slope, float(y.mean() - slope * x.mean())) if np.isfinite(slope) else None
 
 
 def slopes(x: Floats, y: Floats) -> Floats:
