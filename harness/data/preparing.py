@@ -219,6 +219,7 @@ def _make_parts(work: _Work, effort: Effort) -> tuple[Measured, list[Path]]:
             waiting.append((path, texts, None if done else make(path, texts)))
             if len(waiting) > 2 * workers:
                 settle()
+        meter.done = meter.total or 0  # also where not all of it was wanted
         while waiting:
             settle()
     return Measured(digest.hexdigest(), digest.documents, digest.size), paths
@@ -247,7 +248,9 @@ def _done(header: Header) -> Future[Header]:
 
 def cores() -> int:
     """The cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _joined(paths: list[Path], tokenizer: Tokenizer) -> Iterator[Encoded]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,29 @@ def test_a_suite_is_prepared_once(corpus: Path, tmp_path: Path) -> None:
     cache = tmp_path / "r" / "data"
     shards = prepare_text("file:train.jsonl#text", "train", tokenizer="bytes", cache=cache)
     assert str(shards.folder) == found["folder"]
+
+
+def test_a_suite_of_the_hubs_text_is_planned_without_network(tmp_path: Path) -> None:
+    """In a process of its own: nothing that reads data or talks to the Hub is even loaded."""
+    name = "hub:HuggingFaceFW/fineweb@9bb295d:sample-10BT#text?holdout=0.001&documents=2000000"
+    suite = SUITE.replace("file:train.jsonl#text", name).replace("tokenizer: bytes", "tokenizer: ?")
+    suite = suite.replace("file:validation.jsonl#text", name).replace("?, c", "gpt-neox-20b, c")
+    (tmp_path / "suite.yaml").write_text(suite)
+    script = """
+import sys
+from pathlib import Path
+from harness.planning.suite import load_suite
+run = load_suite(Path(sys.argv[1])).runs[0]
+print(run.shape.vocab_size, run.evaluations[0].spec.split)
+loaded = {"datasets", "huggingface_hub", "pyarrow", "tokenizers", "torch"} & sys.modules.keys()
+assert not loaded, loaded
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "suite.yaml")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "50277 validation\n", done.stderr
 
 
 def test_overlap_is_found_before_anything_is_trained(tmp_path: Path, corpus: Path) -> None:
