@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from math import exp, log
 from pathlib import Path
 
@@ -196,6 +197,25 @@ def test_gain_is_a_ratio_of_sums_paired_by_document(text_suite, tmp_path):
     assert flat.setting == "single"
     notes = " ".join(thinking_tables(exhibit, "thinking")[0].notes)
     assert "1 of 1 settings have an interval above zero" in notes
+
+
+def test_a_gain_of_answers_says_so(text_suite, tmp_path):
+    def of_answers(run, spec, folder):
+        found = text_losses(run, spec, folder)
+        return [replace(m, tags={**m.tags, "tokens": "answer"}) for m in found]
+
+    said = []
+    for name, evaluator in (("all", text_losses), ("answer", of_answers)):
+        write_suite(text_suite, tmp_path / name, evaluator)
+        frame = load_frame(text_suite, tmp_path / name)
+        exhibit = thinking_exhibit(text_suite.report[1], frame)
+        assert {row.tokens for row in exhibit.rows} == {name}
+        (table,) = thinking_tables(exhibit, "thinking")
+        assert {row["tokens"] for row in table.data} == {name}
+        said.append(" ".join(table.notes))
+    assert "answer" not in said[0]
+    assert "of the answers' tokens alone" in said[1]
+    assert "400 answer tokens" in said[1]
 
 
 def test_an_interval_widens_where_documents_disagree(text_suite, tmp_path):

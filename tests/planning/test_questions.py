@@ -71,33 +71,32 @@ def test_plain_text_is_cut_as_in_training_by_default() -> None:
     assert planned(plain + "        windows: rolling\n").windows == "rolling"
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
+def test_records_of_every_source_are_planned_without_network_or_heavy_libraries(
+    folder: Path,
+) -> None:
+    (folder / "torn.jsonl").unlink()
+    (folder / "a.json.gz").write_bytes(gzip.compress(json.dumps([ROW]).encode()))
+    (folder / "folder").mkdir()
+    (folder / "folder" / "a.parquet").write_text("not looked into")
+    sources = [
         "hub:openai/gsm8k:main",
         "hub:allenai/ai2_arc@210d026:ARC-Easy?documents=50",
         "hub:./folder",
         "file:*.jsonl",
         "file:qa.jsonl?documents=1",
         "file:a.json.gz",
-    ],
-)
-def test_records_of_every_source_are_planned_without_network_or_heavy_libraries(
-    data: str, folder: Path
-) -> None:
-    (folder / "torn.jsonl").unlink()
-    (folder / "a.json.gz").write_bytes(gzip.compress(json.dumps([ROW]).encode()))
-    (folder / "folder").mkdir()
-    (folder / "folder" / "a.parquet").write_text("not looked into")
-    text = SUITE.replace("file:qa.jsonl", data)
-    assert planned(text).data == data
+    ]
+    for data in sources:
+        assert planned(SUITE.replace("file:qa.jsonl", data)).data == data
+    Path("suite.yaml").write_text(SUITE.replace("file:qa.jsonl", json.dumps(sources)))
     code = (
         "import sys, socket\nsocket.socket = None\n"
-        "from pathlib import Path\nfrom harness.planning.suite import load_suite\n"
-        "load_suite(Path('suite.yaml'))\n"
-        "assert not {'torch', 'datasets'} & set(sys.modules)"
+        "sys.argv = 'harness plan suite.yaml --no-simulate --json'.split()\n"
+        "from harness.cli import main\n"
+        "try:\n    main()\nfinally:\n    assert not {'torch', 'datasets'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    out = subprocess.check_output([sys.executable, "-c", code])
+    assert len(json.loads(out)["runs"]) == 1
 
 
 def test_a_thinking_evaluation_asks_too() -> None:

@@ -25,7 +25,8 @@ class ThinkingRow:
     Intervals are 95 % percentile bootstrap intervals over training seeds, then documents, None for
     fewer than `MIN_DOCUMENTS` documents. Costs are per predicted token. `variant` is how the
     setting differs from the trained one besides steps and samples; `steps_used` is a mean over
-    predictions, None where none stops by itself.
+    predictions, None where none stops by itself. `tokens` says whose losses they are: `all`, or the
+    `answer`'s.
     """
 
     adapter: str
@@ -51,6 +52,7 @@ class ThinkingRow:
     variant: str = ""
     steps_used: float | None = None
     tolerance: float | None = None
+    tokens: str = "all"
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ def setting_rows(group: pd.DataFrame) -> list[ThinkingRow]:
                 variant=descent_variant(first["thinking"]) if first["kind"] == "descent" else "",
                 steps_used=_mean(own["steps_used"]),
                 tolerance=getattr(first["thinking"], "tolerance", None),
+                tokens="all" if pd.isna(first["tokens"]) else str(first["tokens"]),
             )
         )
     return sorted(rows, key=lambda row: (row.nfe, row.steps or 0))

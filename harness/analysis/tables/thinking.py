@@ -104,6 +104,7 @@ def _data(row: ThinkingRow, exhibit: ThinkingExhibit) -> dict[str, object]:
         "perplexity_low": ppl_low,
         "perplexity_high": ppl_high,
         "n": row.n,
+        "tokens": row.tokens,
         "documents": row.documents,
         "seeds": row.seeds,
         "noise_seeds": row.noise_seeds,
@@ -130,6 +131,8 @@ def _notes(exhibit: ThinkingExhibit) -> list[str]:
             "predictions still moving, FLOPs also the passes that read energies; time is of the "
             "first rows."
         )
+    if any(r.tokens == "answer" for r in exhibit.rows):
+        notes.append("Losses, gains and OOD magnitudes are of the answers' tokens alone.")
     notes += [_distance(shift, exhibit) for shift in exhibit.shifts]
     if len(exhibit.shifts) < SETS_FOR_TREND:
         notes.append(
@@ -140,7 +143,8 @@ def _notes(exhibit: ThinkingExhibit) -> list[str]:
 
 def _distance(shift: ShiftRow, exhibit: ThinkingExhibit) -> str:
     first = next(r for r in exhibit.rows if r.data == shift.data)
-    text = f"{shift.data}: n = {first.n:,} tokens in {counted(first.documents, 'document')}"
+    what = "answer tokens" if first.tokens == "answer" else "tokens"
+    text = f"{shift.data}: n = {first.n:,} {what} in {counted(first.documents, 'document')}"
     if shift.perplexity_ratio is not None:
         ratio = f"{shift.perplexity_ratio:.2f}"
         text += f"; OOD magnitude (ratio of Transformer++ perplexities) {ratio}"
