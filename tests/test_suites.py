@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.planning.budget import run_cost
+from harness.planning.sections import evaluations_of
 from harness.planning.suite import load_suite
 
 ROOT = Path(__file__).parents[1]
@@ -31,10 +32,7 @@ def test_suite(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert cost.flops
             assert cost.flops > 0
     for section in suite.report:
-        chosen = [
-            e
-            for run in suite.of(section.experiment)
-            for e in run.evaluations
-            if e.name == section.evaluation
-        ]
-        assert chosen, f"section {section.title!r} draws nothing"
+        for _, name in evaluations_of(section):
+            runs = suite.of(section.experiment)
+            chosen = [e for run in runs for e in run.evaluations if e.name == name]
+            assert chosen, f"section {section.title!r} draws nothing of {name!r}"
