@@ -29,7 +29,7 @@ NEOX = SHARED / "tokenizer_neox" / "20B_tokenizer.json"
 FILES = ("gutenberg_en/pg2554.txt", "gutenberg_en/pg2600.txt", "wikitext2/wiki.test.raw")
 FILES += ("code_corpus/java_train.txt",)
 DOCUMENT_CHARACTERS = 3000
-COPIES = 6
+COPIES = 8
 
 
 def cases(device: torch.device) -> Sequence[Case]:
