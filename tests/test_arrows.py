@@ -160,6 +160,7 @@ ARROWS: dict[str, set[str]] = {
         "harness.training",
     },
     "harness.analysis": {
+        "harness.data.sources",
         "harness.errors",
         "harness.planning",
         "harness.provenance",

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.analysis.set_names import short_names
 from harness.errors import HarnessError
 from harness.planning.planned import PlannedRun, Suite
 from harness.planning.spec import thinking_of
@@ -133,7 +134,16 @@ def load_frame(suite: Suite, results: Path) -> SuiteFrame:
     frame = pd.DataFrame.from_records(records)
     types = {c.name: c.dtype for c in (*_MEASUREMENT, *_TRAINING)}
     frame = frame.astype({k: v for k, v in types.items() if k in frame.columns})
+    _shorten(frame)
     return SuiteFrame(frame, tuple(missing), tuple(changed))
+
+
+def _shorten(frame: pd.DataFrame) -> None:
+    """Call data sets by their short names."""
+    if len(frame):
+        names = short_names([*map(str, frame["data"]), *map(str, frame["training_data"])])
+        for column in ("data", "training_data"):
+            frame[column] = frame[column].map(names).astype("string")
 
 
 def point_names(suite: Suite) -> dict[tuple[str, str], str]:

@@ -8,12 +8,13 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from harness.data.sources import TextSource
+from harness.data.templates import Template
 from harness.errors import HarnessError
 
 _BATCH_ROWS = 1024
@@ -37,6 +38,13 @@ def read_source(source: TextSource, split: str, meter: Meter) -> Iterator[Named]
 
     Raises HarnessError for what cannot be read, with file and line or row.
     """
+    template = source.template
+    if template is not None:
+        for where, record in read_records(replace(source, field=""), split, meter):
+            rendered = _rendered(template, record, where)
+            if rendered:
+                yield where, rendered.encode("utf-8", "surrogatepass")
+        return
     if source.kind == "hub":
         for row, table in _hub(source, split, meter):
             for named in _texts(table, source.field, row, source.place, str(source)):
@@ -50,12 +58,20 @@ def read_source(source: TextSource, split: str, meter: Meter) -> Iterator[Named]
                     yield name, text
 
 
-def read_records(source: TextSource, split: str) -> Iterator[Record]:
+def _rendered(template: Template, record: Mapping[str, Any], where: str) -> str | None:
+    """A record's text; None where a field of it is null or beyond its list."""
+    try:
+        return template.render(record)
+    except HarnessError as error:
+        raise error.located(where) from error
+
+
+def read_records(source: TextSource, split: str, meter: Meter | None = None) -> Iterator[Record]:
     """Every record of the source in order, with where it is: `file:number`, counted from 1.
 
     Raises HarnessError for what cannot be read, with file and line or row.
     """
-    meter = Meter()
+    meter = meter or Meter()
     if source.kind == "hub":
         for before, table in _hub(source, split, meter):
             for row, record in enumerate(table.to_pylist(), start=before + 1):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.data.templates import Template
 from harness.errors import HarnessError
 
 FILE_PREFIX = "file:"
@@ -46,9 +47,10 @@ _HUB = re.compile(
 class TextSource:
     """Where documents come from. `place` is a path, a pattern, or a Hub dataset's name.
 
-    `field` is the text's in each record, dotted where it is nested, '' for plain text and for whole
-    records. `holdout` is the fraction of documents, by their sha256, that are the validation split;
-    `documents` how many documents or records are taken, from the beginning.
+    `field` is the text's in each record, dotted where it is nested, or a template of several
+    (`{question} {answer}`); '' for plain text and for whole records. `holdout` is the fraction of
+    documents, by their sha256, that are the validation split; `documents` how many documents or
+    records are taken, from the beginning.
     """
 
     kind: Literal["file", "hub"]
@@ -66,6 +68,11 @@ class TextSource:
         text += f"#{self.field}" if self.field else ""
         options = [f"{k}={v}" for k in _OPTIONS if (v := getattr(self, k)) is not None]
         return text + ("?" + "&".join(options) if options else "")
+
+    @property
+    def template(self) -> Template | None:
+        """What makes a document of a record, where `field` is more than one field's name."""
+        return Template.parse(self.field) if "{" in self.field else None
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -165,6 +172,10 @@ def parse_source(name: str) -> TextSource:
                 given=name,
                 hint=f"write {HUB_PREFIX}{place}#text if the field is called text",
             )
+    try:
+        _ = source.template
+    except HarnessError as error:
+        raise error.located(name) from error
     if source.holdout is not None and "{split}" in place:
         raise HarnessError(
             "a path with {split} in it has its own validation file, so nothing is held out",

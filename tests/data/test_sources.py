@@ -248,3 +248,24 @@ def test_real_files_are_read() -> None:
     assert len(arc.texts) == 570
     lines = f"file:{SHARED}/code_corpus/human_eval.jsonl#prompt"
     assert len(load_documents(lines, "test").texts) == 164
+
+
+def test_a_template_makes_documents_of_records(tmp_path: Path) -> None:
+    records = [
+        {"question": "1 + 1", "answers": {"text": ["2", "two"]}},
+        {"question": "unanswerable", "answers": {"text": []}},
+        {"question": "2 + 2", "answers": {"text": ["4"]}},
+    ]
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    name = f"file:{path}#Question: {{question}}\nAnswer: {{answers.text[0]}}"
+    assert str(parse_source(name)) == name
+    made = load_documents(name, "test")
+    assert made.texts == (b"Question: 1 + 1\nAnswer: 2", b"Question: 2 + 2\nAnswer: 4")
+    assert made.names == (f"{path}:1", f"{path}:3")
+    assert load_documents(f"{name}?documents=1", "test").texts == made.texts[:1]
+    assert dataset_digest(name, "test") == made.digest
+    with pytest.raises(HarnessError, match="without its other half"):
+        parse_source(f"file:{path}#{{question")
+    with pytest.raises(HarnessError, match=r"questions\.jsonl:1: no such field"):
+        load_documents(f"file:{path}#{{quest}}", "test")
