@@ -31,6 +31,8 @@ class Overlap:
     documents: evaluation documents that are also training documents, byte for byte.
     grams: distinct word 13-grams found in both.
     touched: evaluation documents that hold at least one shared gram.
+    compared: the evaluation documents that were looked at.
+    shared: the places, from 0, of those that are training documents or hold a shared gram.
     """
 
     train_digest: str
@@ -38,6 +40,8 @@ class Overlap:
     documents: int
     grams: int
     touched: int
+    compared: int
+    shared: tuple[int, ...]
 
     @property
     def disjoint(self) -> bool:
@@ -147,14 +151,18 @@ class Search:
 
     def overlap(self, train_digest: str) -> Overlap:
         """What was found in all of them."""
-        shared = GramSet(self._asked.hashes[self._met])
-        grams = self._grams
+        shared, texts = GramSet(self._asked.hashes[self._met]), self.evaluation.texts
+        equal = np.fromiter((text in self._equal for text in texts), bool, len(texts))
+        touched = np.zeros(len(texts), bool)
+        touched[self._grams.owners[shared.holds(self._grams.hashes)]] = True
         return Overlap(
             train_digest=train_digest,
             evaluation_digest=self.evaluation.digest,
-            documents=sum(text in self._equal for text in self.evaluation.texts),
+            documents=int(equal.sum()),
             grams=len(shared.hashes),
-            touched=len(np.unique(grams.owners[shared.holds(grams.hashes)])),
+            touched=int(touched.sum()),
+            compared=len(texts),
+            shared=tuple(np.flatnonzero(equal | touched).tolist()),
         )
 
 
@@ -173,17 +181,17 @@ def overlaps_with(
 def check_disjoint(train: Documents, *, evaluation: Documents) -> Overlap:
     """Return the overlap, which is zero; raise HarnessError with the counts when it is not."""
     overlap = measure_overlap(train, evaluation=evaluation)
-    refuse_overlap(overlap, (train.name, train.split), evaluation)
+    refuse_overlap(overlap, (train.name, train.split), (evaluation.name, evaluation.split))
     return overlap
 
 
-def refuse_overlap(overlap: Overlap, train: tuple[str, str], evaluation: Documents) -> None:
-    """HarnessError unless the overlap with the training data, name and split, is zero."""
+def refuse_overlap(overlap: Overlap, train: tuple[str, str], evaluation: tuple[str, str]) -> None:
+    """HarnessError unless the overlap of two splits, by name and split, is zero."""
     if not overlap.disjoint:
         raise HarnessError(
-            f"training data {train[0]} ({train[1]}) and evaluation data {evaluation.name} "
-            f"({evaluation.split}) are not disjoint: {overlap.documents} equal documents, "
+            f"training data {train[0]} ({train[1]}) and evaluation data {evaluation[0]} "
+            f"({evaluation[1]}) are not disjoint: {overlap.documents} equal documents, "
             f"{overlap.grams} shared word {GRAM_WORDS}-grams in {overlap.touched} of "
-            f"{len(evaluation.texts)} evaluation documents",
+            f"{overlap.compared} evaluation documents",
             hint="evaluate on other data, or remove the shared documents from the training data",
         )

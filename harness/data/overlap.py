@@ -11,14 +11,15 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from harness.data.builtin import dataset_digest, load_documents
 from harness.data.disjoint import GRAM_WORDS, Overlap, overlaps_with, refuse_overlap
 from harness.data.documents import Documents
-from harness.data.measured import is_small
+from harness.data.measured import is_small, prepared_digest
 from harness.data.reading import Named
 from harness.data.sources import is_source, parse_source
-from harness.data.streams import chunks, split_source, texts_of
+from harness.data.streams import chunks, split_named, split_source, texts_of
 from harness.records import write_json
 
 
@@ -37,8 +38,32 @@ def check_disjoint_from(name: str, *, evaluation: Documents, cache: Path) -> Ove
     HarnessError with the counts where they share a document or a word 13-gram.
     """
     overlap = overlap_with_training(name, evaluation=evaluation, cache=cache)
-    refuse_overlap(overlap, (name, "train"), evaluation)
+    refuse_overlap(overlap, (name, "train"), (evaluation.name, evaluation.split))
     return overlap
+
+
+def split_overlap(name: str, *, data: str, split: str, cache: Path) -> Overlap:
+    """What the train split of `name` shares with a split of text, which is read if need be."""
+    known = known_overlap(name, data=data, split=split, cache=cache)
+    if known is not None:
+        return known
+    return overlap_with_training(name, evaluation=load_documents(data, split), cache=cache)
+
+
+def known_overlap(name: str, *, data: str, split: str, cache: Path) -> Overlap | None:
+    """The same as it was found before, by the digests that both splits were prepared with.
+
+    Neither is read; None where nothing is known.
+    """
+    if not is_source(data):
+        return None
+    digest = prepared_digest(data, split, cache)
+    if _held_out_together(name, data, split):
+        return _nothing_shared(digest or "")
+    if digest is None:
+        return None
+    train = dataset_digest(name, "train", cache=cache)
+    return _recalled(_kept(name, train, (data, split), digest, cache))
 
 
 def overlap_with_training(name: str, *, evaluation: Documents, cache: Path) -> Overlap:
@@ -49,10 +74,12 @@ def overlap_with_training(name: str, *, evaluation: Documents, cache: Path) -> O
 
 def find_overlaps(name: str, *, evaluations: Sequence[Documents], cache: Path) -> list[Overlap]:
     """What the train split of `name` shares with each set; it is read once, for those not known."""
-    if all(_held_out_together(name, evaluation) for evaluation in evaluations):
-        return [Overlap("", evaluation.digest, 0, 0, 0) for evaluation in evaluations]
+    if all(_held_out_together(name, each.name, each.split) for each in evaluations):
+        return [_nothing_shared(evaluation.digest) for evaluation in evaluations]
     digest = dataset_digest(name, "train", cache=cache)
-    paths = [_kept(name, digest, evaluation.digest, cache) for evaluation in evaluations]
+    paths = [
+        _kept(name, digest, (each.name, each.split), each.digest, cache) for each in evaluations
+    ]
     found = {
         evaluation.digest: overlap
         for evaluation, path in zip(evaluations, paths, strict=True)
@@ -69,24 +96,35 @@ def find_overlaps(name: str, *, evaluations: Sequence[Documents], cache: Path) -
     return [found[evaluation.digest] for evaluation in evaluations]
 
 
-def _held_out_together(name: str, evaluation: Documents) -> bool:
+def _held_out_together(name: str, data: str, split: str) -> bool:
     """Training documents that share anything with these were left out when they were read."""
-    same = (evaluation.name, evaluation.split) == (name, "validation")
+    same = (data, split) == (name, "validation")
     return same and is_source(name) and parse_source(name).holdout is not None
 
 
-def _kept(name: str, train: str, evaluation: str, cache: Path) -> Path | None:
-    """Where the result is kept; None for training text that is soon read again."""
-    if not is_source(name) or is_small(split_source(name, "train")):
+def _nothing_shared(digest: str) -> Overlap:
+    return Overlap("", digest, documents=0, grams=0, touched=0, compared=0, shared=())
+
+
+def _kept(
+    name: str, train: str, evaluation: tuple[str, str], digest: str, cache: Path
+) -> Path | None:
+    """Where the result is kept; None where both are soon read again."""
+    if not _is_large(name, "train") and not _is_large(*evaluation):
         return None
-    key = json.dumps([train, evaluation, GRAM_WORDS])
+    key = json.dumps([train, digest, GRAM_WORDS])
     return cache / "overlaps" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+def _is_large(name: str, split: str) -> bool:
+    return is_source(name) and not is_small(split_named(name, split))
 
 
 def _recalled(path: Path | None) -> Overlap | None:
     if path is None or not path.is_file():
         return None
     try:
-        return Overlap(**json.loads(path.read_bytes()))
-    except (ValueError, TypeError):
+        note: dict[str, Any] = json.loads(path.read_bytes())
+        return Overlap(**note | {"shared": tuple(note["shared"])})
+    except (ValueError, TypeError, KeyError):
         return None

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.data.builtin import load_documents
+from harness.data.disjoint import refuse_overlap
 from harness.data.ngram import NGrams, fit_ngrams
-from harness.data.overlap import check_disjoint_from
+from harness.data.overlap import check_disjoint_from, split_overlap
 from harness.data.question_shards import question_shards
 from harness.data.questions import load_questions
 from harness.data.tensors import text_batch
@@ -111,8 +111,8 @@ def _whole_set(spec: EvalBase, task: NextTokenTask, kind: RowKind, context: Eval
         rows = TextRows(shards, context=task.context, rows=kind)
         return TextSet(rows, np.arange(len(rows)), (), answers, questions.skipped)
     if (spec.data, spec.split) != (task.data, "train"):
-        documents = load_documents(spec.data, spec.split)
-        check_disjoint_from(task.data, evaluation=documents, cache=context.cache)
+        overlap = split_overlap(task.data, data=spec.data, split=spec.split, cache=context.cache)
+        refuse_overlap(overlap, (task.data, "train"), (spec.data, spec.split))
     shards = prepare_text(spec.data, spec.split, tokenizer=task.tokenizer, cache=context.cache)
     rows = TextRows(shards, context=task.context, rows=kind)
     return TextSet(rows, np.arange(len(rows)), ())

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from harness.data.builtin import find_dataset, load_documents
-from harness.data.disjoint import refuse_overlap
+from harness.data.disjoint import Overlap, refuse_overlap
 from harness.data.documents import Documents
 from harness.data.measured import Measured, write_lock
-from harness.data.overlap import find_overlaps
+from harness.data.overlap import find_overlaps, known_overlap
 from harness.data.preparing import Effort, Progress, cores, prepare_text
 from harness.data.shards import TextShards
 from harness.data.tokenizer import BYTES
@@ -181,16 +182,23 @@ def _overlaps(
 ) -> Iterator[str]:
     """What is wrong with each pair that is not disjoint. Each training set is read once."""
     by_train: dict[str, list[Documents]] = {}
+    known: list[tuple[str, tuple[str, str], Overlap]] = []
     for train, data, split in pairs:
-        by_train.setdefault(train, []).append(load_documents(data, split))
+        overlap = known_overlap(train, data=data, split=split, cache=cache)
+        if overlap is None:
+            by_train.setdefault(train, []).append(load_documents(data, split))
+        else:
+            known.append((train, (data, split), overlap))
     for train, evaluations in by_train.items():
         with console.status(f"Looking for evaluation text in {escape(train)}"):
             found = find_overlaps(train, evaluations=evaluations, cache=cache)
-        for overlap, evaluation in zip(found, evaluations, strict=True):
-            try:
-                refuse_overlap(overlap, (train, "train"), evaluation)
-            except HarnessError as error:
-                yield str(error)
+        named = [(each.name, each.split) for each in evaluations]
+        known += zip(repeat(train), named, found, strict=False)
+    for train, evaluation, overlap in known:
+        try:
+            refuse_overlap(overlap, (train, "train"), evaluation)
+        except HarnessError as error:
+            yield str(error)
 
 
 # --- one split -------------------------------------------------------------------------------

@@ -40,6 +40,9 @@ def test_overlap_equals_sets_of_words(train: list[str], evaluation: list[str]) -
     assert overlap.grams == len(known & set().union(*map(grams, evaluation)))
     assert overlap.touched == sum(bool(known & grams(text)) for text in evaluation)
     assert overlap.documents == sum(text in train for text in evaluation)
+    assert overlap.compared == len(evaluation)
+    both = [i for i, t in enumerate(evaluation) if known & grams(t) or t in train]
+    assert overlap.shared == tuple(both)
     sharing = documents_sharing([t.encode() for t in evaluation], [t.encode() for t in train])
     assert sharing.tolist() == [i for i, t in enumerate(evaluation) if known & grams(t)]
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.data import measured, parts, preparing, shards, streams
+from harness.data import measured, parts, preparing, reading, shards, streams
 from harness.data.builtin import dataset_digest, load_documents
 from harness.data.measured import LOCK, Measured, write_lock
-from harness.data.overlap import check_disjoint_from
+from harness.data.overlap import check_disjoint_from, known_overlap, split_overlap
 from harness.data.preparing import Effort, Progress, prepare_text
 from harness.data.shards import TextShards
 from harness.data.tokenizer import load_tokenizer
@@ -326,6 +326,26 @@ def test_overlap_with_a_stream_is_kept_by_content(
         evaluation=load_documents(f"{data}?holdout=0.2", "validation"),
         cache=tmp_path / "c",
     ).disjoint
+
+
+def test_what_was_prepared_and_compared_is_read_no_more(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine without network: of a set of the Hub, only what was prepared is there."""
+    line = " ".join(f"own{i}" for i in range(20))
+    (tmp_path / "e.jsonl").write_text(json.dumps({"text": line}) + "\n")
+    cache, pairs = tmp_path / "c", [(data, "file:e.jsonl#text", "test")]
+    pairs.append((f"{data}?holdout=0.2", f"{data}?holdout=0.2", "validation"))
+    for train, evaluation, split in pairs:
+        prepared(train, "bytes", cache)
+        prepare_text(evaluation, split, tokenizer="bytes", cache=cache)
+    first = [split_overlap(t, data=e, split=s, cache=cache) for t, e, s in pairs]
+    assert [each.disjoint for each in first] == [True, True]
+    assert first[0].compared == 1
+    for module in (streams, reading):
+        monkeypatch.setattr(module, "read_source", lambda *_: pytest.fail("it is read again"))
+    assert [split_overlap(t, data=e, split=s, cache=cache) for t, e, s in pairs] == first
+    assert known_overlap(data, data="file:a.jsonl#text", split="test", cache=cache) is None
 
 
 def test_progress_ends_with_everything(data: str, tmp_path: Path) -> None:
