@@ -5,9 +5,9 @@ there:
 
 - An empty context, and the first token of a text, are conditioned on end of text, as in training.
 - A continuation longer than the model's context, which `hf` refuses, is windowed as a text is.
-- An EBT draws noise. A request's draws are keyed by its context (in windows, by their tokens), so
-  that all continuations of a context are scored under the same distributions, and neither batch
-  size nor order changes a score.
+- An EBT draws noise. A request's draws are keyed by its context (in windows, by their tokens), and
+  a document's continuations of one context are padded to the longest of them, so that they are
+  scored under the same distributions, and neither batch size nor order changes a score.
 - `is_greedy` compares with the argmax of the final distribution, after thinking.
 - Generation is greedy. Prompts are cut on the left to leave room for what is generated: 256 tokens
   unless the task says, and half the context where that would fill it.
@@ -40,6 +40,7 @@ from harness.evals.scoring import (
     pieces_of,
     predict,
     score,
+    side_by_side,
     windows_of,
 )
 from harness.planning.spec import NextTokenTask
@@ -139,7 +140,8 @@ class AdapterLM(TemplateLM):  # type: ignore[misc]
         for request in requests:
             context, continuation = request.args
             pair = self._encode_pair(context, continuation) if context else None
-            given, wanted = pair or ([self.prefix_token_id], self.tok_encode(continuation))
+            given, wanted = pair or ([], self.tok_encode(continuation))
+            given = given or [self.prefix_token_id]  # white space alone is moved to what follows
             if not wanted:
                 raise HarnessError(
                     f"task {request.task_name} asks how probable a continuation without tokens is",
@@ -148,13 +150,29 @@ class AdapterLM(TemplateLM):  # type: ignore[misc]
             cut.append((given, wanted))
             self._note_cut(request, len(given) + len(wanted) > self.max_length + 1)
         tasks = [request.task_name for request in requests]
-        return self._scores([pieces_of(*pair, self.max_length) for pair in cut], tasks)
+        documents = [(request.task_name, request.doc_id) for request in requests]
+        return self._scores(self._pieces(cut, documents), tasks)
 
     def _loglikelihood_tokens(
         self, requests: list[tuple[Any, list[int], list[int]]], **kwargs: Any
     ) -> list[Score]:
-        cut = [pieces_of(given, wanted, self.max_length) for _, given, wanted in requests]
-        return self._scores(cut, [None] * len(cut))
+        cut = [(given, wanted) for _, given, wanted in requests]
+        return self._scores(self._pieces(cut, [None] * len(cut)), [None] * len(cut))
+
+    def _pieces(
+        self, cut: Sequence[tuple[list[int], list[int]]], documents: Sequence[Any]
+    ) -> list[list[Piece]]:
+        """The pieces of each (context, continuation), beside the others of its document."""
+        pieces: list[list[Piece]] = [[] for _ in cut]
+        of_document: dict[Any, list[tuple[int, Piece]]] = {}
+        for index, (pair, document) in enumerate(zip(cut, documents, strict=True)):
+            own = of_document.setdefault(document, [])
+            own += [(index, piece) for piece in pieces_of(*pair, self.max_length)]
+        for own in of_document.values():
+            alike = side_by_side(piece for _, piece in own)
+            for (index, _), piece in zip(own, alike, strict=True):
+                pieces[index].append(piece)
+        return pieces
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         """Log probability of every text: windows in which each token is scored once."""
@@ -247,7 +265,7 @@ class AdapterLM(TemplateLM):  # type: ignore[misc]
             cost = self._cost_of_writing([p for p in asked if isinstance(p, Prompt)], first)
         else:
             pieces = [piece for piece in asked if isinstance(piece, Piece)]
-            rows = {(piece.row, piece.given): asked[piece] for piece in pieces}
+            rows = {(p.row, p.given, p.positions): asked[p] for p in pieces}
             total = sum(rows.values())
             probed = pieces[:_PROBED]
             length = max(padded_length(piece, self.asking) for piece in probed)

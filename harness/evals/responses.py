@@ -21,7 +21,7 @@ from harness.provenance import source_digest
 from harness.records import locked
 
 #: Rises when what a request's key or an answer means changes.
-FORMAT = 1
+FORMAT = 2
 FOLDER = "lm_responses"
 _PATIENCE_SECONDS = 120.0
 

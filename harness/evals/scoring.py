@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -39,15 +39,18 @@ class Asking:
 
 @dataclass(frozen=True)
 class Piece:
-    """To score: `wanted`, whose last token follows `given`. Its noise is drawn as row `row`."""
+    """To score: `wanted`, whose last token follows `given`. Its noise is drawn as row `row`, of at
+    least `positions`.
+    """
 
     row: int
     given: Tokens
     wanted: Tokens
+    positions: int = 0
 
     @property
     def key(self) -> str:
-        return _digest("score", (self.row,), self.given, self.wanted).hex()
+        return _digest("score", (self.row, self.positions), self.given, self.wanted).hex()
 
 
 def row_of(tokens: Sequence[int]) -> int:
@@ -65,6 +68,17 @@ def pieces_of(context: Sequence[int], continuation: Sequence[int], max_length: i
         return windows_of(continuation, context[-1], max_length)
     whole = (*context, *continuation)[-(max_length + 1) :]
     return [Piece(row_of(context), whole[:-1], tuple(continuation))]
+
+
+def side_by_side(pieces: Iterable[Piece]) -> list[Piece]:
+    """The same, each as long as the longest of its row: what is drawn for a row may depend on how
+    long it is, and the continuations of a context are to be compared under the same draws.
+    """
+    pieces = list(pieces)
+    longest: dict[int, int] = {}
+    for piece in pieces:
+        longest[piece.row] = max(longest.get(piece.row, 0), _rounded(len(piece.given)))
+    return [replace(piece, positions=longest[piece.row]) for piece in pieces]
 
 
 def windows_of(tokens: Sequence[int], prefix: int, max_length: int) -> list[Piece]:
@@ -86,11 +100,12 @@ def score(pieces: Iterable[Piece], asking: Asking) -> Iterator[dict[Piece, Score
 
     Batches hold rows of one padded length, longest first.
     """
-    shared: dict[tuple[int, Tokens], list[Piece]] = {}
+    shared: dict[tuple[int, Tokens, int], list[Piece]] = {}
     for piece in dict.fromkeys(pieces):
-        shared.setdefault((piece.row, piece.given), []).append(piece)
+        length = padded_length(piece, asking)
+        shared.setdefault((piece.row, piece.given, length), []).append(piece)
     rows = sorted(
-        shared.items(), key=lambda item: (-padded_length(item[1][0], asking), item[0][::-1])
+        shared.items(), key=lambda item: (-padded_length(item[1][0], asking), item[0][1::-1])
     )
     for _, alike in groupby(rows, key=lambda item: padded_length(item[1][0], asking)):
         together = [of_row for _, of_row in alike]
@@ -131,7 +146,11 @@ def predict(pieces: Sequence[Piece], asking: Asking) -> Prediction:
 
 def padded_length(piece: Piece, asking: Asking) -> int:
     """Positions predicted for a piece."""
-    return min(-(-len(piece.given) // PADDING) * PADDING, asking.max_length)
+    return min(max(_rounded(len(piece.given)), piece.positions), asking.max_length)
+
+
+def _rounded(positions: int) -> int:
+    return -(-positions // PADDING) * PADDING
 
 
 def _score_of(piece: Piece, logits: Tensor) -> Score:

@@ -39,6 +39,7 @@ PAIRS = [
     ("word " * 12, "z" * CONTEXT),
     ("two words", "long " * 25),
     ("é", "ü"),
+    (" \n", "after white space alone"),
 ]
 
 
@@ -48,6 +49,7 @@ class Request:
 
     args: tuple[Any, ...]
     task_name: str = "test"
+    doc_id: int = 0
 
 
 def asked(*arguments: tuple[Any, ...]) -> list[Request]:
@@ -147,6 +149,24 @@ def test_continuations_of_a_context_are_scored_under_one_distribution(tmp_path: 
     cut = [pieces_of(b"The model", [token], CONTEXT) for token in range(257)]
     total = sum(torch.tensor(score).double().exp() for score, _ in lm._scores(cut, [None] * 257))
     assert float(total) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_long_and_short_continuations_are_scored_under_the_same_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a million numbers on, rows are drawn from another generator."""
+    lm = model(context_for("ebt_text", tmp_path))
+    monkeypatch.setattr("harness.noise._LONG", 24 * lm.vocab_size)
+    context, short, long = "The model is", " ", " thinking for long"
+    one, other = (score for score, _ in lm.loglikelihood(asked((context, short), (context, long))))
+    given = [*context.encode(), *long.encode()]
+    padded = [*given, *[END] * (-len(given) % PADDING)]
+    own = chances(lm, padded, row=row_of(context.encode()))
+    start, end = len(context) - 1, len(given) - 1
+    assert one == pytest.approx(float(own[start, ord(" ")]), rel=1e-5)
+    expected = sum(float(own[i, given[i + 1]]) for i in range(start, end))
+    assert other == pytest.approx(expected, rel=1e-5)
+    assert one != pytest.approx(lm.loglikelihood(asked((context, short)))[0][0], rel=1e-5)
 
 
 # --- long texts ------------------------------------------------------------------------------
