@@ -14,15 +14,19 @@ from harness.planning.eval_spec import LmTaskEval
 from harness.records import Measurement, write_json
 
 RESULTS = "results.json"
+_FRACTION, _PERCENT = "fraction", "%"
 _UNITS = {
     **dict.fromkeys(
-        ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "f1", "em"), "fraction"
+        ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "f1", "em"), _FRACTION
     ),
     "perplexity": "per continuation",
     "word_perplexity": "per word",
     "byte_perplexity": "per byte",
     "bits_per_byte": "bits/byte",
 }
+#: Tasks that count in per cent what others do in fractions: by the start of their names, the parts
+#: of their metrics' names (lm-eval's squadv2 and scrolls).
+_IN_PERCENT = {"squadv2": ("exact", "f1"), "scrolls_": ("em", "f1", "rouge")}
 #: What of lm-eval's results is kept: what its own result files hold, without this machine.
 _KEPT = (
     "results", "groups", "group_subtasks", "configs", "versions", "n-shot", "n-samples",
@@ -109,7 +113,7 @@ def _measurement(
         metric,
         finite(value[0]),
         n=documents.count(facts["data"], metric),
-        unit=_UNITS.get(bare, "score"),
+        unit=unit_of(facts["data"], bare, value[0]),
         higher_is_better=facts["higher_is_better"].get(bare),
         noise_seed=seed,
         tags={
@@ -120,6 +124,15 @@ def _measurement(
         },
         cost=cost,
     )
+
+
+def unit_of(task: str, metric: str, value: Any) -> str:
+    """Of a metric by its name without filter; what exceeds 1 is no fraction."""
+    for start, parts in _IN_PERCENT.items():
+        if task.startswith(start) and any(part in metric for part in parts):
+            return _PERCENT
+    unit = _UNITS.get(metric, "score")
+    return "score" if unit == _FRACTION and value > 1 else unit
 
 
 def _write(folder: Path, by_seed: Mapping[int, Mapping[str, Any]], documents: Documents) -> None:

@@ -269,6 +269,49 @@ def test_accuracies_are_paired_by_document_beside_chance(tmp_path: Path) -> None
     assert [d["value"] for d in drawing.data if d["set"] == "dyck, acc"] == [25.0]
 
 
+def test_per_cent_and_fractions_are_shown_alike(tmp_path: Path) -> None:
+    """squadv2 counts f1 in per cent: 11.1 is 11.1 %, not a fraction above 1 and no 1110 points."""
+
+    def counted(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
+        found = answered(run, spec, folder)
+        if spec.kind == "likelihood":
+            return found
+        right = np.load(folder / "by_document.npz")["acc"]
+        np.savez_compressed(folder / "by_document.npz", acc=right, f1=20 * right, bleu=9 * right)
+        (acc,) = found
+        assert acc.value is not None
+        return [
+            acc,
+            replace(acc, name="f1", unit="%", value=20 * acc.value),
+            replace(acc, name="bleu", unit="score", value=9 * acc.value),
+        ]
+
+    suite = suite_of(tmp_path, TASKS)
+    write_suite(suite, tmp_path, counted)
+    exhibit = exhibit_of(suite, tmp_path)
+    values, differences = downstream_tables(exhibit, "d")
+    shown = {line[1].text: line[-1].text for line in values.rows}
+    assert shown["acc ↑"].startswith("50.0 [")
+    assert shown["f1 ↑"].startswith("10.0 [")
+    assert shown["f1 ↑"].endswith("] %")
+    assert shown["bleu ↑"].startswith("4.500 [")
+    assert not shown["bleu ↑"].endswith("%")
+    f1 = next(row for row in exhibit.rows if row.measure.name == "f1").of("ebt")
+    assert f1 is not None
+    assert f1.interval is not None
+    assert 6.5 < f1.interval[0] < 10.0 < f1.interval[1] < 13.5
+    less = {line[1].text: line[2].text for line in differences.rows}
+    assert less["acc ↑"].startswith("+25.0 [")
+    assert less["f1 ↑"].startswith("+5.0 [")
+    assert less["f1 ↑"].endswith("points")
+    assert less["bleu ↑"].startswith("+2.2500 [")
+    drawing = downstream_figure(exhibit)
+    assert drawing is not None
+    drawn = {d["set"]: d["value"] for d in drawing.data}
+    assert (drawn["dyck, acc"], drawn["dyck, f1"]) == (25.0, 5.0)
+    assert "dyck, bleu" not in drawn, "points are of shares"
+
+
 # --- statistics ------------------------------------------------------------------------------
 
 

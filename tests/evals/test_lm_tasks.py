@@ -19,7 +19,7 @@ from harness.evals import lm_eval_run
 from harness.evals.context import EvalContext
 from harness.evals.language_model import AdapterLM
 from harness.evals.lm_documents import BY_DOCUMENT, SAMPLES, plain
-from harness.evals.lm_tasks import RESULTS, evaluate_lm_task
+from harness.evals.lm_tasks import RESULTS, evaluate_lm_task, unit_of
 from harness.launch.evaluating import evaluation_digests
 from harness.planning.eval_spec import LmTaskEval
 from harness.protocol import Descent, Single
@@ -189,6 +189,24 @@ def test_squad(shared_tasks: str, tmp_path: Path) -> None:
     kept = samples(tmp_path)
     assert kept[0]["target"] == "308"
     assert value(found, "em").value == sum(s["metrics"]["em"] for s in kept) / LIMIT
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "value", "unit"),
+    [
+        ("squadv2", "f1", 11.1, "%"),
+        ("squadv2", "HasAns_exact", 0.4, "%"),
+        ("scrolls_quality", "em", 30.0, "%"),
+        ("scrolls_quality", "acc", 0.3, "fraction"),
+        ("coqa", "f1", 0.4, "fraction"),
+        ("mine", "f1", 11.1, "score"),
+        ("mine", "bleu", 11.1, "score"),
+    ],
+)
+def test_shares_have_the_unit_that_the_task_counts_in(
+    name: str, metric: str, value: float, unit: str
+) -> None:
+    assert unit_of(name, metric, value) == unit
 
 
 def test_a_tag_is_its_tasks(shared_tasks: str, tmp_path: Path) -> None:

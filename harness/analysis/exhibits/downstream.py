@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import exp, log
-from pathlib import Path
+from math import exp
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
+from harness.analysis.exhibits.measures import MEASURES, Measure, read_sample
 from harness.analysis.exhibits.samples import Difference, Interval, Sample
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import MAX_NATS, perplexity
@@ -19,38 +18,9 @@ from harness.planning.planned import Suite
 from harness.planning.sections import DownstreamSection
 from harness.planning.spec import thinking_label
 
-BY_DOCUMENT = "by_document.npz"
 BASELINE_FAMILY = "transformer++"
 
 Verdict = Literal["better", "worse", "undecided"]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What a row measures. `source` is the measurement that seeds and documents are averaged in;
-    a perplexity is the exponential of the mean of its losses.
-    """
-
-    name: str
-    source: str
-    tokens: Literal["all", "answer", ""] = ""
-    higher_is_better: bool = False
-
-    @property
-    def is_perplexity(self) -> bool:
-        return self.name == "perplexity"
-
-    @property
-    def is_task(self) -> bool:
-        return self.tokens == ""
-
-
-MEASURES = (
-    Measure("perplexity", "loss", "all"),
-    Measure("perplexity", "answer_loss", "answer"),
-    Measure("bits per byte", "bits_per_byte", "all"),
-    Measure("bits per byte", "answer_bits_per_byte", "answer"),
-)
 
 
 @dataclass(frozen=True)
@@ -240,13 +210,21 @@ def _task_measures(rows: pd.DataFrame) -> list[Measure]:
     names = [str(m) for m in dict.fromkeys(rows["metric"]) if "stderr" not in str(m)]
     higher = {n: rows[rows["metric"] == n]["higher_is_better"].iloc[0] for n in names}
     return [
-        Measure(name, name, "", bool(higher[name])) for name in names if not pd.isna(higher[name])
+        Measure(name, name, "", bool(higher[name]), _unit(rows[rows["metric"] == name]))
+        for name in names
+        if not pd.isna(higher[name])
     ]
+
+
+def _unit(rows: pd.DataFrame) -> str:
+    """The unit that all runs recorded; "score" where they differ."""
+    units = {str(unit) for unit in rows["unit"]}
+    return units.pop() if len(units) == 1 else "score"
 
 
 def _scores(rows: pd.DataFrame, measure: Measure, baseline: str | None) -> tuple[Score, ...]:
     samples = {
-        str(model): _sample(own, measure) for model, own in rows.groupby("model", sort=False)
+        str(model): read_sample(own, measure) for model, own in rows.groupby("model", sort=False)
     }
     found = []
     for model, sample in samples.items():
@@ -277,8 +255,9 @@ def _score(
     if measure.is_perplexity:
         value = None if value is None else perplexity(value)
         interval = None if interval is None or interval[1] > MAX_NATS else _exp(interval)
-    elif interval is not None and first["unit"] == "fraction":
-        interval = max(0.0, interval[0]), min(1.0, interval[1])
+    elif interval is not None and measure.percent is not None:
+        whole = 100 / measure.percent
+        interval = max(0.0, interval[0]), min(whole, interval[1])
     return Score(
         model=str(first["model"]),
         adapter=str(first["adapter"]),
@@ -309,56 +288,6 @@ def _mean(costs: pd.Series) -> float | None:
 def _first(values: pd.Series) -> float | None:
     known = values.dropna()
     return float(known.iloc[0]) if len(known) else None
-
-
-# --- seeds and documents ---------------------------------------------------------------------
-
-
-def _sample(own: pd.DataFrame, measure: Measure) -> Sample | None:
-    """None where a run counted nothing."""
-    by_seed = own.groupby("seed")["value"].mean()
-    if not len(by_seed) or by_seed.isna().any():
-        return None
-    values = {int(str(seed)): float(value) for seed, value in by_seed.items()}
-    folders = {int(seed): str(f) for seed, f in zip(own["seed"], own["folder"], strict=True)}
-    data = str(own["data"].iloc[0])
-    kept = {seed: _documents(Path(folder), measure, data) for seed, folder in folders.items()}
-    known = {seed: each for seed, each in kept.items() if each is not None}
-    if len(known) < len(kept):
-        return Sample(values)
-    weights = next(iter(known.values()))[1]
-    sums = {seed: each[0] for seed, each in known.items()}
-    same = all(np.array_equal(weights, each[1]) for each in known.values())
-    if not same or not _adds_up(values, sums, weights):
-        return Sample(values)
-    return Sample(values, sums, weights)
-
-
-def _adds_up(values: dict[int, float], sums: dict[int, np.ndarray], weights: np.ndarray) -> bool:
-    """The documents' sums give the measured value: not so for a metric that is no mean of them."""
-    return all(
-        abs(sums[seed].sum() / weights.sum() - value) <= 1e-6 * max(1.0, abs(value))
-        for seed, value in values.items()
-    )
-
-
-def _documents(folder: Path, measure: Measure, data: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Sums and weights per document, means over noise seeds; None where they are not kept."""
-    path = folder / BY_DOCUMENT
-    if not path.exists():
-        return None
-    prefix = "answer_" if measure.tokens == "answer" else ""
-    # Where an evaluation names several tasks, their metrics are kept as TASK/METRIC.
-    names = (measure.source, f"{data}/{measure.source}") if measure.is_task else (f"{prefix}sums",)
-    with np.load(path, allow_pickle=False) as stored:
-        name = next((name for name in names if name in stored.files), None)
-        if name is None or stored[name].ndim != 2:
-            return None
-        sums = np.asarray(stored[name], np.float64).mean(0)
-        if measure.is_task:
-            return np.nan_to_num(sums), np.isfinite(sums).astype(np.float64)
-        unit = stored[f"{prefix}n"] if measure.is_perplexity else stored[f"{prefix}bytes"] * log(2)
-        return sums, np.asarray(unit, np.float64)
 
 
 # --- magnitudes ------------------------------------------------------------------------------

@@ -97,14 +97,14 @@ def _ratio(score: Score, *, compared: bool) -> tuple[float, Interval | None] | N
 
 
 def task_panel(exhibit: DownstreamExhibit) -> Panel:
-    """Fractions that are better where they are higher, in points less the baseline's."""
+    """Shares that are better where they are higher, in points less the baseline's."""
     baseline = exhibit.section.baseline
     dots = [
         Dot(f"{set_name(row, exhibit)}, {row.measure.name}", False, "", score, *drawn)
         for row in exhibit.rows
-        if row.measure.is_task and row.measure.higher_is_better
+        if (scale := row.measure.percent) is not None and row.measure.higher_is_better
         for score in in_order(row, exhibit)
-        if (drawn := _points(score, compared=baseline is not None)) is not None
+        if (drawn := _points(score, scale, compared=baseline is not None)) is not None
     ]
     label = "task metrics, in per cent"
     if baseline is not None:
@@ -113,7 +113,7 @@ def task_panel(exhibit: DownstreamExhibit) -> Panel:
     return Panel(f"{label} (right is better)", log=False, reference=reference, dots=tuple(dots))
 
 
-def _points(score: Score, *, compared: bool) -> tuple[float, Interval | None] | None:
+def _points(score: Score, scale: float, *, compared: bool) -> tuple[float, Interval | None] | None:
     value, interval = score.value, score.interval
     if compared:
         if score.comparison is None:
@@ -121,4 +121,4 @@ def _points(score: Score, *, compared: bool) -> tuple[float, Interval | None] | 
         value, interval = score.comparison.difference.value, score.comparison.difference.interval
     if value is None:
         return None
-    return 100 * value, None if interval is None else (100 * interval[0], 100 * interval[1])
+    return scale * value, None if interval is None else (scale * interval[0], scale * interval[1])

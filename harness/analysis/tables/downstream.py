@@ -9,9 +9,9 @@ from harness.analysis.exhibits.downstream import (
     Comparison,
     DownstreamExhibit,
     DownstreamRow,
-    Measure,
     Score,
 )
+from harness.analysis.exhibits.measures import Measure
 from harness.analysis.exhibits.pattern import MIN_SEEDS, Pattern, patterns
 from harness.analysis.exhibits.samples import Interval
 from harness.analysis.resampling import MIN_DOCUMENTS
@@ -78,8 +78,7 @@ class _Form:
 
 def _form(measure: Measure, size: float) -> _Form:
     if measure.is_task:
-        fraction = measure.higher_is_better and abs(size) <= 1
-        return _Form(100, 1, " %") if fraction else _Form(1, 3, "")
+        return _Form(1, 3, "") if measure.percent is None else _Form(measure.percent, 1, " %")
     if measure.is_perplexity:
         digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3
         return _Form(1, digits, "")
@@ -103,8 +102,8 @@ def difference_text(measure: Measure, comparison: Comparison) -> str:
             if comparison.ratio is None
             else "× " + _Form(1, 3, "").write(comparison.ratio, low_high)
         )
-    points = measure.is_task and measure.higher_is_better
-    form = _Form(100, 1, " points") if points else _Form(1, 4, "")
+    scale = measure.percent
+    form = _Form(1, 4, "") if scale is None else _Form(scale, 1, " points")
     return form.write(difference.value, difference.interval, sign="+")
 
 
@@ -208,6 +207,7 @@ def _data(row: DownstreamRow, score: Score, exhibit: DownstreamExhibit) -> dict[
         "model": score.model,
         "adapter": score.adapter,
         "label": score.label,
+        "unit": row.measure.unit,
         "value": score.value,
         "low": low,
         "high": high,
@@ -239,7 +239,7 @@ def _difference_data(
         "difference": difference.value,
         "low": low,
         "high": high,
-        "unit": "nats/token" if perplexity else "bits/byte" if row.measure.tokens else "",
+        "unit": _difference_unit(row.measure),
         "ratio": comparison.ratio if perplexity else None,
         "ratio_low": ratio_low if perplexity else None,
         "ratio_high": ratio_high if perplexity else None,
@@ -247,6 +247,12 @@ def _difference_data(
         "seeds": difference.seeds,
         "paired_by_document": difference.by_document,
     }
+
+
+def _difference_unit(measure: Measure) -> str:
+    if measure.is_task:
+        return measure.unit
+    return "nats/token" if measure.is_perplexity else "bits/byte"
 
 
 def _identity(row: DownstreamRow, exhibit: DownstreamExhibit) -> dict[str, object]:
