@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.planning.eval_settings import KINDS
+from harness.planning.sections import DRAWN
 from harness.planning.suite import load_suite
 from harness.registry import adapter_names
 
@@ -16,6 +17,6 @@ def test_smoke_suite_covers_every_adapter_evaluation_and_way_of_thinking() -> No
     assert {run.spec.adapter for run in suite.runs} == set(adapter_names())
     evaluations = [e.spec.model_dump() for run in suite.runs for e in run.evaluations]
     assert {e["kind"] for e in evaluations} == set(KINDS)
-    assert {section.kind for section in suite.report} == {"scaling", "thinking", "denoising"}
+    assert {section.kind for section in suite.report} == set(DRAWN)
     listed = [t for e in evaluations if isinstance(e["thinking"], tuple) for t in e["thinking"]]
     assert {t["kind"] for t in listed} == {"single", "descent", "diffusion"}
