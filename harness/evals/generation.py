@@ -61,7 +61,8 @@ def prompt_of(tokens: Sequence[int], settings: Mapping[str, Any], asking: Asking
 def generate(
     prompts: Iterable[Prompt], asking: Asking, decode: Decode
 ) -> Iterator[dict[Prompt, tuple[str, int]]]:
-    """The text after every prompt, without its stop string, and how many tokens were written.
+    """The text after every prompt, without its stop string, and how many predictions it took: one a
+    token written, and one of end of text where it ended so.
 
     HarnessError where the adapter cannot extend a sequence.
     """
@@ -89,10 +90,12 @@ def _written(
     from lm_eval.models.utils import postprocess_generated_text
 
     written: list[list[int]] = [[] for _ in prompts]
+    predictions = [0] * len(prompts)
     going = set(range(len(prompts)))
     for tokens in _tokens(prompts, asking):
         for index in sorted(going):
             token = tokens[index]
+            predictions[index] += 1
             if token == asking.end_of_text:
                 going.discard(index)
                 continue
@@ -103,8 +106,8 @@ def _written(
         if not going:
             break
     return {
-        prompt: (postprocess_generated_text(decode(own), list(prompt.until), None), len(own))
-        for prompt, own in zip(prompts, written, strict=True)
+        prompt: (postprocess_generated_text(decode(own), list(prompt.until), None), count)
+        for prompt, own, count in zip(prompts, written, predictions, strict=True)
     }
 
 

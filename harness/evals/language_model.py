@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,8 @@ from harness.evals.scoring import (
 from harness.planning.spec import NextTokenTask
 from harness.protocol import TextShape
 
-#: Requests whose cost is measured, and tokens written for that.
-_PROBED, _WRITTEN = 8, 8
+#: Requests whose cost is measured.
+_PROBED = 8
 Cost = dict[str, float | int | None]
 
 
@@ -253,16 +254,18 @@ class AdapterLM(TemplateLM):  # type: ignore[misc]
             self.asked.setdefault(task, {})[request] = predictions
 
     def cost(self, task: str, documents: int) -> Cost:
-        """Cost per prediction of a task that was asked, measured on its first requests.
+        """Cost per prediction of a task that was asked, measured on its first requests, or on
+        prompts of median length.
 
-        A prediction is a position of a scored row, or a generated token with its share of the
-        prompt. `predictions` are those that a document takes, had nothing been kept on disk.
+        A prediction is a position of a scored row, or a generated token (end of text too) with its
+        share of the prompt. `predictions` are those that a document takes, had nothing been kept on
+        disk.
         """
         asked = self.asked[task]
-        first = next(iter(asked))
-        if isinstance(first, Prompt):
+        prompts = [prompt for prompt in asked if isinstance(prompt, Prompt)]
+        if prompts:
             total = sum(asked.values())
-            cost = self._cost_of_writing([p for p in asked if isinstance(p, Prompt)], first)
+            cost = self._cost_of_writing(prompts, total / len(prompts))
         else:
             pieces = [piece for piece in asked if isinstance(piece, Piece)]
             rows = {(p.row, p.given, p.positions): asked[p] for p in pieces}
@@ -272,10 +275,23 @@ class AdapterLM(TemplateLM):  # type: ignore[misc]
             cost = self._measured(lambda: predict(probed, self.asking), len(probed) * length)
         return cost | {"predictions": total / documents}
 
-    def _cost_of_writing(self, prompts: Sequence[Prompt], first: Prompt) -> Cost:
-        alike = [p for p in prompts if len(p.tokens) == len(first.tokens)][:_PROBED]
-        tokens = min(_WRITTEN, first.max_tokens)
-        return self._measured(lambda: write_some(alike, self.asking, tokens), len(alike) * tokens)
+    def _cost_of_writing(self, prompts: Sequence[Prompt], mean: float) -> Cost:
+        """Per token where `mean` tokens are written: between one, which reads the prompt, and as
+        many as that, rounded up.
+        """
+        median = sorted(len(prompt.tokens) for prompt in prompts)[len(prompts) // 2]
+        alike = [prompt for prompt in prompts if len(prompt.tokens) == median][:_PROBED]
+        most = ceil(mean)
+        longest = self._measured(lambda: write_some(alike, self.asking, most), len(alike))
+        if most == 1:
+            return longest
+        first = self._measured(lambda: write_some(alike, self.asking, 1), len(alike))
+        share = (mean - 1) / (most - 1)
+        return longest | {
+            name: ((1 - share) * (first[name] or 0) + share * value) / mean
+            for name in ("flops", "flops_vocabulary", "seconds")
+            if (value := longest[name]) is not None
+        }
 
     def _measured(self, once: Any, predictions: int) -> Cost:
         return prediction_cost(

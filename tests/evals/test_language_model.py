@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
+from harness.cost import FlopCounter
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext
 from harness.evals.language_model import AdapterLM
@@ -357,3 +358,31 @@ def test_cost_is_that_of_the_positions_predicted(tmp_path: Path) -> None:
         context.config, replace(context.shape, context=32), lm.asking.thinking
     )
     assert cost["flops"] == pytest.approx(plan.total / 32, rel=0.02)
+
+
+@pytest.mark.parametrize("adapter", THINKING)
+@pytest.mark.parametrize("stops", [[1], [3, 4, 3], [20, 24]])
+def test_cost_of_generation_is_that_of_all_that_was_written(
+    adapter: str, stops: list[int], tmp_path: Path
+) -> None:
+    """FLOPs of a task's documents are those counted while they were written one by one."""
+    lm = model(context_for(adapter, tmp_path), batch_size=1)
+    prompts = [bytes([65 + i] * 12).decode() for i in range(len(stops))]
+    with FlopCounter(vocab_size=lm.vocab_size) as counter:
+        lm.generate_until(
+            asked(*((p, {"max_gen_toks": n}) for p, n in zip(prompts, stops, strict=True)))
+        )
+    predicted = [greedy_text(lm, p, n) for p, n in zip(prompts, stops, strict=True)]
+    expected = [own.index(END) + 1 if END in own else len(own) for own in predicted]
+    cost = lm.cost("test", documents=len(stops))
+    assert cost["predictions"] == sum(expected) / len(stops)
+    assert cost["predictions"] * cost["flops"] == pytest.approx(
+        counter.total / len(stops), rel=0.02
+    )
+
+
+def test_end_of_text_is_a_prediction_too(tmp_path: Path) -> None:
+    lm = writing([END], tmp_path)
+    lm.generate_until(asked(("say", {"max_gen_toks": 10})))
+    assert list(lm.asked["test"].values()) == [1]
+    assert lm.cost("test", documents=1)["predictions"] == 1
