@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext
@@ -73,9 +73,11 @@ class Responses:
         if not answers:
             return
         lines = "".join(json.dumps([key, answer]) + "\n" for key, answer in answers.items())
-        with self._held(), self.path.open("ab") as handle:
+        with self._held(), self.path.open("ab+") as handle:
             if handle.tell() == 0:  # another process found the file damaged
                 handle.write(json.dumps(self.setting).encode() + b"\n")
+            elif not _ends_a_line(handle):  # another process was killed in the middle of one
+                handle.write(b"\n")
             handle.write(lines.encode())
         self._known |= answers
 
@@ -109,15 +111,22 @@ class Responses:
             yield
 
 
+def _ends_a_line(handle: BinaryIO) -> bool:
+    handle.seek(-1, os.SEEK_END)
+    return handle.read(1) == b"\n"
+
+
 def _read(content: bytes, setting: Mapping[str, Any]) -> dict[str, Any]:
-    """The answers of a file; ValueError where it is not what was written."""
+    """The answers of a file, but for lines cut short; ValueError where it is of another setting."""
     first, *lines = content.splitlines()
     if json.loads(first) != setting:
         raise ValueError("they are of another setting")
     known: dict[str, Any] = {}
-    for number, line in enumerate(lines, start=2):
-        entry = json.loads(line)
-        if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)):
-            raise ValueError(f"line {number} is no answer")
-        known[entry[0]] = entry[1]
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str):
+            known[entry[0]] = entry[1]
     return known

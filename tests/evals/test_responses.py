@@ -125,7 +125,29 @@ def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
     assert len(Responses(tmp_path, SETTING)) == 2
 
 
-@pytest.mark.parametrize("damage", ["garbage", "other", "line", "empty"])
+def test_a_line_torn_by_a_killed_process_costs_no_other_answer(tmp_path: Path) -> None:
+    """One process is killed while it writes; another, which had opened the file before, goes on."""
+    Responses(tmp_path, SETTING).add({"one": [1.5, True]})
+    other = Responses(tmp_path, SETTING)
+    with other.path.open("ab") as handle:
+        handle.write(b'["torn", [2.5, tr')
+    other.add({"two": [2.5, False]})
+    again = Responses(tmp_path, SETTING)
+    assert [again.get(key) for key in ("one", "torn", "two")] == [[1.5, True], None, [2.5, False]]
+
+
+@pytest.mark.parametrize(
+    "line", [b'["torn", [2.5, tr["two", [3.5, true]]', b'{"no": "answer"}', b"\xff\x00", b""]
+)
+def test_a_line_that_is_no_answer_is_skipped(line: bytes, tmp_path: Path) -> None:
+    Responses(tmp_path, SETTING).add({"one": [1.5, True]})
+    path = Responses(tmp_path, SETTING).path
+    path.write_bytes(path.read_bytes() + line + b'\n["three", [4.5, true]]\n')
+    again = Responses(tmp_path, SETTING)
+    assert (len(again), again.get("one"), again.get("three")) == (2, [1.5, True], [4.5, True])
+
+
+@pytest.mark.parametrize("damage", ["garbage", "other", "empty"])
 def test_a_damaged_file_is_told_and_written_anew(
     damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,7 +157,6 @@ def test_a_damaged_file_is_told_and_written_anew(
     damaged = {
         "garbage": b"\x00\xff\x00\n" + content,
         "other": content.replace(b"abc", b"abd"),
-        "line": content + b'{"no": "answer"}\n',
         "empty": b"\n",
     }[damage]
     path.write_bytes(damaged)
