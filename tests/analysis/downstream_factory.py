@@ -66,7 +66,8 @@ def planted(
 ) -> Callable[[PlannedRun, Any, Path], list[Measurement]]:
     """Losses by set, + 0.01 per seed; documents scatter by `noise`, alike for both models.
 
-    Arithmetic's documents differ by model, so that it is undecided where there is noise.
+    EBT's are 0.02 above and below in turn, so that its differences have an interval. Arithmetic's
+    documents differ by model, so that it is undecided where there is noise.
     """
 
     def evaluator(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
@@ -75,7 +76,8 @@ def planted(
         random = np.random.default_rng(int(ebt) if spec.data == "builtin/arithmetic" else 7)
         scatter = random.normal(size=documents) * noise
         level = base + (difference if ebt else 0.0) + 0.01 * run.spec.seed
-        sums = TOKENS * (level + scatter - scatter.mean())
+        turns = 0.02 * ebt * (np.arange(documents) % 2 * 2 - 1) * (documents % 2 == 0)
+        sums = TOKENS * (level + scatter - scatter.mean() + turns)
         found = []
         kept: dict[str, Any] = {}
         answers = spec.windows == "rolling"

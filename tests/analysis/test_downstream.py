@@ -66,13 +66,16 @@ def test_differences_are_paired_by_document_and_seed(tmp_path: Path) -> None:
     assert score.interval is not None
     assert score.interval[1] > 1.2 * score.interval[0]
     assert score.comparison.difference.value == pytest.approx(-0.2)
-    assert score.comparison.difference.interval == pytest.approx((-0.2, -0.2))
+    # Documents differ by 0.02 from the mean difference: sd of the mean 0.02 / sqrt(40).
+    bounds = (-0.2 - 1.96 * 0.00316, -0.2 + 1.96 * 0.00316)
+    assert score.comparison.difference.interval == pytest.approx(bounds, abs=0.001)
     assert score.comparison.ratio == pytest.approx(exp(-0.2))
     assert score.comparison.verdict == "better"
     bits = row_of(exhibit, "builtin/dyck", name="bits per byte").of("ebt")
     assert bits is not None
     assert bits.comparison is not None
-    assert bits.comparison.difference.interval == pytest.approx((-0.1 / log(2),) * 2)
+    halved = tuple(bound / 2 / log(2) for bound in bounds)
+    assert bits.comparison.difference.interval == pytest.approx(halved, abs=0.001)
     unpaired = row_of(exhibit, "builtin/arithmetic").of("ebt")
     assert unpaired is not None
     assert unpaired.comparison is not None
@@ -327,6 +330,21 @@ def test_a_ratio_of_sums_is_resampled_as_one() -> None:
         draws.append(sums[chosen].sum() / weights[chosen].sum())
     expected = np.quantile(draws, [0.025, 0.975])
     assert sample.interval() == pytest.approx(expected, abs=0.04)
+
+
+def test_what_all_documents_have_alike_has_no_interval() -> None:
+    """None right of 200 does not make one in 200 impossible, in one seed or in three."""
+    for seeds in (1, 3):
+        none = dict.fromkeys(range(seeds), np.zeros(200))
+        wrong = Sample(dict.fromkeys(range(seeds), 0.0), none, np.ones(200))
+        assert wrong.interval() is None
+        assert Sample(wrong.by_seed).interval() is None
+        difference = wrong.minus(wrong)
+        assert difference is not None
+        assert (difference.value, difference.interval, difference.sign) == (0.0, None, 0)
+        one = {seed: np.eye(200)[0] for seed in range(seeds)}
+        right = Sample(dict.fromkeys(range(seeds), 1 / 200), one, np.ones(200))
+        assert right.interval() is not None
 
 
 def test_models_of_other_tokens_are_not_paired() -> None:

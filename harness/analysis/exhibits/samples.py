@@ -15,6 +15,7 @@ Interval = tuple[float, float]
 
 #: Number under which the seeds are drawn: the same for every model and set.
 _DRAWN_AS = 1
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +39,14 @@ class Sample:
         return None if self.weights is None else int((self.weights > 0).sum())
 
     def interval(self) -> Interval | None:
-        """95 %: seeds, then documents drawn again; t over seeds without documents, or None."""
+        """95 %: seeds, then documents drawn again; t over seeds without documents.
+
+        None with one seed and no documents, and where no draw differs from another: what all
+        documents have alike leaves open how rare the others are.
+        """
         draws = _draws([self], list(self.by_seed))
         if draws is not None:
-            return percentiles(draws[:, 0])
+            return _spread(draws[:, 0])
         return _t_interval(list(self.by_seed.values()))
 
     def minus(self, other: Sample) -> Difference | None:
@@ -53,13 +58,13 @@ class Sample:
             return None
         each = [self.by_seed[seed] - other.by_seed[seed] for seed in seeds]
         draws = _draws([self, other], seeds)
-        interval = _t_interval(each) if draws is None else percentiles(draws[:, 0] - draws[:, 1])
+        interval = _t_interval(each) if draws is None else _spread(draws[:, 0] - draws[:, 1])
         return Difference(float(np.mean(each)), interval, len(seeds), draws is not None)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """`value` with its 95 % interval, None with one seed and no documents."""
+    """`value` with its 95 % interval, None where there is none (`Sample.interval`)."""
 
     value: float
     interval: Interval | None
@@ -77,7 +82,19 @@ class Difference:
 
 def _t_interval(values: list[float]) -> Interval | None:
     mean = over_seeds(values)
-    return None if mean.low is None or mean.high is None else (mean.low, mean.high)
+    if mean.low is None or mean.high is None:
+        return None
+    return _unless_alike((mean.low, mean.high))
+
+
+def _spread(draws: NDArray[np.float64]) -> Interval | None:
+    return None if _unless_alike((draws.min(), draws.max())) is None else percentiles(draws)
+
+
+def _unless_alike(bounds: Interval) -> Interval | None:
+    """None for bounds that rounding alone tells apart."""
+    low, high = bounds
+    return bounds if high - low > _ROUNDING * max(1.0, abs(low), abs(high)) else None
 
 
 def _draws(samples: list[Sample], seeds: list[int]) -> NDArray[np.float64] | None:

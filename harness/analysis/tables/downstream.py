@@ -322,6 +322,8 @@ def _interval_words(exhibit: DownstreamExhibit) -> str:
             f"; Student's t over seeds where fewer than {MIN_DOCUMENTS} documents are known, and "
             "none with one seed"
         )
+    if any(s.interval is None and s.value is not None and s.documents is not None for s in scores):
+        text += "; none where all documents have the same value"
     return text + "."
 
 
