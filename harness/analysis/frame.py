@@ -60,6 +60,7 @@ _MEASUREMENT = (
     Column("tokens", ("tags", "tokens"), "string"),
     Column("documents", ("tags", "documents"), "Int64"),
     Column("skipped", ("tags", "skipped"), "Int64"),
+    Column("dropped", ("tags", "dropped"), "Int64"),
     Column("chance", ("tags", "chance"), "Float64"),
     Column("higher_is_better", ("higher_is_better",), "boolean"),
     Column("nfe", ("cost", "nfe"), "Float64"),

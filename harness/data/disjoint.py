@@ -193,5 +193,6 @@ def refuse_overlap(overlap: Overlap, train: tuple[str, str], evaluation: tuple[s
             f"({evaluation[1]}) are not disjoint: {overlap.documents} equal documents, "
             f"{overlap.grams} shared word {GRAM_WORDS}-grams in {overlap.touched} of "
             f"{overlap.compared} evaluation documents",
-            hint="evaluate on other data, or remove the shared documents from the training data",
+            hint="evaluate on other data, remove the shared documents from the training data, or "
+            "do without them in the evaluation of a loss: `overlap: drop`",
         )

@@ -8,9 +8,9 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class TextShards:
 
     tokens: uint16 or uint32 [T], memory-mapped, read-only. offsets: int64 [documents + 1].
     token_bytes: int64 [vocab_size], bytes of text per token, 0 for end of text.
-    source_digest is of the documents, token_digest of the file of tokens; text_bytes, where known,
+    source_digest is of the split's documents, token_digest of the tokens; text_bytes, where known,
     the size of the documents.
     """
 
@@ -61,6 +61,27 @@ class TextShards:
     def __len__(self) -> int:
         """Number of documents."""
         return len(self.offsets) - 1
+
+    def in_documents(self, dropped: Sequence[int]) -> NDArray[np.bool_]:
+        """Which tokens (T,) are not of the documents `dropped`."""
+        kept = np.ones(len(self), bool)
+        kept[list(dropped)] = False
+        return np.repeat(kept, np.diff(self.offsets))
+
+    def without(self, dropped: Sequence[int]) -> TextShards:
+        """The same in memory, where the documents `dropped` have no tokens but keep their place."""
+        if not dropped:
+            return self
+        lengths = np.diff(self.offsets)
+        lengths[list(dropped)] = 0
+        tokens: Any = np.asarray(self.tokens[self.in_documents(dropped)])
+        return replace(
+            self,
+            tokens=tokens,
+            offsets=np.concatenate([[0], np.cumsum(lengths)]),
+            token_digest=hashlib.sha256(tokens.tobytes()).hexdigest(),
+            text_bytes=None,
+        )
 
 
 @dataclass(frozen=True)

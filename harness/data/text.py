@@ -88,7 +88,7 @@ class TextRows:
         return starts[kept], lengths[kept], np.zeros(int(kept.sum()), np.int64)
 
     def _rolling(self) -> _Layout:
-        targets = np.diff(self.shards.offsets) - 1
+        targets = np.maximum(np.diff(self.shards.offsets) - 1, 0)
         windows = -(-targets // self.context)
         owners = np.repeat(np.arange(len(windows)), windows)
         index = np.arange(len(owners)) - np.repeat(np.cumsum(windows) - windows, windows)

@@ -114,7 +114,7 @@ def _tags(name: str, sums: _Sums, covered: TextSet, spec: LikelihoodEval) -> _Ta
         "tokens": "answer" if name else "all",
         "documents": int((sums.n_by_document > 0).sum()),
     }
-    return tags if covered.answers is None else tags | {"skipped": covered.skipped}
+    return tags | covered.left_out
 
 
 def _losses(

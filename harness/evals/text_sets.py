@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.data.disjoint import refuse_overlap
+from harness.data.disjoint import Overlap, refuse_overlap
 from harness.data.ngram import NGrams, fit_ngrams
-from harness.data.overlap import check_disjoint_from, split_overlap
+from harness.data.overlap import overlap_with_training, split_overlap
 from harness.data.question_shards import question_shards
 from harness.data.questions import load_questions
 from harness.data.tensors import text_batch
 from harness.data.text import RowKind, TextRows, prepare_text
+from harness.errors import HarnessError
 from harness.evals.context import EvalContext
 from harness.planning.eval_spec import EvalBase, TextEval
 from harness.planning.spec import NextTokenTask
@@ -30,7 +31,8 @@ class TextSet:
     """The rows that an evaluation covers; `ids` are row ids, `bytes` the targets' bytes.
 
     `answers` are the same rows with the answers' tokens alone as targets, `skipped` the records
-    without an answer; `key` names the set among a context's shared values.
+    without an answer, `dropped` the documents left out because they share text with training, None
+    where those are refused; `key` names the set among a context's shared values.
     """
 
     rows: TextRows
@@ -38,6 +40,13 @@ class TextSet:
     key: tuple[object, ...]
     answers: TextRows | None = None
     skipped: int = 0
+    dropped: int | None = None
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """`skipped` where there are answers and `dropped` where it was asked for, as tags."""
+        found = {} if self.answers is None else {"skipped": self.skipped}
+        return found if self.dropped is None else found | {"dropped": self.dropped}
 
     @property
     def bytes(self) -> int:
@@ -83,39 +92,71 @@ class TextSet:
 def text_set(spec: EvalBase, context: EvalContext) -> TextSet:
     """The evaluation's rows, cut as it says and checked to be disjoint from training.
 
-    HarnessError where a document or a 13-gram of the set occurs in the training split.
+    HarnessError where a document or a 13-gram of the set occurs in the training split, unless the
+    evaluation drops such documents and others are left.
     """
     task = context.spec.task
     assert isinstance(task, NextTokenTask)
     rolling = isinstance(spec, TextEval) and spec.windows == "rolling"
     kind: RowKind = "rolling" if rolling else task.rows
-    templates = spec.templates if isinstance(spec, TextEval) else None
-    key = ("text", spec.data, spec.split, task.context, kind, task.tokenizer, templates)
+    given = (spec.templates, spec.overlap) if isinstance(spec, TextEval) else (None, "refuse")
+    key = ("text", spec.data, spec.split, task.context, kind, task.tokenizer, *given)
     if key not in context.shared:
         context.shared[key] = _whole_set(spec, task, kind, context)
     whole: TextSet = context.shared[key]
     ids = whole.ids
     if spec.limit is not None:
-        # Of rolling windows, those of the first documents.
-        ids = ids[whole.rows.documents(ids) < spec.limit] if rolling else ids[: spec.limit]
+        # Of rolling windows, those of the first documents; dropped ones have no tokens.
+        number = np.cumsum(np.diff(whole.rows.shards.offsets) > 0)
+        few = number[whole.rows.documents(ids)] <= spec.limit if rolling else slice(spec.limit)
+        ids = ids[few]
     return replace(whole, ids=ids, key=(*key, len(ids)))
 
 
 def _whole_set(spec: EvalBase, task: NextTokenTask, kind: RowKind, context: EvalContext) -> TextSet:
     """Every row of the set."""
     if isinstance(spec, TextEval) and spec.templates is not None:
-        questions = load_questions(spec.data, spec.split, *spec.templates, cache=context.cache)
-        check_disjoint_from(task.data, evaluation=questions.documents, cache=context.cache)
-        shards, own = question_shards(questions, tokenizer=task.tokenizer, folder=context.cache)
-        answers = TextRows(shards, context=task.context, rows=kind, counting=own)
-        rows = TextRows(shards, context=task.context, rows=kind)
-        return TextSet(rows, np.arange(len(rows)), (), answers, questions.skipped)
+        return _questions(spec, task, kind, context)
+    dropped: tuple[int, ...] = ()
     if (spec.data, spec.split) != (task.data, "train"):
-        overlap = split_overlap(task.data, data=spec.data, split=spec.split, cache=context.cache)
-        refuse_overlap(overlap, (task.data, "train"), (spec.data, spec.split))
+        found = split_overlap(task.data, data=spec.data, split=spec.split, cache=context.cache)
+        dropped = _dropped(found, spec, task)
     shards = prepare_text(spec.data, spec.split, tokenizer=task.tokenizer, cache=context.cache)
+    rows = TextRows(shards.without(dropped), context=task.context, rows=kind)
+    return TextSet(rows, np.arange(len(rows)), (), dropped=_count(dropped, spec))
+
+
+def _questions(spec: TextEval, task: NextTokenTask, kind: RowKind, context: EvalContext) -> TextSet:
+    """Every row of questions, with their answers."""
+    assert spec.templates is not None
+    questions = load_questions(spec.data, spec.split, *spec.templates, cache=context.cache)
+    found = overlap_with_training(task.data, evaluation=questions.documents, cache=context.cache)
+    dropped = _dropped(found, spec, task)
+    whole, own = question_shards(questions, tokenizer=task.tokenizer, folder=context.cache)
+    shards, own = whole.without(dropped), own[whole.in_documents(dropped)]
+    answers = TextRows(shards, context=task.context, rows=kind, counting=own)
     rows = TextRows(shards, context=task.context, rows=kind)
-    return TextSet(rows, np.arange(len(rows)), ())
+    count = _count(dropped, spec)
+    return TextSet(rows, np.arange(len(rows)), (), answers, questions.skipped, count)
+
+
+def _dropped(found: Overlap, spec: EvalBase, task: NextTokenTask) -> tuple[int, ...]:
+    """The documents to do without; HarnessError where there are some and the spec has none."""
+    if isinstance(spec, TextEval) and spec.overlap == "drop":
+        if len(found.shared) < max(found.compared, 1):
+            return found.shared
+        raise HarnessError(
+            f"every document shares text with training data {task.data}, so none is left",
+            where=f"{spec.data} ({spec.split})",
+            hint="evaluate on other data",
+        )
+    refuse_overlap(found, (task.data, "train"), (spec.data, spec.split))
+    return ()
+
+
+def _count(dropped: tuple[int, ...], spec: EvalBase) -> int | None:
+    asked = isinstance(spec, TextEval) and spec.overlap == "drop"
+    return len(dropped) if asked else None
 
 
 def reference_losses(covered: TextSet, context: EvalContext) -> dict[str, tuple[float, int]]:

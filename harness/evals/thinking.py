@@ -76,7 +76,7 @@ def _counted(spec: ThinkingEval, context: EvalContext) -> TextSet:
 
 def _tags(spec: ThinkingEval, covered: TextSet) -> dict[str, Any]:
     tags = {"data": spec.data, "split": spec.split, "windows": spec.windows, "tokens": spec.tokens}
-    return tags if spec.templates is None else tags | {"skipped": covered.skipped}
+    return tags | covered.left_out
 
 
 def _stopping(settings: Sequence[Any], context: EvalContext) -> dict[int, StoppingCost]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from harness.planning.eval_spec import Counted, Windows
+from harness.planning.eval_spec import Counted, OnOverlap, Windows
 from harness.protocol import Frozen
 
 
@@ -41,6 +41,10 @@ class TextSetting(DataSetting):
     )
     windows: Windows | None = Field(
         default=None, description="`rolling` by default where there is an answer"
+    )
+    overlap: OnOverlap = Field(
+        default="refuse",
+        description="of documents that share a run of 13 words with training; `drop` does without",
     )
 
     @property

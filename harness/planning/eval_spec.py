@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from harness.planning.spec import content_hash
 from harness.protocol import Descent, Frozen, Thinking
 
 Windows = Literal["as_trained", "rolling"]
 Counted = Literal["all", "answer"]
+OnOverlap = Literal["refuse", "drop"]
 
 
 class EvalBase(Frozen):
@@ -32,12 +33,22 @@ class EvalBase(Frozen):
 class TextEval(EvalBase):
     """Losses of text. With `prompt` and `answer`, templates over a record's fields, a document is
     the two joined. `rolling` windows take each document alone, after end of text, and give every
-    token as much context as fits.
+    token as much context as fits. `overlap` says what is done where documents share text with
+    training: the evaluation is refused, or does without those documents.
     """
 
     prompt: str | None = None
     answer: str | None = None
     windows: Windows = "as_trained"
+    overlap: OnOverlap = "refuse"
+
+    @model_serializer(mode="wrap")
+    def _content(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Evaluations that were made before the choice was there keep their ids.
+        content: dict[str, Any] = serialize(self)
+        if self.overlap == "refuse":
+            content.pop("overlap", None)
+        return content
 
     @property
     def templates(self) -> tuple[str, str] | None:

@@ -228,6 +228,7 @@ def _on_data(
     if isinstance(setting, TextSetting):
         windows = setting.windows or ("rolling" if setting.asks else "as_trained")
         common |= {"prompt": setting.prompt, "answer": setting.answer, "windows": windows}
+        common["overlap"] = setting.overlap
     match setting:
         case LikelihoodSetting():
             yield LikelihoodEval(**common, thinking=thinking[0])

@@ -58,6 +58,10 @@ def test_templates_reach_the_spec_and_answers_roll_by_default() -> None:
     spec = planned(SUITE)
     assert (spec.prompt, spec.answer) == ("Question: {question}\nAnswer: ", "{answer}")
     assert (spec.data, spec.split, spec.windows) == ("file:qa.jsonl", "validation", "rolling")
+    assert spec.overlap == "refuse"
+    assert planned(SUITE + "        overlap: drop\n").overlap == "drop"
+    with pytest.raises(HarnessError, match="overlap"):
+        planned(SUITE + "        overlap: allow\n")
     trained = planned(SUITE + "        windows: as_trained\n")
     assert trained.windows == "as_trained"
     assert trained.eval_id != spec.eval_id

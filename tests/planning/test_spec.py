@@ -79,7 +79,11 @@ def _train(**changes: Any) -> TrainSpec:
 
 def test_ids_are_the_same_in_every_process_and_release() -> None:
     assert _train().run_id == GOLDEN_RUN
-    assert _EVAL.validate_python(EVALS["likelihood"]).eval_id == GOLDEN_EVAL
+    likelihood = _EVAL.validate_python(EVALS["likelihood"])
+    assert likelihood.eval_id == GOLDEN_EVAL
+    dropping = likelihood.model_copy(update={"overlap": "drop"})
+    assert dropping.eval_id != GOLDEN_EVAL
+    assert _EVAL.validate_json(dropping.model_dump_json()) == dropping
     code = (
         "import sys, json; from harness.planning.spec import TrainSpec;"
         "print(TrainSpec.model_validate(json.loads(sys.argv[1])).run_id)"
