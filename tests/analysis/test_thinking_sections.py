@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy import stats
 
 from harness.analysis.exhibits.gather import Gathered, gather
 from harness.analysis.exhibits.thinking import ThinkingExhibit
@@ -71,7 +72,7 @@ Losses = Callable[[PlannedRun, str, Any], float]
 
 def suite_of(folder: Path, **given: str) -> Suite:
     words = {
-        "adapters": BOTH, "axes": "{}", "seeds": "[0, 1]", "data": ", ".join(SETS),
+        "adapters": BOTH, "axes": "{}", "seeds": "[0, 1, 2]", "data": ", ".join(SETS),
         "thinking": GRID, "section": SHIFT,
     } | given  # fmt: skip
     path = folder / "suite.yaml"
@@ -266,6 +267,7 @@ def ablated(run: PlannedRun, data: str, setting: Any) -> float:
 
 def test_an_ablation_is_paired_with_the_full_model(tmp_path: Path) -> None:
     given = {"adapters": ABLATED, "section": ABLATION, "data": "builtin/docs, builtin/dyck"}
+    given["seeds"] = "[0, 1]"
     gathered = write(suite_of(tmp_path, **given), tmp_path, ablated, spread=0.0)
     exhibit = gathered.exhibit
     assert isinstance(exhibit, ThinkingAblationExhibit)
@@ -281,6 +283,8 @@ def test_an_ablation_is_paired_with_the_full_model(tmp_path: Path) -> None:
     # Seeds differ by a nat, and every one of them has the same difference of perplexity gains.
     assert difference.perplexity_interval == pytest.approx((difference.perplexity,) * 2)
     assert difference.loss == pytest.approx(0.1 / 2.5 - 0.2 / 2.5)
+    # Two seeds a nat apart are stretched below no loss at all, over which nothing is a gain.
+    assert difference.loss_interval is None
     assert (difference.seeds, difference.excludes_zero) == (2, True)
     table = section_tables(gathered)[0]
     assert "bold where the interval excludes 0: 4 of 4" in " ".join(table.notes)
@@ -289,6 +293,31 @@ def test_an_ablation_is_paired_with_the_full_model(tmp_path: Path) -> None:
     assert row["perplexity_gain"] == pytest.approx(1 - exp(-0.1))
     (drawing,) = section_drawings(gathered)
     assert len(drawing.data) == 2 * 2 * 2
+
+
+def test_gains_of_a_few_seeds_have_students_interval(tmp_path: Path) -> None:
+    """Two seeds that gain 0.05 and 0.15 nats do not show that seeds gain: t says so."""
+
+    def seeds_apart(run: PlannedRun, data: str, setting: Any) -> float:
+        thinks = (setting.steps, setting.samples) != (2, 1)
+        gain = 0.05 + 0.1 * run.spec.seed if run.adapter_label == "less" else 0.3
+        return 2.0 - gain * thinks
+
+    given = {"adapters": ABLATED, "section": ABLATION, "data": "builtin/docs", "seeds": "[0, 1]"}
+    gathered = write(suite_of(tmp_path, **given), tmp_path, seeds_apart, spread=0.0)
+    full, less = gathered.exhibit.rows  # type: ignore[union-attr]
+    assert full.ways["longer"].gain_interval == pytest.approx((0.15, 0.15))
+    half = 0.05 * stats.t.ppf(0.975, 1) / stats.norm.ppf(0.975) * 2**0.5
+    for interval, middle in (
+        (less.ways["longer"].gain_interval, 0.1),
+        (less.differences["longer"].loss_interval, 0.1 - 0.3),
+    ):
+        assert interval == pytest.approx(((middle - half) / 2, (middle + half) / 2))
+    assert less.ways["longer"].perplexity_interval[0] < 0
+    assert not less.differences["longer"].excludes_zero
+    assert "2 training seeds (deviations stretched to Student's t), then documents" in " ".join(
+        section_tables(gathered)[0].notes
+    )
 
 
 def test_a_difference_that_is_chance_is_not_bold(tmp_path: Path) -> None:

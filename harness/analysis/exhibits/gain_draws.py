@@ -11,8 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.analysis.exhibits.document_sums import DocumentSums, load_document_sums
-from harness.analysis.exhibits.thinking import ThinkingRow, setting_rows
-from harness.analysis.intervals import MAX_NATS
+from harness.analysis.exhibits.thinking import (
+    ThinkingRow,
+    loss_gains,
+    perplexity_gains,
+    setting_rows,
+)
 from harness.analysis.resampling import MIN_DOCUMENTS, joint_losses
 from harness.analysis.trends.trend import Trend, trend
 
@@ -26,7 +30,7 @@ MEASURES: tuple[Measure, ...] = ("loss", "perplexity")
 class DrawnGain:
     """A setting's row on one set, and its gains (resamples,) by measure, None without an interval.
 
-    Perplexity's are None too where one is beyond what a float holds.
+    They are None too where one is beyond what a float holds, or a trained loss not above 0.
     """
 
     row: ThinkingRow
@@ -56,14 +60,8 @@ def _draws(documents: DocumentSums, models: int) -> dict[str, dict[Measure, Floa
     if len(documents.n) < MIN_DOCUMENTS:
         return {name: {"loss": None, "perplexity": None} for name in documents.settings}
     losses = joint_losses(documents.sums, documents.n, models=models)
-    differences = losses - losses[:, :1]
     return {
-        name: {
-            "loss": -differences[:, index] / losses[:, 0],
-            "perplexity": (
-                -np.expm1(differences[:, index]) if differences[:, index].max() < MAX_NATS else None
-            ),
-        }
+        name: {"loss": loss_gains(losses, index), "perplexity": perplexity_gains(losses, index)}
         for index, name in enumerate(documents.settings)
     }
 
@@ -77,7 +75,7 @@ class Place:
 
 
 def gain_trend(
-    points: Sequence[tuple[Place, DrawnGain]], measure: Measure, *, enough: int, noun: str
+    points: Sequence[tuple[Place, DrawnGain]], measure: Measure, *, enough: tuple[int, str]
 ) -> Trend:
     """The trend of one measure of gain; a point whose gain is missing is left out."""
     kept = [(place, point) for place, point in points if point.gain(measure) is not None]
@@ -88,8 +86,8 @@ def gain_trend(
         [float(point.gain(measure) or 0.0) for _, point in kept],
         x_draws=np.stack([d for d in x if d is not None], 1) if x and _all(x) else None,
         y_draws=np.stack([d for d in y if d is not None], 1) if y and _all(y) else None,
+        seeds=min((point.row.seeds for _, point in kept), default=0),
         enough=enough,
-        noun=noun,
     )
     few = [p.row.data for _, p in kept if p.row.documents < MIN_DOCUMENTS]
     if found.reading != "undecided" or found.interval is not None or not few:

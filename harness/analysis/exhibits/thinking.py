@@ -13,20 +13,29 @@ from harness.analysis.exhibits.document_sums import load_document_sums
 from harness.analysis.exhibits.magnitudes import ShiftRow, shift_rows
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import MAX_NATS
-from harness.analysis.resampling import MIN_DOCUMENTS, paired_losses, percentiles
+from harness.analysis.resampling import (
+    MIN_DOCUMENTS,
+    Floats,
+    joint_losses,
+    percentiles,
+    resampled,
+)
 from harness.planning.sections import ThinkingSection
 from harness.planning.spec import descent_variant, thinking_label
+
+#: Number under which the seeds are drawn: the same for every model and set.
+DRAWN_AS = 1
 
 
 @dataclass(frozen=True)
 class ThinkingRow:
     """One setting on one set: gains are fractions of the trained setting's loss and perplexity.
 
-    Intervals are 95 % percentile bootstrap intervals over training seeds, then documents, None for
-    fewer than `MIN_DOCUMENTS` documents. Costs are per predicted token. `variant` is how the
-    setting differs from the trained one besides steps and samples; `steps_used` is a mean over
-    predictions, None where none stops by itself. `tokens` says whose losses they are: `all`, or the
-    `answer`'s.
+    Intervals are 95 % percentile bootstrap intervals over training seeds, `stretched`, then
+    documents; None for fewer than `MIN_DOCUMENTS` documents. Costs are per predicted token.
+    `variant` is how the setting differs from the trained one besides steps and samples;
+    `steps_used` is a mean over predictions, None where none stops by itself. `tokens` says whose
+    losses they are: `all`, or the `answer`'s.
     """
 
     adapter: str
@@ -67,10 +76,7 @@ class ThinkingExhibit:
     @property
     def resampling(self) -> str:
         """What the intervals resample, in words."""
-        seeds = self.rows[0].seeds
-        if seeds == 1:
-            return "documents (one training seed)"
-        return f"{seeds} training seeds, then documents"
+        return resampled(row.seeds for row in self.rows)
 
     def gaining(self) -> list[ThinkingRow]:
         """Settings, other than the trained one, whose gain interval lies above zero."""
@@ -104,8 +110,7 @@ def setting_rows(group: pd.DataFrame) -> list[ThinkingRow]:
     """
     documents = load_document_sums(group["folder"])
     n, losses = documents.n, documents.losses
-    draws = paired_losses(documents.sums, n)
-    differences = draws - draws[:, :1]
+    draws = joint_losses(documents.sums, n, models=DRAWN_AS)
     labels = group["thinking"].map(thinking_label)
     total = n.sum()
     rows = []
@@ -113,10 +118,7 @@ def setting_rows(group: pd.DataFrame) -> list[ThinkingRow]:
         own = group[labels == name]
         first = own.iloc[0]
         difference = float(losses[index] - losses[0])
-        resampled = index > 0 and len(n) >= MIN_DOCUMENTS
-        interval = None
-        if resampled and differences[:, index].max() < MAX_NATS:
-            interval = percentiles(-np.expm1(differences[:, index]))
+        judged = index > 0 and len(n) >= MIN_DOCUMENTS
         rows.append(
             ThinkingRow(
                 adapter=str(first["adapter"]),
@@ -129,11 +131,9 @@ def setting_rows(group: pd.DataFrame) -> list[ThinkingRow]:
                 trained=index == 0,
                 loss=float(losses[index]),
                 gain=float(-difference / losses[0]),
-                gain_interval=(
-                    percentiles(-differences[:, index] / draws[:, 0]) if resampled else None
-                ),
+                gain_interval=_interval(loss_gains(draws, index)) if judged else None,
                 perplexity_gain=perplexity_gain(difference),
-                perplexity_interval=interval,
+                perplexity_interval=_interval(perplexity_gains(draws, index)) if judged else None,
                 nfe=float(own["nfe"].mean()),
                 flops=float(own["flops"].mean()),
                 seconds=float(own["seconds"].median()),
@@ -148,6 +148,25 @@ def setting_rows(group: pd.DataFrame) -> list[ThinkingRow]:
             )
         )
     return sorted(rows, key=lambda row: (row.nfe, row.steps or 0))
+
+
+def loss_gains(draws: Floats, index: int) -> Floats | None:
+    """A setting's gains (resamples,) over setting 0, of losses (resamples, settings).
+
+    None where a trained loss is not above 0, which a few very different seeds stretch to.
+    """
+    trained = draws[:, 0]
+    return (trained - draws[:, index]) / trained if trained.min() > 0 else None
+
+
+def perplexity_gains(draws: Floats, index: int) -> Floats | None:
+    """The same of perplexity; None where one is beyond a float."""
+    differences = draws[:, index] - draws[:, 0]
+    return -np.expm1(differences) if differences.max() < MAX_NATS else None
+
+
+def _interval(draws: Floats | None) -> tuple[float, float] | None:
+    return None if draws is None else percentiles(draws)
 
 
 def perplexity_gain(difference: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,10 +12,16 @@ from numpy.typing import NDArray
 
 from harness.analysis.exhibits.document_sums import DocumentSums, load_document_sums
 from harness.analysis.exhibits.magnitudes import shift_rows
-from harness.analysis.exhibits.thinking import ThinkingRow, perplexity_gain, setting_rows
+from harness.analysis.exhibits.thinking import (
+    DRAWN_AS,
+    ThinkingRow,
+    loss_gains,
+    perplexity_gain,
+    perplexity_gains,
+    setting_rows,
+)
 from harness.analysis.frame import SuiteFrame
-from harness.analysis.intervals import MAX_NATS
-from harness.analysis.resampling import MIN_DOCUMENTS, paired_losses, percentiles
+from harness.analysis.resampling import MIN_DOCUMENTS, Floats, joint_losses, percentiles
 from harness.errors import HarnessError
 from harness.planning.sections import ThinkingAblationSection
 from harness.planning.spec import thinking_label
@@ -124,13 +131,18 @@ def _difference(own: pd.DataFrame, of_full: pd.DataFrame, setting: str) -> Diffe
     chosen = [_pair(each, setting) for each in (mine, full)]
     # (seeds, 4, documents): both models' trained setting and this one, drawn together.
     sums = np.concatenate(chosen, axis=1)
-    gains = _gains(sums.sum(2).mean(0)[None] / mine.n.sum())
-    draws = None if len(mine.n) < MIN_DOCUMENTS else _gains(paired_losses(sums, mine.n))
+    losses = sums.sum(2).mean(0) / mine.n.sum()
+    gain, of_whole = (
+        float((trained - loss) / trained) for trained, loss in (losses[:2], losses[2:])
+    )
+    draws = None
+    if len(mine.n) >= MIN_DOCUMENTS:
+        draws = joint_losses(sums, mine.n, models=DRAWN_AS)
     return Difference(
-        loss=float(_apart(gains["loss"])[0]),
-        loss_interval=None if draws is None else percentiles(_apart(draws["loss"])),
-        perplexity=_perplexity_apart(gains["nats"]),
-        perplexity_interval=_perplexity_interval(draws),
+        loss=gain - of_whole,
+        loss_interval=None if draws is None else _apart(draws, loss_gains),
+        perplexity=_perplexity_apart(losses),
+        perplexity_interval=None if draws is None else _apart(draws, perplexity_gains),
         seeds=len(shared),
     )
 
@@ -145,25 +157,14 @@ def _pair(documents: DocumentSums, setting: str) -> NDArray[np.float64]:
     return documents.sums[:, [0, index]]
 
 
-def _gains(losses: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Of losses (B, 4): the two models' loss gains, and nats above their trained loss, (B, 2)."""
-    nats = losses[:, [1, 3]] - losses[:, [0, 2]]
-    return {"loss": -nats / losses[:, [0, 2]], "nats": nats}
-
-
-def _apart(gains: NDArray[np.float64]) -> NDArray[np.float64]:
-    apart: NDArray[np.float64] = gains[:, 0] - gains[:, 1]
-    return apart
-
-
-def _perplexity_apart(nats: NDArray[np.float64]) -> float | None:
-    mine, full = (perplexity_gain(float(value)) for value in nats[0])
-    return None if mine is None or full is None else mine - full
-
-
-def _perplexity_interval(
-    draws: dict[str, NDArray[np.float64]] | None,
+def _apart(
+    draws: Floats, gains: Callable[[Floats, int], Floats | None]
 ) -> tuple[float, float] | None:
-    if draws is None or draws["nats"].max() >= MAX_NATS:
-        return None
-    return percentiles(_apart(-np.expm1(draws["nats"])))
+    """Of losses (B, 4), both models' trained and other one: the interval of gain minus gain."""
+    mine, full = gains(draws[:, :2], 1), gains(draws[:, 2:], 1)
+    return None if mine is None or full is None else percentiles(mine - full)
+
+
+def _perplexity_apart(losses: Floats) -> float | None:
+    mine, full = (perplexity_gain(float(b - a)) for a, b in (losses[:2], losses[2:]))
+    return None if mine is None or full is None else mine - full

@@ -109,7 +109,7 @@ def _trends(line: list[tuple[ScaledGain, DrawnGain]]) -> list[ScaleTrend]:
         ScaleTrend(
             line[0][0].row,
             measure,
-            gain_trend(points, measure, enough=MIN_POINTS, noun="point"),
+            gain_trend(points, measure, enough=(MIN_POINTS, "point")),
         )
         for measure in MEASURES
     ]

@@ -137,7 +137,7 @@ def _trends(
                     first,
                     measure,
                     magnitude,
-                    gain_trend(points, measure, enough=SETS_FOR_TREND, noun="set"),
+                    gain_trend(points, measure, enough=(SETS_FOR_TREND, "set")),
                 )
                 for measure in MEASURES
             ]

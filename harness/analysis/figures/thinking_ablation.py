@@ -21,6 +21,7 @@ from harness.analysis.figures.followed import limits_of, percent_gain, percent_i
 from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
 from harness.analysis.figures.style import REFERENCE, family_color, theme, tint
 from harness.analysis.figures.ticks import gain_tick
+from harness.analysis.resampling import resampled
 from harness.analysis.tables.thinking_ablation import NAMES, thinking_ablation_tables
 
 _PER_PAGE = 3
@@ -162,11 +163,8 @@ def _finding(exhibit: ThinkingAblationExhibit) -> str:
 
 
 def _notes(exhibit: ThinkingAblationExhibit, clipped: bool, missing: str) -> list[str]:
-    first = exhibit.rows[0].trained
     longer, verify = exhibit.section.longer, exhibit.section.verify
-    who = "documents (one training seed)"
-    if first.seeds > 1:
-        who = f"{first.seeds} training seeds, then documents"
+    who = resampled(row.trained.seeds for row in exhibit.rows)
     text = (
         f"longer: {longer.steps} × {longer.samples} steps × samples; longer + verify: "
         f"{verify.steps} × {verify.samples}. Gain of perplexity, (PPL(trained) − PPL(setting)) / "

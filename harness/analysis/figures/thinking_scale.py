@@ -24,6 +24,7 @@ from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surro
 from harness.analysis.figures.scaling import AXES
 from harness.analysis.figures.style import REFERENCE, signed, theme
 from harness.analysis.figures.ticks import gain_tick
+from harness.analysis.resampling import resampled
 from harness.analysis.tables.trends import gain_data, row_data, trend_data
 from harness.analysis.trends.trend import Trend
 
@@ -150,11 +151,10 @@ def _finding(exhibit: ThinkingScaleExhibit, drawn: Sequence[Followed], sets: Seq
 
 
 def _notes(exhibit: ThinkingScaleExhibit, clipped: bool, missing: str) -> list[str]:
-    seeds = sorted({p.row.seeds for p in exhibit.points})
     text = (
         "Each point is a run of its own with its own complete schedule. Lines: least squares over "
         "the log of the axis. Error bars: 95 % bootstrap over "
-        + ("documents (one training seed)." if seeds == [1] else "training seeds, then documents.")
+        f"{resampled(p.row.seeds for p in exhibit.points)}."
     )
     if clipped:
         text += " Gains below the axis: ▼ with their value or range; error bars may be cut off."

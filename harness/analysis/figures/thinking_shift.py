@@ -31,6 +31,7 @@ from harness.analysis.figures.followed import (
 from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
 from harness.analysis.figures.style import REFERENCE, TEXT, Line, signed, theme
 from harness.analysis.figures.ticks import gain_tick
+from harness.analysis.resampling import resampled
 from harness.analysis.tables.thinking_shift import resampling_note
 from harness.analysis.tables.trends import gain_data, row_data, trend_data
 from harness.analysis.trends.trend import shown_p
@@ -210,14 +211,9 @@ def _finding(exhibit: ThinkingShiftExhibit, drawn: Sequence[Followed]) -> str:
 
 
 def _notes(exhibit: ThinkingShiftExhibit, clipped: bool, missing: str) -> list[str]:
-    seeds = sorted({r.seeds for r in exhibit.rows})
     text = (
         "Lines: least squares. Error bars: 95 % bootstrap over "
-        + (
-            "documents (one training seed). "
-            if seeds == [1]
-            else "training seeds, then documents. "
-        )
+        f"{resampled(r.seeds for r in exhibit.rows)}. "
         + resampling_note(exhibit).replace("Interval", "Slopes' intervals")
     )
     if clipped:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from harness.analysis.exhibits.magnitudes import ShiftRow
 from harness.analysis.exhibits.thinking import ThinkingExhibit, ThinkingRow
+from harness.analysis.exhibits.thinking_shift import SETS_FOR_TREND
 from harness.analysis.resampling import MIN_DOCUMENTS
 from harness.analysis.tables.table import Cell, Table, percent, percent_range
 from harness.quantities import counted, si
-
-#: Sets needed before a trend of gain over OOD magnitude is more than a description.
-SETS_FOR_TREND = 8
 
 
 def thinking_tables(exhibit: ThinkingExhibit, stem: str) -> list[Table]:

@@ -9,7 +9,7 @@ from harness.analysis.exhibits.thinking_ablation import (
     ThinkingAblationExhibit,
     Way,
 )
-from harness.analysis.resampling import MIN_DOCUMENTS
+from harness.analysis.resampling import MIN_DOCUMENTS, resampled
 from harness.analysis.tables.table import Cell, Table
 from harness.analysis.tables.trends import gain_data, row_data
 from harness.quantities import counted
@@ -106,13 +106,12 @@ def _notes(exhibit: ThinkingAblationExhibit) -> list[str]:
     if not exhibit.rows:
         return []
     section = exhibit.section
-    first = exhibit.rows[0].trained
     longer, verify = section.longer, section.verify
     return [
         f"longer: {counted(longer.steps, 'step')} × {counted(longer.samples, 'sample')}; longer + "
         f"verify: {counted(verify.steps, 'step')} × {counted(verify.samples, 'sample')}. All in "
         "percent [95 % interval], paired by document; intervals by resampling "
-        f"{counted(first.seeds, 'training seed')}, then documents.",
+        f"{resampled(r.trained.seeds for r in exhibit.rows)}.",
         "Differences are to the full model on the same documents and seeds; bold where the "
         f"interval excludes 0: {_excluding(exhibit)} (not adjusted for their number).",
         *_counts(exhibit),

@@ -7,6 +7,7 @@ from harness.analysis.exhibits.thinking_scale import (
     ScaleTrend,
     ThinkingScaleExhibit,
 )
+from harness.analysis.resampling import resampled
 from harness.analysis.tables.table import Cell, Table, percent, percent_range
 from harness.analysis.tables.trends import (
     TREND_HEADER,
@@ -121,8 +122,8 @@ def _notes(exhibit: ThinkingScaleExhibit) -> list[str]:
         return []
     return [
         f"Slope: least squares, in points of gain per doubling of {exhibit.section.x}. Interval by "
-        "resampling training seeds, apart at each point, then documents, alike at all. Rank "
-        "correlation: Spearman's, ties share ranks.",
+        f"resampling {resampled(p.row.seeds for p in exhibit.points)} (seeds apart at each point, "
+        "documents alike at all). Rank correlation: Spearman's, ties share ranks.",
         "Each point is a run of its own with its own complete schedule, not a stage of a longer "
         "run.",
         readings_note([t.trend for t in exhibit.trends], "point"),
@@ -132,14 +133,12 @@ def _notes(exhibit: ThinkingScaleExhibit) -> list[str]:
 def _gain_notes(exhibit: ThinkingScaleExhibit) -> list[str]:
     if not exhibit.points:
         return []
-    seeds = sorted({p.row.seeds for p in exhibit.points})
-    count = counted(seeds[0], "training seed")
-    if len(seeds) > 1:
-        count = f"{seeds[0]} to {seeds[-1]} training seeds"
-    first = exhibit.points[0].row
+    sizes = {
+        p.row.data: f"{p.row.n:,} tokens of {p.row.data} in {counted(p.row.documents, 'document')}"
+        for p in exhibit.points
+    }
     return [
         "Gain: (L(trained) − L(setting)) / L(trained) of loss, and the same of perplexity, paired "
-        f"by document; {count}"
-        f" at each point; n = {first.n:,} tokens of {first.data} in "
-        f"{counted(first.documents, 'document')}. Training cost of one run.",
+        f"by document; intervals by resampling {resampled(p.row.seeds for p in exhibit.points)}; "
+        f"n = {'; '.join(sizes.values())}. Training cost of one run.",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.analysis.exhibits.thinking import ThinkingRow
 from harness.analysis.exhibits.thinking_shift import ShiftTrend, ThinkingShiftExhibit
+from harness.analysis.resampling import resampled
 from harness.analysis.tables.table import Cell, Table, percent, percent_range
 from harness.analysis.tables.trends import (
     TREND_HEADER,
@@ -133,7 +134,7 @@ def resampling_note(exhibit: ThinkingShiftExhibit) -> str:
     seeds = {row.seeds for row in exhibit.rows}
     who = "documents (one training seed: about this model alone)"
     if seeds != {1}:
-        who = "training seeds, the same on every set, then documents"
+        who = f"{resampled(seeds)} (seeds alike on every set)"
     if not exhibit.measured_by:
         return f"Interval by resampling {who}; bigram cross-entropy is held."
     return (

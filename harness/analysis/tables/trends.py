@@ -15,7 +15,7 @@ TREND_HEADER = (
     "95 % interval",
     "without farthest",
     "rank ρ",
-    "exact p",
+    "p",
     "reading",
 )
 
@@ -105,13 +105,16 @@ def readings_note(trends: Sequence[Trend], noun: str) -> str:
     listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     text = f"Of {len(trends)} trends: {listed}"
     if counts["descriptive"] == len(trends):
-        return f"Descriptive, no verdict: {trends[0].reason}."
+        reasons = dict.fromkeys(t.reason for t in trends)
+        return f"Descriptive, no verdict: {'; '.join(reasons)}."
+    methods = dict.fromkeys(t.ranks.method for t in trends)
     bare = dict.fromkeys(t.reason for t in trends if t.interval is None)
     without = f" {'; '.join(bare)}." if bare else ""
     return (
         f"{text} (not adjusted for their number). A gain grows or shrinks where the slope's "
-        f"interval excludes 0 and p ≤ 0.05, both pointing the same way; p counts every order of "
-        f"the {noun}s.{without}"
+        f"interval excludes 0 and p ≤ 0.05, both pointing the same way; p of the orders of the "
+        f"{noun}s ({'; '.join(methods)}), which a tilt that all {noun}s share does not "
+        f"lessen.{without}"
     )
 
 

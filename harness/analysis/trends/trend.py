@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 Reading = Literal["grows", "shrinks", "undecided", "descriptive"]
 
 ALPHA = 0.05
+#: Fewer training seeds at a point than this give no verdict.
+MIN_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Trend:
     """`slope` and `intercept` by least squares; `interval` of the slope, 95 %, by resampling.
 
     `reading` is "grows" or "shrinks" where the slope's interval and the ranks' p both exclude
-    chance and point the same way, "descriptive" where there are too few points for any verdict.
+    chance and point the same way, "descriptive" where there are too few points or training seeds
+    for any verdict.
     `rest` are slope and intercept without the largest x: how much hangs on one point.
     """
 
@@ -52,16 +55,17 @@ def trend(
     *,
     x_draws: Floats | None,
     y_draws: Floats | None,
-    enough: int,
-    noun: str,
+    seeds: int,
+    enough: tuple[int, str],
 ) -> Trend:
-    """The trend of `y` over `x`, points of `noun`s, of which a verdict needs `enough`.
+    """The trend of `y` over `x`, each of at least `seeds`; a verdict needs `(8, "set")` points.
 
     Draws are (resamples, points), the same resamples of both; `x_draws` None: x is known;
     `y_draws` None: no interval.
     """
     xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
     ranks = rank_correlation(x, y)
+    needed, noun = enough
     if len(xs) < 2 or np.ptp(xs) == 0:
         reason = f"{counted(len(xs), noun)}: no slope"
         return Trend(None, None, None, ranks, "descriptive", reason)
@@ -73,7 +77,10 @@ def trend(
         drawn = slopes(xs[None] if x_draws is None else x_draws, y_draws)
         if np.isfinite(drawn).all():
             interval = percentiles(drawn)
-    reading, reason = _read(interval, ranks, enough, noun)
+    few = _too_few(len(xs), needed, noun) or _too_few(seeds, MIN_SEEDS, "training seed")
+    reading, reason = _read(interval, ranks)
+    if few:
+        reading, reason = "descriptive", few
     rest = _line(xs[nearer], ys[nearer])
     return Trend(slope, intercept, interval, ranks, reading, reason, rest)
 
@@ -92,11 +99,11 @@ def slopes(x: Floats, y: Floats) -> Floats:
     return found
 
 
-def _read(
-    interval: tuple[float, float] | None, ranks: RankCorrelation, enough: int, noun: str
-) -> tuple[Reading, str]:
-    if ranks.points < enough:
-        return "descriptive", f"{counted(ranks.points, noun)}, {enough} needed"
+def _too_few(number: int, needed: int, noun: str) -> str:
+    return f"{counted(number, noun)}, {needed} needed" if number < needed else ""
+
+
+def _read(interval: tuple[float, float] | None, ranks: RankCorrelation) -> tuple[Reading, str]:
     if interval is None:
         return "undecided", "no interval of the slope"
     if ranks.rho is None or ranks.p is None:
