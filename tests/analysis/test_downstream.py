@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from harness.analysis.exhibits.absent import absent
+from harness.analysis.exhibits.downstream import Score
 from harness.analysis.exhibits.pattern import patterns
 from harness.analysis.exhibits.samples import Sample
 from harness.analysis.figures.downstream import downstream_figure
@@ -93,13 +94,42 @@ def test_the_papers_pattern_is_counted_and_named(tmp_path: Path) -> None:
     assert (first.better, first.worse, first.undecided) == (2, 0, 1), "pretraining is not counted"
     assert pattern.holds == "yes"
     notes = " ".join(downstream_tables(exhibit, "downstream")[0].notes)
-    assert "(paper, Table 3) holds here" in notes
+    assert "(paper, Table 3) holds here, by the 2 of 3 that are decided" in notes
+    assert "by perplexity of all tokens 2 of 3 decided, 2 better, 0 worse" in notes
     pretraining = replace(pattern, pretraining=replace(pattern.pretraining, verdict="better"))
     assert pretraining.holds == "no"
     assert replace(pattern, pretraining=None).holds == "undecided"
     worse = replace(pattern, counts=(replace(first, better=1, worse=2),))
     assert worse.holds == "no"
     assert replace(pattern, counts=(replace(first, better=0),)).holds == "undecided"
+
+
+def test_a_set_counts_once(tmp_path: Path) -> None:
+    """Dyck in two windowings, in either order, is one set: the verdict of rolling windows."""
+    cut = "      cut: {kind: likelihood, data: builtin/dyck}\nreport:"
+    for order in ("[questions, cut]", "[cut, questions]"):
+        text = SUITE.replace("report:", cut).replace("[questions, more]", order)
+        folder = tmp_path / order
+        folder.mkdir()
+        suite = suite_of(folder, text)
+        write_suite(suite, folder, planted())
+        exhibit = exhibit_of(suite, folder)
+        assert len([r for r in exhibit.rows if r.data == "builtin/dyck"]) == 6
+        (pattern,) = patterns(exhibit)
+        assert [c.total for c in pattern.counts] == [1, 1]
+        undecided = tuple(
+            replace(row, scores=tuple(map(_undecided, row.scores)))
+            if row.evaluation == "cut"
+            else row
+            for row in exhibit.rows
+        )
+        (pattern,) = patterns(replace(exhibit, rows=undecided))
+        assert pattern.counts[0].better == 1
+
+
+def _undecided(score: Score) -> Score:
+    comparison = score.comparison
+    return replace(score, comparison=comparison and replace(comparison, verdict="undecided"))
 
 
 def test_bold_needs_a_decided_difference(tmp_path: Path) -> None:
@@ -266,7 +296,7 @@ def test_accuracies_are_paired_by_document_beside_chance(tmp_path: Path) -> None
     assert "chance" in table.header
     assert any("acc ↑" in cell.text for line in table.rows for cell in line)
     (pattern,) = patterns(exhibit)
-    assert [(c.what, c.better) for c in pattern.counts] == [("task metrics", 1)]
+    assert [(c.what, c.better) for c in pattern.counts] == [("tasks", 1)]
     drawing = downstream_figure(exhibit)
     assert drawing is not None
     assert [d["value"] for d in drawing.data if d["set"] == "dyck, acc"] == [25.0]
@@ -310,6 +340,8 @@ def test_per_cent_and_fractions_are_shown_alike(tmp_path: Path) -> None:
     assert less["bleu ↑"].startswith("+2.2500 [")
     drawing = downstream_figure(exhibit)
     assert drawing is not None
+    (pattern,) = patterns(exhibit)
+    assert [(c.what, c.total) for c in pattern.counts] == [("tasks", 1)], "three metrics, one task"
     drawn = {d["set"]: d["value"] for d in drawing.data}
     assert (drawn["dyck, acc"], drawn["dyck, f1"]) == (25.0, 5.0)
     assert "dyck, bleu" not in drawn, "points are of shares"
@@ -362,7 +394,7 @@ def test_two_seeds_are_exploratory_and_say_so(tmp_path: Path) -> None:
     write_suite(suite, tmp_path, planted(noise=0.3))
     exhibit = exhibit_of(suite, tmp_path)
     notes = " ".join(downstream_tables(exhibit, "d")[1].notes)
-    assert "holds here, exploratory: 2 training seeds." in notes
+    assert "that are decided, exploratory: 2 training seeds." in notes
     assert "not of another training" in notes
     assert "exploratory" not in " ".join(
         downstream_tables(replace(exhibit, rows=exhibit.rows[:0]), "d")[0].notes

@@ -118,16 +118,6 @@ class DownstreamExhibit:
         found = {s.model for row in self.rows for s in row.scores if s.comparison is not None}
         return [model for model in self.models if model in found]
 
-    def verdicts(self, model: str, measure: str, tokens: str) -> list[Verdict]:
-        """Of one model over the sets, pretraining left out; `tokens` "" means tasks, any metric."""
-        return [
-            score.comparison.verdict
-            for row in self.rows
-            if not row.pretraining and row.measure.tokens == tokens
-            if row.measure.is_task or row.measure.name == measure
-            if (score := row.of(model)) is not None and score.comparison is not None
-        ]
-
 
 def downstream_exhibit(
     section: DownstreamSection, suite: Suite, frame: SuiteFrame

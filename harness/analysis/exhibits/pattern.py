@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,23 +11,28 @@ from harness.analysis.exhibits.downstream import (
     BASELINE_FAMILY,
     Comparison,
     DownstreamExhibit,
+    DownstreamRow,
     Verdict,
 )
 
 #: Fewer training seeds say little of another training: their intervals cover 52 % with one seed
 #: and 82 % with two where seeds differ much more than documents do, 90 % with three (simulated).
 MIN_SEEDS = 3
+#: How a set that was evaluated in several ways is counted, in words.
+ONCE = (
+    "each set once, in rolling windows where it has several; each task by the first of its metrics"
+)
 #: What sets are counted by: the words, the measure and its tokens ("" for tasks).
 _COUNTED = (
     ("perplexity of all tokens", "perplexity", "all"),
     ("perplexity of answers", "perplexity", "answer"),
-    ("task metrics", "", ""),
+    ("tasks", "", ""),
 )
 
 
 @dataclass(frozen=True)
 class Count:
-    """Downstream sets, or task metrics, by verdict against the baseline."""
+    """Downstream sets, or tasks, by verdict against the baseline; each once."""
 
     what: str
     better: int
@@ -35,7 +41,11 @@ class Count:
 
     @property
     def total(self) -> int:
-        return self.better + self.worse + self.undecided
+        return self.decided + self.undecided
+
+    @property
+    def decided(self) -> int:
+        return self.better + self.worse
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class Pattern:
         if self.pretraining.verdict == "better":
             return "no"
         first = self.counts[0]
-        if first.better == first.worse == 0:
+        if not first.decided:
             return "undecided"
         return "yes" if first.better > first.worse else "no"
 
@@ -90,12 +100,27 @@ def _pattern(exhibit: DownstreamExhibit, model: str) -> Pattern:
     )
     counts = []
     for what, measure, tokens in _COUNTED:
-        verdicts = exhibit.verdicts(model, measure, tokens)
-        if verdicts:
-            of: Counter[Verdict] = Counter(verdicts)
+        own = [
+            (row, comparison.verdict)
+            for row, comparison in compared
+            if not row.pretraining and row.measure.tokens == tokens
+            if row.measure.is_task or row.measure.name == measure
+        ]
+        if own:
+            of = Counter(_once(own))
             counts.append(Count(what, of["better"], of["worse"], of["undecided"]))
     baseline = compared[0][1].baseline
     families = {s.model: s.family for row in exhibit.rows for s in row.scores}
     ours = (families[model], families.get(baseline)) == ("ebt", BASELINE_FAMILY)
     seeds = min(comparison.difference.seeds for _, comparison in compared)
     return Pattern(model, baseline, pretraining, tuple(counts), seeds, ours)
+
+
+def _once(verdicts: Sequence[tuple[DownstreamRow, Verdict]]) -> list[Verdict]:
+    """One per data set and split, or task, as `ONCE` says: no choice looks at the verdicts."""
+    found: dict[tuple[str, str], tuple[DownstreamRow, Verdict]] = {}
+    for row, verdict in verdicts:
+        kept = found.setdefault((row.data, row.split), (row, verdict))
+        if row.windows == "rolling" and kept[0].windows != "rolling":
+            found[row.data, row.split] = row, verdict
+    return [verdict for _, verdict in found.values()]

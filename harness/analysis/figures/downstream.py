@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from harness.analysis.exhibits.downstream import DownstreamExhibit
-from harness.analysis.exhibits.pattern import patterns
+from harness.analysis.exhibits.pattern import ONCE, patterns
 from harness.analysis.figures.axes import Span, padded, span
 from harness.analysis.figures.dots import Dot, Panel, in_order, perplexity_panel, task_panel
 from harness.analysis.figures.page import DataRow, Drawing, Frame, blank, surround
@@ -220,8 +220,8 @@ def _finding(exhibit: DownstreamExhibit) -> str:
         text = f"{pattern.model}: pretraining {loss}"
         if first is not None:
             text += (
-                f", by {first.what} {first.better} better, {first.worse} worse, "
-                f"{first.undecided} undecided"
+                f", by {first.what} {first.decided} of {first.total} decided, "
+                f"{first.better} better, {first.worse} worse"
             )
         said.append(f"{text}.")
     return " ".join(said)
@@ -270,7 +270,7 @@ def _notes(
         "Perplexity: exp of the token-weighted mean loss over the whole set."
     )
     if paired:
-        text += " Verdicts are not adjusted for the number of sets."
+        text += f" Verdicts are not adjusted for the number of sets; counted: {ONCE}."
     if clipped:
         text += " Lines that reach the frame end beyond it; ◂ ▸: a value beyond it."
     return [text, *([missing] if missing else [])]

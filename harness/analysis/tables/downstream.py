@@ -12,7 +12,7 @@ from harness.analysis.exhibits.downstream import (
     Score,
 )
 from harness.analysis.exhibits.measures import Measure
-from harness.analysis.exhibits.pattern import MIN_SEEDS, Pattern, patterns
+from harness.analysis.exhibits.pattern import MIN_SEEDS, ONCE, Pattern, patterns
 from harness.analysis.exhibits.samples import Interval
 from harness.analysis.resampling import MIN_DOCUMENTS
 from harness.analysis.tables.table import Cell, Table
@@ -172,7 +172,7 @@ def _differences(exhibit: DownstreamExhibit, name: str) -> Table:
         notes=[
             "Perplexities: the model's over the baseline's. Everything else: the model's less the "
             f"baseline's. {_interval_words(exhibit)} Better or worse: the interval excludes no "
-            "difference; not adjusted for the number of rows."
+            f"difference; not adjusted for the number of rows. Counted: {ONCE}."
             + _FEW_SEEDS
             * any(p.exploratory for p in patterns(exhibit)),
             *map(pattern_text, patterns(exhibit)),
@@ -338,13 +338,21 @@ def pattern_text(pattern: Pattern) -> str:
         )
         loss += f" ({pattern.pretraining.verdict})"
     counts = "; ".join(
-        f"by {c.what} {c.better} better, {c.worse} worse, {c.undecided} undecided of {c.total}"
+        f"by {c.what} {c.decided} of {c.total} decided, {c.better} better, {c.worse} worse"
         for c in pattern.counts
     )
     where = " (paper, Table 3)" if pattern.of_the_paper else ""
-    few = counted(pattern.seeds, "training seed")
+    few = f", exploratory: {counted(pattern.seeds, 'training seed')}" * pattern.exploratory
     return (
         f"{pattern.model} against {pattern.baseline}: {loss}; {counts or 'no set in common'}. That "
         f"a worse pretraining loss comes with better downstream sets{where} "
-        f"{_ANSWERS[pattern.holds]}{', exploratory: ' + few if pattern.exploratory else ''}."
+        f"{_ANSWERS[pattern.holds]}{_decided(pattern)}{few}."
     )
+
+
+def _decided(pattern: Pattern) -> str:
+    """How few sets the answer stands on, where some are undecided."""
+    first = pattern.counts[0] if pattern.counts else None
+    if first is None or pattern.holds == "undecided" or not first.undecided:
+        return ""
+    return f", by the {first.decided} of {first.total} that are decided"
