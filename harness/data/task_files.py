@@ -151,13 +151,15 @@ def task_digest(found: TaskFile) -> str:
         for file in _files_of(path):
             stat = file.stat()
             digest.update(file.name.encode() + b"\0")
-            digest.update(_file_digest(file, stat.st_mtime_ns, stat.st_size))
+            digest.update(_file_digest(file, stat.st_ctime_ns, stat.st_size))
     return digest.hexdigest()
 
 
 @lru_cache(maxsize=4096)
-def _file_digest(file: Path, mtime_ns: int, size: int) -> bytes:
-    """Read once for all the runs of a suite, and again where the file has changed."""
+def _file_digest(file: Path, ctime_ns: int, size: int) -> bytes:
+    """Read once for all the runs of a suite, and again where the file has changed: its `ctime`
+    tells, which no program can set back.
+    """
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").digest()
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import lm_eval
@@ -17,7 +18,7 @@ import tqdm
 from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 from lm_eval.tasks import TaskManager
 
-from harness.data.task_files import OURS, TaskFile, leaves
+from harness.data.task_files import OURS, TaskFile, leaves, task_digest
 from harness.errors import HarnessError, reason_of
 from harness.evals.language_model import AdapterLM
 from harness.planning.eval_spec import LmTaskEval
@@ -47,7 +48,7 @@ def load_tasks(found: TaskFile) -> dict[str, Any]:
             if own is None:
                 return dict(_everything(found.folder).load(found.name)["tasks"])
             folder = found.path.parent if found.kind == "task" else found.folder
-            members = [{"task": each.name, **each.local_paths()} for each in own]
+            members = [{"task": each.name, **_local(each)} for each in own]
             return dict(_manager(folder).load({"group": "asked", "task": members})["tasks"])
     except HarnessError:
         raise
@@ -58,6 +59,21 @@ def load_tasks(found: TaskFile) -> dict[str, Any]:
             where=None if found.origin == "lm_eval" else str(found.path),
             hint=_OFFLINE_HINT if needs_hub else None,
         ) from error
+
+
+def _local(task: TaskFile) -> dict[str, Any]:
+    """The settings of a task that name files here, and where `datasets` keeps what it made of them.
+
+    By their digest: left to itself, it takes a file of the same place and time for the same.
+    """
+    settings = task.local_paths()
+    if not settings or task.needs_hub:
+        return settings
+    from datasets import config
+
+    given = settings.get("dataset_kwargs") or task.config.get("dataset_kwargs") or {}
+    kept = Path(given.get("cache_dir", config.HF_DATASETS_CACHE)) / "harness" / task_digest(task)
+    return settings | {"dataset_kwargs": {**given, "cache_dir": str(kept)}}
 
 
 def run_tasks(tasks: dict[str, Any], model: AdapterLM, spec: LmTaskEval) -> dict[str, Any]:

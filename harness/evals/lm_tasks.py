@@ -7,7 +7,8 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from harness.data.task_files import find_task
+from harness.data.task_files import TaskFile, find_task, task_digest
+from harness.errors import HarnessError
 from harness.evals.context import EvalContext
 from harness.evals.lm_documents import Documents, finite, plain
 from harness.planning.eval_spec import LmTaskEval
@@ -40,12 +41,13 @@ def evaluate_lm_task(spec: LmTaskEval, context: EvalContext, folder: Path) -> li
     `stderr` is lm-eval's: over documents, not over training seeds; `cut` is the share of requests
     whose context was cut on the left to fit the model's, `chance` what guessing gives. `folder`
     keeps lm-eval's `results.json`, and per document what `lm_documents` says.
-    HarnessError where the task or its data are not there.
+    HarnessError where the task or its data are not there, or not those that were planned.
     """
     from harness.evals.language_model import AdapterLM  # these two load lm-eval
     from harness.evals.lm_eval_run import load_tasks, run_tasks
 
     found = find_task(spec.data, spec.include)
+    _check_as_planned(spec, found)
     models = [
         AdapterLM(context, spec.thinking, batch_size=spec.batch_size, noise_seed=seed)
         for seed in spec.noise_seeds
@@ -55,6 +57,7 @@ def evaluate_lm_task(spec: LmTaskEval, context: EvalContext, folder: Path) -> li
     by_seed: dict[int, dict[str, Any]] = {}
     for seed, model in zip(spec.noise_seeds, models, strict=True):
         tasks = load_tasks(found)
+        _check_as_planned(spec, found)
         results = run_tasks(tasks, model, spec)
         documents.add(seed, results["samples"])
         by_seed[seed] = results
@@ -70,6 +73,16 @@ def evaluate_lm_task(spec: LmTaskEval, context: EvalContext, folder: Path) -> li
                 )
     _write(folder, by_seed, documents)
     return measurements
+
+
+def _check_as_planned(spec: LmTaskEval, found: TaskFile) -> None:
+    if spec.digest not in (None, now := task_digest(found)):
+        raise HarnessError(
+            f"the files of task {spec.data} changed since this evaluation was planned: their "
+            f"digest was {str(spec.digest)[:12]} and is {now[:12]} now",
+            where=str(found.path),
+            hint="run the suite again, or `harness eval`: what changed is another evaluation",
+        )
 
 
 def _is_choice(task: Any, metric: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.data.task_files import find_task, task_digest
 from harness.errors import HarnessError
 from harness.evals import lm_eval_run
 from harness.evals.context import EvalContext
@@ -401,6 +402,45 @@ def test_a_task_that_fails_is_named(tmp_path: Path) -> None:
     (measured,) = evaluate_lm_task(spec, context, tmp_path)
     assert measured.n == 1
     assert measured.tags["stderr"] is None, "of one document there is none"
+
+
+MINE = (
+    "task: mine\ndataset_path: json\ndataset_kwargs: {data_files: {test: data.jsonl}}\n"
+    "output_type: loglikelihood\ntest_split: test\ndoc_to_text: q\ndoc_to_target: a\n"
+    "metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]\n"
+)
+
+
+def my_task(folder: Path) -> Path:
+    """The data file of a task that is written there."""
+    folder.mkdir()
+    (folder / "mine.yaml").write_text(MINE)
+    (folder / "data.jsonl").write_text('{"q": "x", "a": "y"}\n')
+    return folder / "data.jsonl"
+
+
+def test_data_that_changed_are_read_again_whatever_their_time(tmp_path: Path) -> None:
+    """`datasets` alone would give what it kept of a file of the same place, time and size."""
+    data = my_task(tmp_path / "tasks")
+    found = find_task("mine", str(data.parent))
+    asked_before = list(lm_eval_run.load_tasks(found)["mine"].test_docs())
+    stat = data.stat()
+    data.write_text('{"q": "x", "a": "z"}\n')
+    os.utime(data, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    asked_after = list(lm_eval_run.load_tasks(found)["mine"].test_docs())
+    assert [doc["a"] for doc in asked_before + asked_after] == ["y", "z"]
+
+
+def test_a_task_that_changed_since_it_was_planned_is_not_evaluated(tmp_path: Path) -> None:
+    data = my_task(tmp_path / "tasks")
+    include = str(data.parent)
+    spec = task("mine", include=include, digest=task_digest(find_task("mine", include)))
+    context = context_for("transformer_pp_text", tmp_path)
+    assert evaluate_lm_task(spec, context, tmp_path / "one")
+    data.write_text('{"q": "x", "a": "z"}\n')
+    with pytest.raises(HarnessError, match="changed since this evaluation was planned"):
+        evaluate_lm_task(spec, context, tmp_path / "two")
+    assert not (tmp_path / "two").exists()
 
 
 def test_a_task_of_whole_texts(tmp_path: Path) -> None:
