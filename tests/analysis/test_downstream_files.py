@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.analysis.figures.downstream import downstream_figure
+from harness.analysis.figures.downstream import downstream_figure, labels
 from harness.analysis.figures.page import write_figure
 from harness.errors import HarnessError
 from harness.show.figures import write_figures
@@ -52,6 +52,31 @@ def test_files_hold_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[
     drawing = downstream_figure(exhibit_of(suite, tmp_path))
     assert drawing is not None
     assert write_figure(drawing, tmp_path).png.read_bytes() == first, "the same each time"
+
+
+def test_no_two_rows_have_one_label() -> None:
+    tasks = [f"written: harness_{n}_generate, exact_match,stripped" for n in ("dyck", "copy")]
+    assert labels(tasks) == [
+        f"written: harness_{n}_generate,\nexact_match,stripped" for n in ("dyck", "copy")
+    ]
+    alike = [f"an evaluation with a long name: {n} of the sets in between them" for n in "ab"]
+    assert labels(alike) == alike, "whole, rather than one for both"
+    assert labels(["dyck", alike[0]]) == ["dyck", f"{alike[0][:16]}…{alike[0][-16:]}"]
+
+
+def test_a_legend_says_all_tokens_only_beside_answers(tmp_path: Path) -> None:
+    for evaluations, legend in (
+        ("[more]", ["ebt"]),
+        ("[questions, more]", ["ebt, all tokens", "ebt, answers"]),
+    ):
+        folder = tmp_path / legend[0]
+        folder.mkdir()
+        suite = suite_of(folder, SUITE.replace("[questions, more]", evaluations))
+        write_suite(suite, folder, planted())
+        drawing = downstream_figure(exhibit_of(suite, folder))
+        assert drawing is not None
+        texts = [t.get_text() for t in drawing.figure.legends[0].get_texts()]
+        assert [t for t in texts if t.startswith("ebt")] == legend
 
 
 @pytest.mark.parametrize(

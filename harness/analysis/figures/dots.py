@@ -9,7 +9,7 @@ from harness.analysis.exhibits.samples import Interval
 from harness.analysis.tables.downstream import set_name
 
 _LINE_INCHES = 0.115
-_SET_INCHES = 0.11
+_SET_INCHES = 0.14
 _FRAME_INCHES = 0.5
 
 

@@ -103,7 +103,7 @@ def _draw(axes: Axes, panel: Panel, by: dict[str, Mark]) -> bool:
         for index, dot in enumerate(own):
             y = place + (index - (len(own) - 1) / 2) * step
             _draw_dot(axes, dot, y, by[dot.score.model])
-    axes.set_yticks(range(len(names)), [_short(name) for name in names])
+    axes.set_yticks(range(len(names)), labels(names))
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(panel.label)
     _ticks(axes, panel, limits)
@@ -158,12 +158,28 @@ def _mark_cut(axes: Axes, dot: Dot, y: float, color: str) -> None:
     )
 
 
+def labels(names: Sequence[str]) -> list[str]:
+    """Long names take two lines, or lose their middle; whole where that makes two alike."""
+    short = [_short(name) for name in names]
+    return [
+        name if short.count(label) > 1 else label for name, label in zip(names, short, strict=True)
+    ]
+
+
 def _short(name: str) -> str:
-    """Long names lose their middle."""
     if len(name) <= _NAME_LENGTH:
         return name
+    before, comma, metric = name.partition(", ")
+    if comma:
+        return f"{_shortened(before)},\n{_shortened(metric)}"
+    return _shortened(name)
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _NAME_LENGTH:
+        return text
     kept = (_NAME_LENGTH - 1) // 2
-    return f"{name[:kept]}…{name[-kept:]}"
+    return f"{text[:kept]}…{text[-kept:]}"
 
 
 def _limits(panel: Panel) -> Span:
@@ -228,8 +244,8 @@ def _finding(exhibit: DownstreamExhibit) -> str:
 
 
 def _handles(chosen: Sequence[Panel], by: dict[str, Mark]) -> list[Artist]:
-    words = {"all": ", all tokens", "answer": ", answers", "": ""}
     series = list(dict.fromkeys(s for panel in chosen for s in panel.series))
+    words = _tokens_in_words({tokens for _, tokens in series})
     handles: list[Artist] = [
         Line2D(
             [],
@@ -255,6 +271,14 @@ def _handles(chosen: Sequence[Panel], by: dict[str, Mark]) -> list[Artist]:
             )
         )
     return handles
+
+
+def _tokens_in_words(drawn: set[str]) -> dict[str, str]:
+    """What a model's mark stands for beside its name; nothing where it has one mark for all."""
+    if "answer" not in drawn:
+        return {"all": "", "": ""}
+    every = ", all tokens and task metrics" if "" in drawn else ", all tokens"
+    return {"all": every, "answer": ", answers", "": ", task metrics"}
 
 
 def _notes(
