@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ from harness.data.measured import is_small, prepared_digest
 from harness.data.reading import Named
 from harness.data.sources import is_source, parse_source
 from harness.data.streams import chunks, split_named, split_source, texts_of
-from harness.records import write_json
+from harness.records import locked, write_json
 
 
 def stream_documents(name: str, split: str) -> Iterator[Named]:
@@ -73,27 +74,41 @@ def overlap_with_training(name: str, *, evaluation: Documents, cache: Path) -> O
 
 
 def find_overlaps(name: str, *, evaluations: Sequence[Documents], cache: Path) -> list[Overlap]:
-    """What the train split of `name` shares with each set; it is read once, for those not known."""
-    if all(_held_out_together(name, each.name, each.split) for each in evaluations):
-        return [_nothing_shared(evaluation.digest) for evaluation in evaluations]
-    digest = dataset_digest(name, "train", cache=cache)
-    paths = [
-        _kept(name, digest, (each.name, each.split), each.digest, cache) for each in evaluations
-    ]
+    """What the train split of `name` shares with each set; it is read once, for those not known.
+
+    Where the result is kept, other processes that ask about the same training text wait for it.
+    """
     found = {
-        evaluation.digest: overlap
-        for evaluation, path in zip(evaluations, paths, strict=True)
-        if (overlap := _recalled(path)) is not None
+        each.digest: _nothing_shared(each.digest)
+        for each in evaluations
+        if _held_out_together(name, each.name, each.split)
     }
-    missing = [evaluation for evaluation in evaluations if evaluation.digest not in found]
-    if missing:
+    if all(each.digest in found for each in evaluations):
+        return [found[each.digest] for each in evaluations]
+    train = dataset_digest(name, "train", cache=cache)
+    kept = {e.digest: _kept(name, train, (e.name, e.split), e.digest, cache) for e in evaluations}
+
+    def missing() -> list[Documents]:
+        recalled = {digest: _recalled(kept[digest]) for digest in kept.keys() - found.keys()}
+        found.update((digest, overlap) for digest, overlap in recalled.items() if overlap)
+        return [each for each in evaluations if each.digest not in found]
+
+    def search(asked: Sequence[Documents]) -> None:
         stream = map(texts_of, chunks(stream_documents(name, "train")))
-        for overlap in overlaps_with(stream, train_digest=digest, evaluations=missing):
+        for overlap in overlaps_with(stream, train_digest=train, evaluations=asked):
             found[overlap.evaluation_digest] = overlap
-    for evaluation, path in zip(evaluations, paths, strict=True):
-        if path is not None and evaluation in missing:
-            write_json(path, asdict(found[evaluation.digest]))
-    return [found[evaluation.digest] for evaluation in evaluations]
+            path = kept[overlap.evaluation_digest]
+            if path is not None:
+                write_json(path, asdict(overlap))
+
+    if any(kept[each.digest] for each in missing()):
+        lock = cache / "overlaps" / f"{train[:32]}.lock"
+        with locked(lock, wait_seconds=math.inf):
+            if asked := missing():
+                search(asked)
+    elif asked := missing():
+        search(asked)
+    return [found[each.digest] for each in evaluations]
 
 
 def _held_out_together(name: str, data: str, split: str) -> bool:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from harness.data.documents import Documents
 from harness.data.measured import Measured, write_lock
 from harness.data.overlap import find_overlaps, known_overlap
 from harness.data.preparing import Effort, Progress, cores, prepare_text
+from harness.data.questions import load_questions
 from harness.data.shards import TextShards
 from harness.data.tokenizer import BYTES
 from harness.data.trained_tokenizer import train_tokenizer
@@ -42,6 +42,27 @@ class Need:
     data: str
     split: str
     tokenizer: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Training data, and a split (of questions, with their templates) to be disjoint from them."""
+
+    train: str
+    data: str
+    split: str
+    templates: tuple[str, str] | None
+
+    def known(self, cache: Path) -> Overlap | None:
+        """What was found before, without reading either."""
+        if self.templates is not None:
+            return None
+        return known_overlap(self.train, data=self.data, split=self.split, cache=cache)
+
+    def documents(self, cache: Path) -> Documents:
+        if self.templates is None:
+            return load_documents(self.data, self.split)
+        return load_questions(self.data, self.split, *self.templates, cache=cache).documents
 
 
 @dataclass(frozen=True)
@@ -157,10 +178,10 @@ def _first_split(data: str) -> str:
     return record.splits[0]
 
 
-def _needs(suite: Suite) -> tuple[list[Need], list[tuple[str, str, str]]]:
-    """What a suite reads, and which (training set, evaluation set, split) are to be disjoint."""
+def _needs(suite: Suite) -> tuple[list[Need], dict[Pair, bool]]:
+    """What a suite reads, and what is to be disjoint: whether an evaluation fails if it is not."""
     needs: dict[Need, None] = {}
-    pairs: dict[tuple[str, str, str], None] = {}
+    pairs: dict[Pair, bool] = {}
     for run in suite.runs:
         task = run.spec.task
         if not isinstance(task, NextTokenTask):
@@ -168,35 +189,40 @@ def _needs(suite: Suite) -> tuple[list[Need], list[tuple[str, str, str]]]:
         needs[Need(task.data, "train", task.tokenizer)] = None
         for planned in run.evaluations:
             spec = planned.spec
-            asks = isinstance(spec, TextEval) and spec.templates is not None
-            if asks or not isinstance(spec, TextEval | EnergyEval):
+            if not isinstance(spec, TextEval | EnergyEval):
                 continue
-            needs[Need(spec.data, spec.split, task.tokenizer)] = None
+            templates = spec.templates if isinstance(spec, TextEval) else None
+            if templates is None:
+                needs[Need(spec.data, spec.split, task.tokenizer)] = None
             if (spec.data, spec.split) != (task.data, "train"):
-                pairs[task.data, spec.data, spec.split] = None
-    return list(needs), list(pairs)
+                pair = Pair(task.data, spec.data, spec.split, templates)
+                refuses = not isinstance(spec, TextEval) or spec.overlap == "refuse"
+                pairs[pair] = pairs.get(pair, False) or refuses
+    return list(needs), pairs
 
 
-def _overlaps(
-    pairs: Iterable[tuple[str, str, str]], cache: Path, console: Console
-) -> Iterator[str]:
+def _overlaps(pairs: Mapping[Pair, bool], cache: Path, console: Console) -> Iterator[str]:
     """What is wrong with each pair that is not disjoint. Each training set is read once."""
-    by_train: dict[str, list[Documents]] = {}
-    known: list[tuple[str, tuple[str, str], Overlap]] = []
-    for train, data, split in pairs:
-        overlap = known_overlap(train, data=data, split=split, cache=cache)
-        if overlap is None:
-            by_train.setdefault(train, []).append(load_documents(data, split))
-        else:
-            known.append((train, (data, split), overlap))
-    for train, evaluations in by_train.items():
+    found = {pair: overlap for pair in pairs if (overlap := pair.known(cache)) is not None}
+    missing: dict[str, dict[Pair, Documents]] = {}
+    for pair in pairs:
+        if pair not in found:
+            missing.setdefault(pair.train, {})[pair] = pair.documents(cache)
+    for train, sets in missing.items():
         with console.status(f"Looking for evaluation text in {escape(train)}"):
-            found = find_overlaps(train, evaluations=evaluations, cache=cache)
-        named = [(each.name, each.split) for each in evaluations]
-        known += zip(repeat(train), named, found, strict=False)
-    for train, evaluation, overlap in known:
+            overlaps = find_overlaps(train, evaluations=list(sets.values()), cache=cache)
+        found |= zip(sets, overlaps, strict=True)
+    for pair, refuses in pairs.items():
+        if not refuses and found[pair].shared:
+            count, of = len(found[pair].shared), found[pair].compared
+            console.print(
+                f"{escape(pair.data)} ({pair.split}): {count:,} of {of:,} documents share text "
+                f"with {escape(pair.train)}; evaluations with overlap: drop do without them",
+                soft_wrap=True,
+            )
         try:
-            refuse_overlap(overlap, (train, "train"), evaluation)
+            if refuses:
+                refuse_overlap(found[pair], (pair.train, "train"), (pair.data, pair.split))
         except HarnessError as error:
             yield str(error)
 

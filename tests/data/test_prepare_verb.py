@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
-from harness.data import measured
+from harness.data import measured, overlap
 from harness.data.builtin import load_documents
 from harness.data.text import prepare_text
 from harness.errors import HarnessError
@@ -114,6 +115,42 @@ def test_overlap_is_found_before_anything_is_trained(tmp_path: Path, corpus: Pat
     assert result.exit_code == 1
     assert "not disjoint" in result.output
     assert "80 equal documents" in result.output
+
+
+ASKS = """
+      asked: {kind: likelihood, data: file:qa.jsonl, prompt: "{q}\\nA: ", answer: "{a}"}
+      given: {kind: likelihood, data: "file:qa.jsonl#q"%s}
+"""
+
+
+def test_questions_are_compared_too_and_the_training_text_is_read_once_for_all(
+    tmp_path: Path, corpus_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(measured, "SMALL_BYTES", 1)
+    monkeypatch.setattr(measured, "_SETTLED_SECONDS", 0.0)
+    for split in ("train", "validation"):
+        shutil.copy(corpus_folder / f"{split}.jsonl", tmp_path)
+    first = max(load_documents("file:train.jsonl#text", "train").texts, key=len).decode()
+    rows = [{"q": first, "a": "yes"}, {"q": "of its own", "a": "no"}]
+    (tmp_path / "qa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = (str(tmp_path / "suite.yaml"), "--results", str(tmp_path / "r"), "--json")
+    read: list[str] = []
+    stream = overlap.stream_documents
+    monkeypatch.setattr(
+        overlap, "stream_documents", lambda name, split: read.append(name) or stream(name, split)
+    )
+    for _ in range(2):
+        (tmp_path / "suite.yaml").write_text(SUITE.rstrip() + ASKS % ", overlap: drop")
+        result = harness(*arguments)
+        assert result.exit_code == 1
+        (problem,) = json.loads(result.stdout)["problems"]
+        assert "file:qa.jsonl (validation) are not disjoint: 0 equal documents" in problem
+        assert "1 of 2 documents share text" in " ".join(result.stderr.split())
+        assert read == ["file:train.jsonl#text"], "for all sets at once, and never again"
+    (tmp_path / "suite.yaml").write_text(SUITE.rstrip() + ASKS % "")
+    problems = json.loads(harness(*arguments).stdout)["problems"]
+    assert ["1 equal documents" in problem for problem in problems] == [False, True]
 
 
 def test_one_set_says_what_it_became(tmp_path: Path, corpus: Path) -> None:
