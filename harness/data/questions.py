@@ -5,7 +5,6 @@ White space at a prompt's end belongs to its answer, as in lm-eval.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -50,7 +49,6 @@ def questions_digest(name: str, split: str, *, cache: Path | None = None) -> str
     return known.digest
 
 
-@functools.lru_cache(maxsize=8)
 def load_questions(
     name: str, split: str, prompt: str, answer: str, *, cache: Path | None = None
 ) -> Questions:
@@ -74,6 +72,12 @@ def load_questions(
         texts.append(pair[0] + pair[1])
     if not texts:
         raise HarnessError("no record has an answer", where=f"{name} ({split})", given=answer)
+    if fingerprint(found) != before:
+        raise HarnessError(
+            "a file changed while it was read",
+            where=f"{name} ({split})",
+            hint="run the same command again",
+        )
     remember(found, before, digest.measured(), cache)
     documents = Documents(
         name,

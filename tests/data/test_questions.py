@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -162,3 +164,26 @@ def test_a_large_file_is_read_again_only_once_it_changed(
     path.unlink()
     provenance._digest_now.cache_clear()
     assert provenance.data_changed(recorded, cache)
+
+
+def test_a_changed_file_is_read_again_by_the_same_process(questions: str, tmp_path: Path) -> None:
+    path = tmp_path / "qa.jsonl"
+    before = load_questions(questions, "test", PROMPT, ANSWER).documents
+    path.write_text(path.read_text() + '\n{"question": "and now", "answer": "this"}\n')
+    after = load_questions(questions, "test", PROMPT, ANSWER).documents
+    assert len(after.texts) == len(before.texts) + 1
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    questions: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = module.read_records
+
+    def changing(*given: Any) -> Iterator[Record]:
+        yield from read(*given)
+        with (tmp_path / "qa.jsonl").open("a") as file:
+            file.write("{}\n")
+
+    monkeypatch.setattr(module, "read_records", changing)
+    with pytest.raises(HarnessError, match="changed while it was read"):
+        load_questions(questions, "test", PROMPT, ANSWER)
