@@ -13,7 +13,6 @@ import pytest
 from harness.analysis.exhibits.absent import absent
 from harness.analysis.exhibits.downstream import Score
 from harness.analysis.exhibits.pattern import patterns
-from harness.analysis.exhibits.samples import Sample
 from harness.analysis.figures.downstream import downstream_figure
 from harness.analysis.frame import load_frame
 from harness.analysis.intervals import over_seeds
@@ -21,7 +20,6 @@ from harness.analysis.tables.downstream import downstream_tables
 from harness.planning.planned import PlannedRun
 from harness.records import Measurement
 from tests.analysis.downstream_factory import (
-    DOCUMENTS,
     LOSSES,
     SUITE,
     exhibit_of,
@@ -29,9 +27,7 @@ from tests.analysis.downstream_factory import (
     row_of,
     suite_of,
 )
-from tests.analysis.records_factory import measured, write_run, write_suite
-
-# --- numbers ---------------------------------------------------------------------------------
+from tests.analysis.records_factory import write_run, write_suite
 
 
 def test_values_are_exponentials_of_means_over_noise_and_seeds(tmp_path: Path) -> None:
@@ -54,6 +50,36 @@ def test_values_are_exponentials_of_means_over_noise_and_seeds(tmp_path: Path) -
     assert row.magnitude == pytest.approx(exp(4.0 - 3.0)), "the baseline's, not EBT's"
     assert row.bigram_loss == 2.5
     assert row_of(exhibit, "builtin/docs").pretraining
+
+
+def test_magnitudes_are_the_largest_transformers_whatever_the_baseline(tmp_path: Path) -> None:
+    axes = """
+    axes:
+      size:
+        - {label: b, config: {depth: 1, width: 32, heads: 1}}
+        - {label: a, config: {depth: 1, width: 16, heads: 1}}
+    seeds: [0, 1, 2]
+"""
+    text = SUITE.replace("\n    seeds: [0, 1, 2]\n", axes).replace(
+        "baseline: plain", "baseline: ebt"
+    )
+
+    def of_size(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
+        more = run.labels["size"] == "a" and spec.data != "builtin/docs"
+        found = planted(keep=False)(run, spec, folder)
+        return [replace(m, value=(m.value or 0.0) + more) for m in found]
+
+    suite = suite_of(tmp_path, text)
+    write_suite(suite, tmp_path, of_size)
+    exhibit = exhibit_of(suite, tmp_path)
+    assert exhibit.measured_by == "plain b"
+    assert row_of(exhibit, "builtin/dyck").magnitude == pytest.approx(exp(4.0 - 3.0))
+    notes = " ".join(downstream_tables(exhibit, "d")[0].notes)
+    assert "over that of pretraining, of plain b. Sets and pretraining are not windowed" in notes
+    alike = suite_of(tmp_path, text.replace("[questions, more]", "[more]"))
+    notes = " ".join(downstream_tables(exhibit_of(alike, tmp_path), "d")[0].notes)
+    assert "of plain b." in notes
+    assert "not windowed alike" not in notes
 
 
 def test_differences_are_paired_by_document_and_seed(tmp_path: Path) -> None:
@@ -256,139 +282,6 @@ def test_only_holds_the_other_models(tmp_path: Path) -> None:
     assert absent(suite.report[0], suite, load_frame(suite, tmp_path)).planned == 24
 
 
-# --- tasks -----------------------------------------------------------------------------------
-
-TASKS = SUITE.replace(
-    "report:", "      dyck: {kind: lm_task, tasks: [harness_dyck]}\nreport:"
-).replace("[questions, more]", "[dyck]")
-
-
-def answered(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
-    """EBT gets every fourth document right that the baseline gets wrong, and loses none."""
-    if spec.kind == "likelihood":
-        return planted()(run, spec, folder)
-    right = np.arange(DOCUMENTS) % 4 < (2 if run.adapter_label == "ebt" else 1)
-    array = right.astype(float)[None]
-    np.savez_compressed(folder / "by_document.npz", acc=array, doc_ids=np.arange(DOCUMENTS))
-    tags = {"data": "harness_dyck", "split": "test", "chance": 0.25}
-    given: dict[str, Any] = {"n": DOCUMENTS, "unit": "fraction", "tags": tags}
-    return [measured(run, "acc", float(right.mean()), higher_is_better=True, **given)]
-
-
-def test_accuracies_are_paired_by_document_beside_chance(tmp_path: Path) -> None:
-    suite = suite_of(tmp_path, TASKS)
-    write_suite(suite, tmp_path, answered)
-    exhibit = exhibit_of(suite, tmp_path)
-    row = next(r for r in exhibit.rows if r.measure.is_task)
-    assert row.chance == 0.25
-    score = row.of("ebt")
-    assert score is not None
-    assert score.comparison is not None
-    assert (score.value, score.documents) == (0.5, DOCUMENTS)
-    assert score.comparison.difference.value == pytest.approx(0.25)
-    # One of four documents differs: resampled, a share of 1/4 with sd sqrt(3/16/40) = 0.068.
-    low, high = score.comparison.difference.interval or (0.0, 0.0)
-    assert low == pytest.approx(0.25 - 1.96 * 0.068, abs=0.03)
-    assert high == pytest.approx(0.25 + 1.96 * 0.068, abs=0.03)
-    assert row.best is not None
-    assert row.best.model == "ebt"
-    table = downstream_tables(exhibit, "d")[0]
-    assert "chance" in table.header
-    assert any("acc ↑" in cell.text for line in table.rows for cell in line)
-    (pattern,) = patterns(exhibit)
-    assert [(c.what, c.better) for c in pattern.counts] == [("tasks", 1)]
-    drawing = downstream_figure(exhibit)
-    assert drawing is not None
-    assert [d["value"] for d in drawing.data if d["set"] == "dyck, acc"] == [25.0]
-
-
-def test_per_cent_and_fractions_are_shown_alike(tmp_path: Path) -> None:
-    """squadv2 counts f1 in per cent: 11.1 is 11.1 %, not a fraction above 1 and no 1110 points."""
-
-    def counted(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
-        found = answered(run, spec, folder)
-        if spec.kind == "likelihood":
-            return found
-        right = np.load(folder / "by_document.npz")["acc"]
-        np.savez_compressed(folder / "by_document.npz", acc=right, f1=20 * right, bleu=9 * right)
-        (acc,) = found
-        assert acc.value is not None
-        return [
-            acc,
-            replace(acc, name="f1", unit="%", value=20 * acc.value),
-            replace(acc, name="bleu", unit="score", value=9 * acc.value),
-        ]
-
-    suite = suite_of(tmp_path, TASKS)
-    write_suite(suite, tmp_path, counted)
-    exhibit = exhibit_of(suite, tmp_path)
-    values, differences = downstream_tables(exhibit, "d")
-    shown = {line[1].text: line[-1].text for line in values.rows}
-    assert shown["acc ↑"].startswith("50.0 [")
-    assert shown["f1 ↑"].startswith("10.0 [")
-    assert shown["f1 ↑"].endswith("] %")
-    assert shown["bleu ↑"].startswith("4.500 [")
-    assert not shown["bleu ↑"].endswith("%")
-    f1 = next(row for row in exhibit.rows if row.measure.name == "f1").of("ebt")
-    assert f1 is not None
-    assert f1.interval is not None
-    assert 6.5 < f1.interval[0] < 10.0 < f1.interval[1] < 13.5
-    less = {line[1].text: line[2].text for line in differences.rows}
-    assert less["acc ↑"].startswith("+25.0 [")
-    assert less["f1 ↑"].startswith("+5.0 [")
-    assert less["f1 ↑"].endswith("points")
-    assert less["bleu ↑"].startswith("+2.2500 [")
-    drawing = downstream_figure(exhibit)
-    assert drawing is not None
-    (pattern,) = patterns(exhibit)
-    assert [(c.what, c.total) for c in pattern.counts] == [("tasks", 1)], "three metrics, one task"
-    drawn = {d["set"]: d["value"] for d in drawing.data}
-    assert (drawn["dyck, acc"], drawn["dyck, f1"]) == (25.0, 5.0)
-    assert "dyck, bleu" not in drawn, "points are of shares"
-
-
-# --- statistics ------------------------------------------------------------------------------
-
-
-def test_a_ratio_of_sums_is_resampled_as_one() -> None:
-    """By brute force: weights differ, so a mean of per-document means would be another number."""
-    random = np.random.default_rng(3)
-    weights = random.integers(1, 50, 30).astype(float)
-    sums = weights * random.normal(3, 1, 30)
-    sample = Sample({0: float(sums.sum() / weights.sum())}, {0: sums}, weights)
-    draws = []
-    for _ in range(4000):
-        chosen = random.integers(0, 30, 30)
-        draws.append(sums[chosen].sum() / weights[chosen].sum())
-    expected = np.quantile(draws, [0.025, 0.975])
-    assert sample.interval() == pytest.approx(expected, abs=0.04)
-
-
-def test_what_all_documents_have_alike_has_no_interval() -> None:
-    """None right of 200 does not make one in 200 impossible, in one seed or in three."""
-    for seeds in (1, 3):
-        none = dict.fromkeys(range(seeds), np.zeros(200))
-        wrong = Sample(dict.fromkeys(range(seeds), 0.0), none, np.ones(200))
-        assert wrong.interval() is None
-        assert Sample(wrong.by_seed).interval() is None
-        difference = wrong.minus(wrong)
-        assert difference is not None
-        assert (difference.value, difference.interval, difference.sign) == (0.0, None, 0)
-        one = {seed: np.eye(200)[0] for seed in range(seeds)}
-        right = Sample(dict.fromkeys(range(seeds), 1 / 200), one, np.ones(200))
-        assert right.interval() is not None
-
-
-def test_models_of_other_tokens_are_not_paired() -> None:
-    sums = {0: np.ones(20), 1: np.full(20, 1.2)}
-    one = Sample({0: 1.0, 1: 1.2}, sums, np.ones(20))
-    other = Sample({0: 0.5, 1: 0.6}, sums, np.full(20, 2.0))
-    difference = one.minus(other)
-    assert difference is not None
-    assert not difference.by_document
-    assert one.minus(Sample({7: 1.0})) is None
-
-
 def test_two_seeds_are_exploratory_and_say_so(tmp_path: Path) -> None:
     suite = suite_of(tmp_path, SUITE.replace("[0, 1, 2]", "[0, 1]"))
     write_suite(suite, tmp_path, planted(noise=0.3))
@@ -399,21 +292,3 @@ def test_two_seeds_are_exploratory_and_say_so(tmp_path: Path) -> None:
     assert "exploratory" not in " ".join(
         downstream_tables(replace(exhibit, rows=exhibit.rows[:0]), "d")[0].notes
     )
-
-
-def test_three_seeds_cover_a_true_difference() -> None:
-    """Documents and seeds scatter alike; the interval of the difference holds 0 in nine of ten."""
-    random = np.random.default_rng(5)
-    covered = 0
-    for _ in range(100):
-        document = random.normal(0, 0.3, 60)
-        seed = random.normal(0, 0.03, 3)
-        base = Sample(
-            dict.fromkeys(range(3), 0.0), dict.fromkeys(range(3), np.zeros(60)), np.ones(60)
-        )
-        sums = {index: document + shift for index, shift in enumerate(seed)}
-        model = Sample({i: float(s.mean()) for i, s in sums.items()}, sums, np.ones(60))
-        difference = model.minus(base)
-        assert difference is not None
-        covered += difference.sign == 0
-    assert 87 <= covered <= 99

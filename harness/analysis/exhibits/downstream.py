@@ -70,7 +70,7 @@ class Score:
 class DownstreamRow:
     """One measure on one set or task; `scores` in the order of the exhibit's models, those found.
 
-    `magnitude` is the paper's: the baseline's perplexity over its pretraining perplexity. `chance`
+    `magnitude` is the paper's: perplexity over that of pretraining, of a Transformer++. `chance`
     is what guessing gives, where that is known.
     """
 
@@ -105,12 +105,16 @@ class DownstreamRow:
 
 @dataclass(frozen=True)
 class DownstreamExhibit:
-    """Rows in order: pretraining, then the section's evaluations; `models` in suite order."""
+    """Rows in order: pretraining, then the section's evaluations; `models` in suite order.
+
+    `measured_by` is the model that magnitudes are taken from, "" where there is none.
+    """
 
     section: DownstreamSection
     models: tuple[str, ...]
     rows: tuple[DownstreamRow, ...]
     device: tuple[str, ...]
+    measured_by: str = ""
 
     @property
     def compared(self) -> list[str]:
@@ -129,6 +133,7 @@ def downstream_exhibit(
     found: list[DownstreamRow] = []
     devices: set[str] = set()
     models: dict[str, None] = {}
+    measuring = ""
     for name in (section.pretraining, *section.evaluations):
         rows = frame.of(section.experiment, name)
         if not len(rows):
@@ -140,11 +145,13 @@ def downstream_exhibit(
         )
         devices |= set(map(str, rows["device"]))
         models |= dict.fromkeys(map(str, rows["model"]))
+        if name == section.pretraining:
+            measuring = _measuring(rows, section)
         for _, own in rows.groupby(["data", "split"], sort=False):
             found += _of_set(section, name, own)
     ordered = _ordered(models, suite, section)
-    found = _with_magnitudes(found, section)
-    return DownstreamExhibit(section, ordered, tuple(found), tuple(sorted(devices)))
+    found = _with_magnitudes(found, measuring)
+    return DownstreamExhibit(section, ordered, tuple(found), tuple(sorted(devices)), measuring)
 
 
 def _thinking(spec: EvalBase) -> str:
@@ -283,13 +290,26 @@ def _first(values: pd.Series) -> float | None:
 # --- magnitudes ------------------------------------------------------------------------------
 
 
-def _with_magnitudes(rows: list[DownstreamRow], section: DownstreamSection) -> list[DownstreamRow]:
+def _measuring(rows: pd.DataFrame, section: DownstreamSection) -> str:
+    """The Transformer++ that magnitudes are measured with; empty where there is none.
+
+    The largest, then the one of most training, then the baseline.
+    """
+    if not len(rows):
+        return ""
+    own = rows[rows["family"] == BASELINE_FAMILY]
+    own = own.assign(baseline=own["adapter"] == section.baseline)
+    order = ["non_embedding", "training_tokens", "baseline"]
+    own = own.sort_values(order, ascending=False, kind="stable")
+    return str(own["model"].iloc[0]) if len(own) else ""
+
+
+def _with_magnitudes(rows: list[DownstreamRow], measuring: str) -> list[DownstreamRow]:
     """The paper's OOD magnitude of each set, beside every measure of it."""
 
     def measured(row: DownstreamRow) -> float | None:
-        chosen = [s for s in row.scores if s.adapter == section.baseline]
-        chosen = chosen or [s for s in row.scores if s.family == BASELINE_FAMILY]
-        return chosen[-1].value if chosen else None
+        score = row.of(measuring)
+        return None if score is None else score.value
 
     of_all = [r for r in rows if r.measure.is_perplexity and r.measure.tokens == "all"]
     home = next((measured(r) for r in of_all if r.pretraining), None)

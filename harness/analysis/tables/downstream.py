@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.analysis.exhibits.downstream import (
-    BASELINE_FAMILY,
     Comparison,
     DownstreamExhibit,
     DownstreamRow,
@@ -221,6 +220,7 @@ def _data(row: DownstreamRow, score: Score, exhibit: DownstreamExhibit) -> dict[
         "seconds": score.seconds,
         "chance": row.chance,
         "ood_perplexity_ratio": row.magnitude,
+        "ood_measured_by": exhibit.measured_by if row.magnitude is not None else "",
         "ood_bigram_loss": row.bigram_loss,
     }
 
@@ -284,10 +284,20 @@ def _notes(exhibit: DownstreamExhibit) -> list[str]:
         "Perplexities of different tokenizers do not compare, bits per byte do.",
         *_sizes(exhibit),
     ]
-    if any(row.magnitude is not None for row in exhibit.rows):
-        by = exhibit.section.baseline or BASELINE_FAMILY
-        notes.append(f"OOD ×: perplexity of all tokens over that of pretraining, of {by}.")
+    notes += _magnitudes(exhibit)
     return [*notes, *map(pattern_text, patterns(exhibit))]
+
+
+def _magnitudes(exhibit: DownstreamExhibit) -> list[str]:
+    """Whose they are, and that windows differ where they do."""
+    known = [row for row in exhibit.rows if row.magnitude is not None]
+    if not known:
+        return []
+    text = f"OOD ×: perplexity of all tokens over that of pretraining, of {exhibit.measured_by}."
+    home = next(row.windows for row in known if row.pretraining)
+    if any(row.windows not in ("", home) for row in known):
+        text += " Sets and pretraining are not windowed alike: what that changes is in the ratio."
+    return [text]
 
 
 def _sizes(exhibit: DownstreamExhibit) -> list[str]:
