@@ -18,11 +18,11 @@ from harness.data.builtin import dataset_digest
 from harness.data.measured import prepared_digest
 from harness.data.named_tokenizers import NAMED
 from harness.data.sources import is_on_hub, is_source
-from harness.data.task_files import digest_of_key
+from harness.data.task_files import OURS, digest_of_key
 from harness.data.tokenizer import BYTES, load_tokenizer
 from harness.errors import HarnessError
 from harness.protocol import AdapterRecord
-from harness.records import RunFolder, read_json
+from harness.records import EvalFolder, RunFolder, read_json
 
 #: The engine's files that can change a number; the rest (planning, analysis, display) cannot.
 ENGINE = (
@@ -49,10 +49,13 @@ PACKAGES = ("torch", "numpy", "diffusers", "safetensors", "scikit-learn", "token
 
 @cache
 def source_digest(record: AdapterRecord) -> str:
-    """Digest of the adapter's package and of the engine's files that can change a number."""
+    """Digest of the adapter's package and of the engine's files that can change a number, its tasks
+    included.
+    """
     engine = package_folder("harness")
     paths = [engine / name for name in ENGINE]
     paths += [package_folder(package) for package in sorted(packages_of(record))]
+    paths += sorted(OURS.glob("*.yaml"))
     digest = hashlib.sha256()
     for path in paths:
         files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
@@ -70,10 +73,18 @@ def is_changed(record: AdapterRecord, folder: RunFolder, eval_ids: Iterable[str]
         if evaluation.is_done():
             recorded.append(read_json(evaluation.done).get("provenance", {}))
     cache = folder.path.parents[1] / "data"
-    return any(
-        each.get("source_digest") != source_digest(record)
-        or data_changed(each.get("data", {}), cache)
-        for each in recorded
+    return any(_is_of_old(each, record, cache) for each in recorded)
+
+
+def is_of_old(record: AdapterRecord, evaluation: EvalFolder) -> bool:
+    """A finished evaluation was made by other source code or data than now."""
+    recorded = read_json(evaluation.done).get("provenance", {})
+    return _is_of_old(recorded, record, evaluation.path.parents[3] / "data")
+
+
+def _is_of_old(recorded: Mapping[str, Any], record: AdapterRecord, cache: Path) -> bool:
+    return recorded.get("source_digest") != source_digest(record) or data_changed(
+        recorded.get("data", {}), cache
     )
 
 

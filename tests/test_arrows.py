@@ -104,7 +104,9 @@ ARROWS: dict[str, set[str]] = {
         "harness.evals.context",
         "harness.launch",
         "harness.planning.eval_spec",
+        "harness.provenance",
         "harness.records",
+        "harness.registry",
         "harness.training.parallel",
     },
     "harness.launch.lm_eval_plugin": {

@@ -161,6 +161,22 @@ def test_your_own_task_and_its_changes(results: Path, tmp_path: Path) -> None:
     assert len(list((folder.path / "evals").iterdir())) == 2
 
 
+def test_what_other_source_or_another_task_made_is_told(results: Path) -> None:
+    folder = run_of(results, "transformer_pp_text")
+    arguments = (folder.run_id, "--tasks", "harness_copy", "--limit", "2")
+    told = "other source code or data than there are now"
+    assert told not in harness(*arguments).output
+    assert told not in harness(*arguments).output
+    (path,) = (folder.path / "evals").iterdir()
+    done = read_json(path / "done.json")
+    for changed in ({"source_digest": "0" * 16}, {"data": {"task harness_copy": "0" * 64}}):
+        write_json(path / "done.json", done | {"provenance": done["provenance"] | changed})
+        again = harness(*arguments)
+        assert again.exit_code == 0
+        assert told in again.output.replace("\n", "")
+        assert "Found done: harness_copy" in again.output
+
+
 def test_wrong_input_is_told(results: Path) -> None:
     text = run_of(results, "transformer_pp_text").run_id
     image = run_of(results, "dit_image").run_id

@@ -62,14 +62,14 @@ class TaskFile:
         """The settings of its config that name local files, with paths that hold from here.
 
         Relative paths are looked for from the current folder, as lm-eval does, then beside the
-        YAML. HarnessError where a file is not there.
+        YAML. HarnessError where a file is not there. Those of a dataset, on the Hub or in a folder,
+        are its own.
         """
         changed: dict[str, Any] = {}
         path = self.config.get("dataset_path")
         if isinstance(path, str) and path not in FILE_BUILDERS:
             place = _place(path, self.path)
-            if place is not None:
-                changed["dataset_path"] = str(place)
+            return {} if place is None else {"dataset_path": str(place)}
         given = self.config.get("dataset_kwargs")
         if isinstance(given, Mapping) and ({"data_files", "data_dir"} & set(given)):
             found = dict(given)
@@ -170,11 +170,13 @@ def task_key(name: str, include: str | None) -> str:
 
 
 def digest_of_key(key: str) -> str | None:
-    """The digest, as of now, of a task of the user's; None for any other key."""
-    name, of, include = key.removeprefix(_KEY).partition(_OF)
-    if not key.startswith(_KEY) or not of:
+    """The digest, as of now, of a task; None for any other key, and where lm-eval is not here."""
+    if not key.startswith(_KEY):
         return None
-    return task_digest(find_task(name, include))
+    name, of, include = key.removeprefix(_KEY).partition(_OF)
+    if not of and name not in names_of(OURS) and not lm_eval_tasks():
+        return None
+    return task_digest(find_task(name, include if of else None))
 
 
 # --- names -----------------------------------------------------------------------------------
@@ -292,7 +294,7 @@ def _data_files(config: Mapping[str, Any], yaml_path: Path) -> list[Path]:
     texts = [*_texts(kwargs.get("data_files")), *_texts(kwargs.get("data_dir"))]
     path = config.get("dataset_path")
     if isinstance(path, str) and path not in FILE_BUILDERS:
-        texts.append(path)
+        texts = [path]
     places = {file for text in texts for file in _matching(text, yaml_path)}
     return sorted(places)
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from harness.errors import HarnessError, reason_of
 from harness.planning.eval_spec import EvalBase
-from harness.records import EvalFolder, RunFolder, locked, write_json
+from harness.provenance import is_of_old
+from harness.records import EvalFolder, RunFolder, locked, read_json, write_json
+from harness.registry import adapter as find_adapter
 
 if TYPE_CHECKING:
     from harness.evals.context import EvalContext
@@ -38,7 +40,8 @@ def evaluate_by_hand(
 ) -> list[Done]:
     """Do each evaluation that is not done; one that fails stops no other.
 
-    Another process at the same evaluation is waited for. HarnessError where the run is not trained;
+    What is done stays as it is, with a note where other source code or data made it. Another
+    process at the same evaluation is waited for. HarnessError where the run is not trained;
     KeyboardInterrupt leaves what was answered on disk.
     """
     context: EvalContext | None = None
@@ -46,6 +49,11 @@ def evaluate_by_hand(
     for spec in specs:
         evaluation = folder.evaluation(spec.eval_id)
         if evaluation.is_done():
+            if is_of_old(find_adapter(read_json(folder.spec)["adapter"]), evaluation):
+                note(
+                    f"{spec.data}: found done, but by other source code or data than there are now;"
+                    f" to do it anew, remove {evaluation.path}"
+                )
             ends.append(Done(spec, evaluation, "found"))
             continue
         if context is None:

@@ -160,10 +160,15 @@ def test_data_on_the_hub(folder: Path) -> None:
     )
     local = find_task("local", str(folder))
     assert not local.needs_hub
-    assert local.local_paths() == {
-        "dataset_path": str(folder / "data"),
-        "dataset_kwargs": {"data_files": "https://x.org/a.json"},
-    }
+    assert local.local_paths() == {"dataset_path": str(folder / "data")}
+
+
+@pytest.mark.parametrize("name", ["c4", "mmlusr_answer_only_anatomy"])
+def test_files_of_a_dataset_on_the_hub_are_not_looked_for_here(name: str) -> None:
+    task = find_task(name)
+    assert {"data_files", "data_dir"} & set(task.config["dataset_kwargs"])
+    assert task.needs_hub
+    assert task.local_paths() == {}
 
 
 # --- digests ---------------------------------------------------------------------------------
@@ -196,7 +201,8 @@ def test_what_a_task_does_not_read_leaves_its_digest(folder: Path) -> None:
 def test_provenance_finds_a_task_by_its_key(folder: Path) -> None:
     digest = task_digest(find_task("mine", str(folder)))
     assert digest_of_key(task_key("mine", str(folder))) == digest
-    assert digest_of_key(task_key("harness_dyck", None)) is None, "embedded: not read again"
+    for name in ("harness_dyck", "piqa"):
+        assert digest_of_key(task_key(name, None)) == task_digest(find_task(name))
     assert digest_of_key("file:of my own/test") is None
 
 
