@@ -164,6 +164,7 @@ def test_estimates_are_means_over_seeds_of_what_scipy_and_sklearn_say(tmp_path: 
     assert row.correlation.value == pytest.approx(np.mean(own), abs=1e-6)
     entropies = [spearmanr(entropy[0], nats[0]).statistic for _, nats, entropy in tokens]
     assert row.entropy.value == pytest.approx(np.mean(entropies), abs=1e-6)
+    assert row.entropy_excess.value == pytest.approx(np.mean(np.subtract(entropies, own)), abs=1e-6)
     labels = np.repeat([0, 1], len(planted.owners))
     areas = [roc_auc_score(labels, np.concatenate([final[0], final[2]])) for final, _, _ in tokens]
     assert row.of("random").auroc.value == pytest.approx(np.mean(areas), abs=1e-6)
@@ -225,13 +226,48 @@ def test_intervals_draw_seeds_then_whole_documents(tmp_path: Path) -> None:
     assert auroc[1] == 1.0  # certain in both seeds, and no more than that however they are shared
 
 
+def test_entropy_is_better_than_energy_only_where_the_paired_interval_says_so(
+    tmp_path: Path,
+) -> None:
+    """Energy that ranks as entropy does but for a little chance, and energy that ranks nothing."""
+    notes = {}
+    for share in (1.0, 0.0):
+        planted = Planted()
+
+        def mixed(run: Any, spec: Any, folder: Path) -> list[Any]:
+            found = planted(run, spec, folder)  # noqa: B023
+            with np.load(folder / "energies.npz") as stored:
+                kept = dict(stored)
+            chance = np.random.default_rng(1).normal(size=kept["kept_entropy"].shape)
+            other = kept["kept_entropy"] + 0.05 * chance
+            kept["kept_energy"] = other if share else chance  # noqa: B023
+            np.savez_compressed(folder / "energies.npz", **kept)
+            return found
+
+        folder = tmp_path / str(share)
+        folder.mkdir()
+        found = gathered(TEXT, mixed, folder)  # type: ignore[arg-type]
+        row = row_of(found)
+        assert row.entropy.value is not None
+        assert row.correlation.value is not None
+        table = section_tables(found)[0]
+        assert table.data[0]["entropy_less_energy"] == pytest.approx(
+            row.entropy.value - row.correlation.value
+        )
+        notes[share] = " ".join(table.notes)
+    assert "Its ρ is higher than energy's in 0 of 1, lower in 0, undecided in 1" in notes[1.0]
+    assert "Its ρ is higher than energy's in 1 of 1" in notes[0.0]
+
+
 def test_few_documents_give_no_interval_and_say_so(tmp_path: Path) -> None:
     found = gathered(TEXT, Planted(documents=8), tmp_path)
     row = row_of(found)
+    assert row.entropy_excess.value is not None
     assert row.correlation.value is not None
     assert row.correlation.interval is None
     notes = " ".join(note for table in section_tables(found) for note in table.notes)
     assert "No intervals: fewer than 10 documents" in notes
+    assert "ranks losses better than energy is not decided" in notes
     assert section_drawings(found)
 
 

@@ -1,8 +1,8 @@
 """An uncertainty section: is energy high where loss is, and on text that is none?
 
 Statistics are those of one training seed, means over noise seeds, averaged over training seeds;
-intervals resample training seeds, then documents, with the seeds' deviations stretched by
-sqrt(seeds / (seeds - 1)) since they are few. Energies have no zero and no unit in common, so
+intervals resample training seeds, then documents, with the seeds' deviations stretched since they
+are few. Energies have no zero and no unit in common, so
 between models, and even between seeds, only what ranks them compares.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,13 @@ from harness.analysis.exhibits.energy_records import (
     read_energies,
 )
 from harness.analysis.frame import SuiteFrame
-from harness.analysis.resampling import MIN_DOCUMENTS, percentiles, resamples, stretched
+from harness.analysis.resampling import (
+    MIN_DOCUMENTS,
+    percentiles,
+    resampled,
+    resamples,
+    stretched,
+)
 from harness.errors import HarnessError
 from harness.planning.sections import UncertaintySection
 from harness.planning.spec import thinking_label
@@ -79,7 +86,8 @@ class UncertaintyRow:
     """One model on one set. `correlation` is Spearman's of final energy and loss, over `kept`.
 
     Within documents, and within positions, offsets between them cannot drive it. `entropy` is that
-    of the predicted distribution's entropy and loss. `bins` are mean losses by tenths of the
+    of the predicted distribution's entropy and loss, `entropy_excess` it less `correlation`, of the
+    same draws. `bins` are mean losses by tenths of the
     predictions, from the lowest final energy up, `entropy_bins` from the lowest entropy. Costs are
     per prediction. `examples` is the file of the lowest training seed.
     """
@@ -96,6 +104,7 @@ class UncertaintyRow:
     within_documents: Estimate
     within_positions: Estimate
     entropy: Estimate
+    entropy_excess: Estimate
     bins: tuple[Estimate, ...]
     entropy_bins: tuple[Estimate, ...]
     n: int
@@ -127,10 +136,7 @@ class UncertaintyExhibit:
     @property
     def resampling(self) -> str:
         """What the intervals resample, in words."""
-        seeds = max(row.seeds for row in self.rows)
-        if seeds == 1:
-            return "documents (one training seed)"
-        return f"{seeds} training seeds (deviations stretched by √(s / (s − 1))), then documents"
+        return resampled(row.seeds for row in self.rows)
 
     @property
     def prediction(self) -> str:
@@ -178,15 +184,18 @@ class _Drawn:
         return tuple(_estimate(column) for column in drawn.T)
 
     def one(
-        self, statistic: Callable[[EnergySums, KeptPredictions], Floats], *, least: float = -1.0
+        self,
+        statistic: Callable[[EnergySums, KeptPredictions], Floats],
+        *,
+        bounds: tuple[float, float] = (-1.0, 1.0),
     ) -> Estimate:
-        """Of a statistic (B,) of a run's predictions in [least, 1], its mean over noise seeds."""
+        """Of a statistic (B,) of a run's predictions, its mean over noise seeds."""
 
         def mean(run: EnergySums) -> Floats:
             found = np.mean([statistic(run, kept) for kept in run.kept], axis=0)
             return np.asarray(found)[:, None]
 
-        return self.estimates(mean, bounds=(least, 1.0))[0]
+        return self.estimates(mean, bounds=bounds)[0]
 
     def means(self, sums: NDArray[Any], n: NDArray[Any]) -> Floats:
         """(B, k) ratios of sums (k, documents) to `n`, (documents,) or (k, documents)."""
@@ -275,11 +284,13 @@ def _against_real(drawn: _Drawn, index: int) -> tuple[Estimate, Estimate, Estima
         means = [np.bincount(run.document, kept.energy[i])[own] / n[own] for i in (0, index)]
         return areas(means[0], means[1], (own, own), drawn.counts)
 
-    aucs = drawn.one(tokens, least=0.0), drawn.one(documents, least=0.0)
+    share = (0.0, 1.0)
+    aucs = drawn.one(tokens, bounds=share), drawn.one(documents, bounds=share)
     return drawn.estimates(excess)[0], *aucs
 
 
 def _correlations(drawn: _Drawn) -> dict[str, Estimate]:
+    @cache
     def over_all(run: EnergySums, kept: KeptPredictions) -> Floats:
         return rank_correlations(kept.energy[0], kept.loss[0], run.document, drawn.counts)
 
@@ -294,15 +305,20 @@ def _correlations(drawn: _Drawn) -> dict[str, Estimate]:
         mean = values @ pairs / pairs.sum() if pairs.sum() else np.nan
         return np.full(len(drawn.counts), mean)
 
+    @cache
     def of_entropy(run: EnergySums, kept: KeptPredictions) -> Floats:
         return rank_correlations(_entropy(kept), kept.loss[0], run.document, drawn.counts)
 
-    within = drawn.one(in_positions)
+    def excess(run: EnergySums, kept: KeptPredictions) -> Floats:
+        return of_entropy(run, kept) - over_all(run, kept)
+
+    within, none = drawn.one(in_positions), _no_entropy(drawn.runs[0])
     return {
         "correlation": drawn.one(over_all),
         "within_documents": drawn.one(in_documents),
         "within_positions": Estimate(within.value),  # positions are not what is resampled
-        "entropy": MISSING if _no_entropy(drawn.runs[0]) else drawn.one(of_entropy),
+        "entropy": MISSING if none else drawn.one(of_entropy),
+        "entropy_excess": MISSING if none else drawn.one(excess, bounds=(-2.0, 2.0)),
     }
 
 

@@ -39,7 +39,7 @@ def _correlations(exhibit: UncertaintyExhibit, stem: str) -> Table:
             "95 % interval",
             "within documents ↑",
             "within positions ↑",
-            *(["entropy's ↑"] if with_entropy else []),
+            *(["entropy's ↑", "less energy's"] if with_entropy else []),
         ),
         rows=[
             [
@@ -52,7 +52,7 @@ def _correlations(exhibit: UncertaintyExhibit, stem: str) -> Table:
                 Cell(between(row.correlation, 3)),
                 Cell(with_range(row.within_documents, 3)),
                 Cell(number(row.within_positions, 3, signed=True)),
-                *([Cell(number(row.entropy, 3, signed=True))] if with_entropy else []),
+                *(_entropy_cells(row) if with_entropy else []),
             ]
             for row in exhibit.rows
         ],
@@ -60,6 +60,13 @@ def _correlations(exhibit: UncertaintyExhibit, stem: str) -> Table:
         notes=_correlation_notes(exhibit, with_entropy=with_entropy),
         text_columns=2,
     )
+
+
+def _entropy_cells(row: UncertaintyRow) -> list[Cell]:
+    return [
+        Cell(number(row.entropy, 3, signed=True)),
+        Cell(with_range(row.entropy_excess, 3)),
+    ]
 
 
 def _inputs(exhibit: UncertaintyExhibit, stem: str) -> Table:
@@ -157,6 +164,7 @@ def _correlation_data(row: UncertaintyRow) -> dict[str, object]:
         **_numbers("within_documents", row.within_documents),
         "within_positions": row.within_positions.value,
         **_numbers("entropy_correlation", row.entropy),
+        **_numbers("entropy_less_energy", row.entropy_excess),
     }
 
 
@@ -196,7 +204,7 @@ def _correlation_notes(exhibit: UncertaintyExhibit, *, with_entropy: bool) -> li
     if with_entropy:
         notes.append(
             "Entropy's: the same of the predicted distribution's own entropy, which needs no "
-            "energy. " + entropy_finding(exhibit.rows)
+            "energy; less energy's: the paired difference. " + entropy_finding(exhibit.rows)
         )
     return notes + _sizes(exhibit)
 
@@ -215,13 +223,13 @@ def correlation_finding(rows: Sequence[UncertaintyRow], one: str) -> str:
 
 def entropy_finding(rows: Sequence[UncertaintyRow]) -> str:
     """How often the distribution's entropy ranks losses better than its energy does."""
-    both = [
-        (row.correlation.value, row.entropy.value)
-        for row in rows
-        if row.correlation.value is not None and row.entropy.value is not None
-    ]
-    better = sum(entropy > energy for energy, entropy in both)
-    return f"It ranks losses better than energy in {better} of {len(both)}."
+    judged = [row.entropy_excess for row in rows if row.entropy_excess.interval is not None]
+    if not judged:
+        return "Whether it ranks losses better than energy is not decided: no intervals."
+    return (
+        f"Its ρ is higher than energy's in {_sides(judged)} (by the interval of the difference, "
+        "paired)."
+    )
 
 
 def _input_notes(exhibit: UncertaintyExhibit) -> list[str]:
