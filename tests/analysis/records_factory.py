@@ -53,7 +53,7 @@ def write_suite(suite: Suite, results: Path, evaluator: Evaluator) -> None:
         write_run(run, results, evaluator)
 
 
-def measured(run: PlannedRun, name: str, value: float, **given: Any) -> Measurement:
+def measured(run: PlannedRun, name: str, value: float | None, **given: Any) -> Measurement:
     """A measurement with defaults for what a test does not care about."""
     defaults: dict[str, Any] = {
         "n": 100,

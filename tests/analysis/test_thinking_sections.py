@@ -25,7 +25,7 @@ from harness.planning.planned import PlannedRun, Suite
 from harness.planning.spec import thinking_label
 from harness.planning.suite import load_suite
 from harness.protocol import Descent
-from harness.records import Measurement
+from harness.records import Measurement, RunFolder, read_json, write_json
 from harness.show.figures import section_drawings
 from harness.show.tables import section_tables
 from tests.analysis.records_factory import measured, save_documents, write_suite
@@ -68,6 +68,7 @@ DOCUMENTS = 20
 TOKENS = np.random.default_rng(0).integers(5, 50, DOCUMENTS)
 
 Losses = Callable[[PlannedRun, str, Any], float]
+Tokens = Callable[[PlannedRun], int]
 
 
 def suite_of(folder: Path, **given: str) -> Suite:
@@ -80,7 +81,9 @@ def suite_of(folder: Path, **given: str) -> Suite:
     return load_suite(path)
 
 
-def write(suite: Suite, results: Path, losses: Losses, spread: float = 0.02) -> Gathered:
+def write(
+    suite: Suite, results: Path, losses: Losses, spread: float = 0.02, tokens: Tokens | None = None
+) -> Gathered:
     """Records in which each setting's loss is `losses`, up to documents that scatter around it."""
 
     def evaluator(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
@@ -101,13 +104,17 @@ def write(suite: Suite, results: Path, losses: Losses, spread: float = 0.02) -> 
             cost = {"nfe": nfe, "flops": 10.0 * nfe, "seconds": 1e-6}
             cost["steps_used"] = 1.0 - np.log10(stops) if stops else None
             own = tags | {"trained": index == 0, **setting.model_dump(mode="json")}
-            found.append(measured(run, "loss", loss, n=int(TOKENS.sum()), tags=own, cost=cost))
+            value = loss if np.isfinite(loss) else None
+            found.append(measured(run, "loss", value, n=int(TOKENS.sum()), tags=own, cost=cost))
         save_documents(folder, [thinking_label(s) for s in settings], np.array(sums), TOKENS)
         bigrams = 2.0 + 0.3 * SETS.index(spec.data)
         found.append(measured(run, "bigram_loss", bigrams, noise_seed=None, tags=tags))
         return found
 
     write_suite(suite, results, evaluator)
+    for run in suite.runs if tokens else ():
+        path = RunFolder(results, run.run_id).training
+        write_json(path, read_json(path) | {"tokens": tokens(run)})  # type: ignore[misc]
     (gathered,) = gather(suite, load_frame(suite, results))
     return gathered
 
@@ -169,6 +176,54 @@ def test_magnitude_is_never_taken_from_a_model_that_thinks(tmp_path: Path) -> No
     magnitudes = [[s.perplexity_ratio for s in g.exhibit.shifts] for g in both]  # type: ignore[union-attr]
     assert magnitudes[0] == magnitudes[1]
     assert "the perplexity ratio is transformer++'s" in section_tables(both[0])[0].notes[0]
+
+
+def test_magnitudes_are_those_of_one_model_which_is_named(tmp_path: Path) -> None:
+    """Of two budgets of equally large models, the longer trained one's alone."""
+
+    def by_budget(run: PlannedRun, data: str, setting: Any) -> float:
+        loss = planted(run, data, setting)
+        short = run.labels["tokens"] == "1280"
+        return loss * 3 if short and not isinstance(setting, Descent) else loss
+
+    axes = "{tokens: {path: budget.tokens, values: [1280, 2560]}}"
+    suite = suite_of(tmp_path, axes=axes)
+    gathered = write(suite, tmp_path, by_budget, tokens=lambda run: run.spec.budget.tokens or 0)
+    exhibit = gathered.exhibit
+    assert isinstance(exhibit, ThinkingShiftExhibit)
+    ratios = {s.data: s.perplexity_ratio for s in exhibit.shifts}
+    assert ratios == pytest.approx({data: 2 ** (i / 2) for i, data in enumerate(SETS)})
+    assert exhibit.measured_by == "transformer++ 2560"
+    assert "the perplexity ratio is transformer++ 2560's" in section_tables(gathered)[0].notes[0]
+
+
+@pytest.mark.parametrize(
+    ("lost", "section"),
+    [(float("inf"), SHIFT), (float("nan"), SHIFT.replace("thinking_shift", "thinking"))],
+)
+def test_a_loss_that_is_not_finite_is_missing_and_named(
+    lost: float, section: str, tmp_path: Path
+) -> None:
+    def diverging(run: PlannedRun, data: str, setting: Any) -> float:
+        gone = data == "builtin/dyck" and run.spec.seed == 1
+        thinks = getattr(setting, "samples", 3) == 3
+        return lost if gone and thinks else planted(run, data, setting)
+
+    gathered = write(suite_of(tmp_path, section=section), tmp_path, diverging)
+    exhibit = gathered.exhibit
+    assert isinstance(exhibit, ThinkingShiftExhibit | ThinkingExhibit)
+    on_dyck = {r.setting for r in exhibit.rows if r.data == "builtin/dyck"}
+    assert on_dyck - {"2x1"} == {"4x1"}
+    assert [s.perplexity_ratio for s in exhibit.shifts].count(None) == 1
+    tables = section_tables(gathered)
+    notes = " ".join(note for table in tables for note in table.notes)
+    assert "No row, since a loss is not finite: transformer++, single on builtin/dyck" in notes
+    assert "ebt, 4x3 on builtin/dyck" in notes
+    assert "nan" not in notes + str([table.rows for table in tables])
+    assert section_drawings(gathered)
+    if isinstance(exhibit, ThinkingShiftExhibit):
+        points = {(t.of.setting, t.magnitude): t.trend.points for t in exhibit.trends}
+        assert (points["4x3", "bigram_loss"], points["4x1", "bigram_loss"]) == (8, 9)
 
 
 def test_too_few_sets_give_no_verdict(tmp_path: Path) -> None:
@@ -245,6 +300,12 @@ def test_gain_along_training_is_per_doubling(tmp_path: Path) -> None:
     assert "a run of its own with its own complete schedule" in section_tables(gathered)[0].notes[1]
     (drawing,) = section_drawings(gathered)
     assert len([r for r in drawing.data if r["part"] == "gain"]) == 3 * 2 * 5
+    only = f", only: {{tokens: {tokens[:3]}}}}}"
+    part = SCALE.removesuffix("}") + only
+    (tmp_path / "part").mkdir()
+    held = suite_of(tmp_path / "part", axes=axes, **(given | {"section": part}))
+    kept = gather(held, load_frame(held, tmp_path / "nothing"))[0].missing
+    assert (kept.count, kept.planned) == (3 * 3 * 2, 3 * 3 * 2)
     few = f"{{tokens: {{path: budget.tokens, values: {tokens[:3]}}}}}"
     (tmp_path / "few").mkdir()
     short = write(suite_of(tmp_path / "few", axes=few, **given), tmp_path / "few", growing).exhibit

@@ -66,6 +66,17 @@ def test_the_smallest_p_is_two_of_all_orders_and_large_n_is_drawn() -> None:
     assert found.method == "99,999 random orders"
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_finite_has_no_rank_and_no_slope(bad: float) -> None:
+    x, y = [1.0, 2.0, 3.0], [0.0, bad, 1.0]
+    for first, second in ((x, y), (y, x)):
+        found = rank_correlation(first, second)
+        assert (found.rho, found.p) == (None, None)
+        read = trend(first, second, x_draws=None, y_draws=None, seeds=3, enough=(3, "set"))
+        assert (read.slope, read.interval, read.reading) == (None, None, "descriptive")
+        assert read.reason == "a value is not finite: no slope"
+
+
 def test_drawn_orders_agree_with_counted_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     x = [1, 2, 2, 3, 5, 6, 7, 9, 9, 11]
     y = [2, 1, 4, 4, 3, 8, 5, 9, 6, 6.5]
@@ -173,13 +184,13 @@ def planted(rng: np.random.Generator, *, slope: float, seeds: int) -> tuple[list
     return x.tolist(), gains, np.stack(draws, 1)  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize(("seeds", "slope"), [(3, 0.0), (8, 0.0), (3, 0.01)])
+@pytest.mark.parametrize(("seeds", "slope"), [(3, 0.0), (8, 0.01)])
 def test_planted_slopes_are_covered_and_none_is_seldom_read_as_one(
     seeds: int, slope: float
 ) -> None:
     """Seeds share their tilts over all sets, so the interval bounds false verdicts, p does not."""
     rng = np.random.default_rng(seeds)
-    covered, wrong, trials = 0, 0, 100
+    covered, wrong, trials = 0, 0, 80
     for _ in range(trials):
         x, gains, draws = planted(rng, slope=slope, seeds=seeds)
         found = trend(x, gains, x_draws=None, y_draws=draws, seeds=seeds, enough=(8, "set"))

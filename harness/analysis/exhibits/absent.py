@@ -6,9 +6,16 @@ from collections import Counter
 from dataclasses import dataclass
 
 from harness.analysis.frame import SuiteFrame
+from harness.planning.budget import section_runs
 from harness.planning.compared import compared_runs
 from harness.planning.planned import Suite
-from harness.planning.sections import DownstreamSection, ScalingSection, Section, evaluations_of
+from harness.planning.sections import (
+    DownstreamSection,
+    ScalingSection,
+    Section,
+    ThinkingScaleSection,
+    evaluations_of,
+)
 
 _LISTED = 2
 
@@ -37,17 +44,16 @@ class Absent:
 
 def absent(section: Section, suite: Suite, frame: SuiteFrame) -> Absent:
     """What this section would read and is not there."""
-    adapters = (
-        {section.baseline, section.candidate} if isinstance(section, ScalingSection) else None
-    )
-    runs = suite.of(section.experiment)
     if isinstance(section, DownstreamSection):
         runs = compared_runs(section, suite)
+    elif isinstance(section, ScalingSection | ThinkingScaleSection):
+        runs = section_runs(section, suite)
+    else:
+        runs = suite.of(section.experiment)
     drawn = {name for _, name in evaluations_of(section)}
     planned = [
         f"{run.name}: {evaluation.label}"
         for run in runs
-        if adapters is None or run.adapter_label in adapters
         for evaluation in run.evaluations
         if evaluation.name in drawn
     ]

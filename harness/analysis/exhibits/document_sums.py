@@ -18,7 +18,8 @@ BY_DOCUMENT = "by_document.npz"
 class DocumentSums:
     """`sums` (seeds, settings, documents) in nats, means over noise seeds; `n` (documents,).
 
-    `settings` are labels, the trained one first; documents without a target are left out.
+    `settings` are labels, the trained one first; documents without a target are left out. A sum
+    that is not finite is NaN.
     """
 
     settings: tuple[str, ...]
@@ -51,4 +52,7 @@ def _read(folder: Path) -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[n
     with np.load(folder / BY_DOCUMENT) as stored:
         covered = stored["n"] > 0
         settings = tuple(str(s) for s in stored["settings"])
-        return settings, stored["sums"][:, :, covered], stored["n"][covered].astype(np.float64)
+        sums = stored["sums"][:, :, covered]
+        # An infinite sum is as lost as NaN, and warns in products with a count of 0.
+        sums = np.where(np.isfinite(sums), sums, np.nan)
+        return settings, sums, stored["n"][covered].astype(np.float64)

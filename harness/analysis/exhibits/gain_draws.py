@@ -77,7 +77,7 @@ class Place:
 def gain_trend(
     points: Sequence[tuple[Place, DrawnGain]], measure: Measure, *, enough: tuple[int, str]
 ) -> Trend:
-    """The trend of one measure of gain; a point whose gain is missing is left out."""
+    """The trend of one measure of gain; a point whose gain is missing is left out, by name."""
     kept = [(place, point) for place, point in points if point.gain(measure) is not None]
     y = [point.draws[measure] for _, point in kept]
     x = [place.draws for place, _ in kept]
@@ -89,6 +89,8 @@ def gain_trend(
         seeds=min((point.row.seeds for _, point in kept), default=0),
         enough=enough,
     )
+    lacking = [p.row for _, p in points if p.gain(measure) is None]
+    found = replace(found, left_out=tuple(f"{row.label} {row.data}".strip() for row in lacking))
     few = [p.row.data for _, p in kept if p.row.documents < MIN_DOCUMENTS]
     if found.reading != "undecided" or found.interval is not None or not few:
         return found

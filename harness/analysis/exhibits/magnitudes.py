@@ -29,27 +29,30 @@ def shift_rows(rows: pd.DataFrame) -> list[ShiftRow]:
     """OOD magnitudes: perplexity over that of the training data's held-out part, and bigram loss.
 
     The perplexities are those of the largest Transformer++ (any model that cannot think, where
-    there is none), so that the ratio does not share its numerator with the gain.
+    there is none), so that the ratio does not share its numerator with the gain; of several, of the
+    one that was trained on most. Both magnitudes are over what that one was trained on.
     """
     if not len(rows):
         return []
-    means = _measuring(rows).groupby("data")["value"].mean()
-    home = str(rows["training_data"].iloc[0])
-    bigrams = rows[rows["metric"] == "bigram_loss"].groupby("data")["value"].first()
+    single = _measuring(rows)
+    home = _home(rows, single)
+    means = {str(data): _mean(own["value"]) for data, own in single.groupby("data")}
+    lines = rows[(rows["metric"] == "bigram_loss") & (rows["training_data"] == home)]
+    bigrams = lines.groupby("data")["value"].first()
     found = []
     for data in map(str, dict.fromkeys(rows["data"])):
-        known = data in means and home in means
-        difference = float(means[data]) - float(means[home]) if known else None
-        ratio = None if difference is None else perplexity(difference)
+        there, at_home = means.get(data), means.get(home)
+        ratio = None if there is None or at_home is None else perplexity(there - at_home)
         found.append(ShiftRow(data, ratio, float(bigrams[data]) if data in bigrams else None))
     return sorted(found, key=lambda row: row.bigram_loss or 0.0)
 
 
 def measured_by(rows: pd.DataFrame) -> str:
-    """The adapters that perplexity ratios are taken from, in words; empty where there is none."""
-    if not len(rows):
+    """The model that perplexity ratios are taken from, in words; empty where there is none."""
+    single = _measuring(rows) if len(rows) else rows
+    if not len(single):
         return ""
-    return ", ".join(dict.fromkeys(map(str, _measuring(rows)["adapter"])))
+    return f"{single['adapter'].iloc[0]} {single['point'].iloc[0]}".strip()
 
 
 def log_ratio_draws(rows: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
@@ -58,23 +61,44 @@ def log_ratio_draws(rows: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     Documents are drawn as for the gains. Empty where no model that cannot think was evaluated on
     the held-out part of the training data.
     """
+    if not len(rows):
+        return {}
     single = _measuring(rows)
-    home = str(rows["training_data"].iloc[0]) if len(rows) else ""
+    home = _home(rows, single)
     drawn = {}
     for data, own in single.groupby("data", sort=False):
         documents = load_document_sums(own["folder"])
         drawn[str(data)] = joint_losses(documents.sums, documents.n, models=_MEASURING)[:, 0]
     if home not in drawn:
         return {}
-    return {data: draws - drawn[home] for data, draws in drawn.items()}
+    ratios = {data: draws - drawn[home] for data, draws in drawn.items()}
+    return {data: draws for data, draws in ratios.items() if np.isfinite(draws).all()}
 
 
 def _measuring(rows: pd.DataFrame) -> pd.DataFrame:
-    """The losses of the model that perplexity ratios are taken from."""
+    """The losses of the model, at one point, that perplexity ratios are taken from."""
     losses = rows[rows["metric"] == "loss"]
     thinking = set(losses[losses["kind"] != "single"]["adapter"])
     single = losses[~losses["adapter"].isin(thinking)]
     if (single["family"] == "transformer++").any():
         single = single[single["family"] == "transformer++"]
-    largest: pd.DataFrame = single[single["non_embedding"] == single["non_embedding"].max()]
-    return largest
+    if not len(single):
+        return single
+    points = [own for _, own in single.groupby(["adapter", "point"], sort=False)]
+    return max(points, key=_size)
+
+
+def _size(point: pd.DataFrame) -> tuple[float, float]:
+    """Non-embedding parameters, then tokens trained on, a mean since seconds may differ in them."""
+    return float(point["non_embedding"].iloc[0]), float(point["training_tokens"].mean())
+
+
+def _home(rows: pd.DataFrame, single: pd.DataFrame) -> str:
+    """What the measuring model was trained on, or where there is none, any."""
+    return str((single if len(single) else rows)["training_data"].iloc[0])
+
+
+def _mean(values: pd.Series) -> float | None:
+    """Over seeds; None where one is missing or not finite."""
+    numbers = values.astype("float64").to_numpy()
+    return float(numbers.mean()) if np.isfinite(numbers).all() else None

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.exhibits.document_sums import load_document_sums
-from harness.analysis.exhibits.magnitudes import ShiftRow, shift_rows
+from harness.analysis.exhibits.magnitudes import ShiftRow, measured_by, shift_rows
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import MAX_NATS
 from harness.analysis.resampling import (
@@ -66,12 +66,18 @@ class ThinkingRow:
 
 @dataclass(frozen=True)
 class ThinkingExhibit:
-    """Rows in order of adapter, set and NFE; `shifts` in order of growing bigram loss."""
+    """Rows in order of adapter, set and NFE; `shifts` in order of growing bigram loss.
+
+    `measured_by` names the model that perplexity ratios are taken from, `lost` the settings that
+    have no row since a loss is not finite.
+    """
 
     section: ThinkingSection
     rows: tuple[ThinkingRow, ...]
     shifts: tuple[ShiftRow, ...]
     device: tuple[str, ...]
+    measured_by: str = ""
+    lost: tuple[str, ...] = ()
 
     @property
     def resampling(self) -> str:
@@ -100,12 +106,15 @@ def thinking_exhibit(section: ThinkingSection, frame: SuiteFrame) -> ThinkingExh
         tuple(found),
         tuple(shift_rows(rows)),
         tuple(sorted(set(losses["device"]))) if len(losses) else (),
+        measured_by(rows),
+        lost_settings(losses),
     )
 
 
 def setting_rows(group: pd.DataFrame) -> list[ThinkingRow]:
     """Every setting of one adapter at one size on one set, from the losses of its runs.
 
+    A setting whose loss, or whose trained setting's, is not finite for some seed has no row.
     HarnessError where its runs were evaluated on different documents or settings.
     """
     documents = load_document_sums(group["folder"])
@@ -115,6 +124,8 @@ def setting_rows(group: pd.DataFrame) -> list[ThinkingRow]:
     total = n.sum()
     rows = []
     for index, name in enumerate(documents.settings):
+        if not np.isfinite(losses[[0, index]]).all():
+            continue
         own = group[labels == name]
         first = own.iloc[0]
         difference = float(losses[index] - losses[0])
@@ -148,6 +159,20 @@ def setting_rows(group: pd.DataFrame) -> list[ThinkingRow]:
             )
         )
     return sorted(rows, key=lambda row: (row.nfe, row.steps or 0))
+
+
+def lost_settings(losses: pd.DataFrame) -> tuple[str, ...]:
+    """`ebt large, 12x5 on builtin/dyck`: the settings with a loss that is not finite."""
+    if not len(losses):
+        return ()
+    bad = losses[~np.isfinite(losses["value"].astype("float64"))]
+    names = [
+        f"{f'{adapter} {point}'.strip()}, {thinking_label(thinking)} on {data}"
+        for adapter, point, thinking, data in zip(
+            bad["adapter"], bad["point"], bad["thinking"], bad["data"], strict=True
+        )
+    ]
+    return tuple(dict.fromkeys(names))
 
 
 def loss_gains(draws: Floats, index: int) -> Floats | None:

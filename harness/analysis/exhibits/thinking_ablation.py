@@ -16,6 +16,7 @@ from harness.analysis.exhibits.thinking import (
     DRAWN_AS,
     ThinkingRow,
     loss_gains,
+    lost_settings,
     perplexity_gain,
     perplexity_gains,
     setting_rows,
@@ -56,7 +57,8 @@ class Difference:
 class AblationRow:
     """One model on one set: its trained point, and by way its setting and difference to full.
 
-    A difference is None for the full model itself, and where no seed is shared.
+    A difference is None for the full model itself, and where no seed is shared or a loss of the
+    full one is not finite.
     """
 
     adapter: str
@@ -70,11 +72,15 @@ class AblationRow:
 
 @dataclass(frozen=True)
 class ThinkingAblationExhibit:
-    """Rows by set in order of growing bigram loss, by point, the full model first."""
+    """Rows by set in order of growing bigram loss, by point, the full model first.
+
+    `lost` as in `ThinkingExhibit`.
+    """
 
     section: ThinkingAblationSection
     rows: tuple[AblationRow, ...]
     device: tuple[str, ...]
+    lost: tuple[str, ...] = ()
 
 
 def thinking_ablation_exhibit(
@@ -93,7 +99,7 @@ def thinking_ablation_exhibit(
                 row = _row(section, own, of_full) if len(own) else None
                 found += [] if row is None else [row]
     devices = sorted(set(losses["device"])) if len(losses) else []
-    return ThinkingAblationExhibit(section, tuple(found), tuple(devices))
+    return ThinkingAblationExhibit(section, tuple(found), tuple(devices), lost_settings(losses))
 
 
 def _row(
@@ -132,6 +138,8 @@ def _difference(own: pd.DataFrame, of_full: pd.DataFrame, setting: str) -> Diffe
     # (seeds, 4, documents): both models' trained setting and this one, drawn together.
     sums = np.concatenate(chosen, axis=1)
     losses = sums.sum(2).mean(0) / mine.n.sum()
+    if not np.isfinite(losses).all():
+        return None
     gain, of_whole = (
         float((trained - loss) / trained) for trained, loss in (losses[:2], losses[2:])
     )

@@ -13,7 +13,7 @@ from harness.analysis.exhibits.gain_draws import (
     drawn_gains,
     gain_trend,
 )
-from harness.analysis.exhibits.thinking import ThinkingRow
+from harness.analysis.exhibits.thinking import ThinkingRow, lost_settings
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.rates.verdict import MIN_POINTS
 from harness.analysis.trends.trend import Trend
@@ -45,12 +45,16 @@ class ScaleTrend:
 
 @dataclass(frozen=True)
 class ThinkingScaleExhibit:
-    """`points` in order of adapter, setting, set and x; every one from runs of its own."""
+    """`points` in order of adapter, setting, set and x; every one from runs of its own.
+
+    `lost` as in `ThinkingExhibit`.
+    """
 
     section: ThinkingScaleSection
     points: tuple[ScaledGain, ...]
     trends: tuple[ScaleTrend, ...]
     device: tuple[str, ...]
+    lost: tuple[str, ...] = ()
 
     def drawn(self) -> list[ThinkingRow]:
         """One row for each setting that a figure shows, as in `ThinkingShiftExhibit`."""
@@ -100,6 +104,7 @@ def thinking_scale_exhibit(
         tuple(point for line in lines.values() for point, _ in line),
         tuple(trend for line in lines.values() for trend in _trends(line)),
         tuple(sorted(set(losses["device"]))),
+        lost_settings(losses),
     )
 
 

@@ -22,7 +22,7 @@ from harness.analysis.exhibits.magnitudes import (
     measured_by,
     shift_rows,
 )
-from harness.analysis.exhibits.thinking import ThinkingRow
+from harness.analysis.exhibits.thinking import ThinkingRow, lost_settings
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.trends.trend import Trend
 from harness.planning.followed import followed_labels
@@ -52,7 +52,7 @@ class ShiftTrend:
 class ThinkingShiftExhibit:
     """`rows` are the followed settings on every set; `shifts` in order of growing bigram loss.
 
-    `measured_by` names the adapter that perplexity ratios are taken from.
+    `measured_by` and `lost` as in `ThinkingExhibit`.
     """
 
     section: ThinkingShiftSection
@@ -61,6 +61,7 @@ class ThinkingShiftExhibit:
     trends: tuple[ShiftTrend, ...]
     device: tuple[str, ...]
     measured_by: str = ""
+    lost: tuple[str, ...] = ()
 
     def drawn(self) -> list[ThinkingRow]:
         """One row for each setting that a figure shows: what was asked for, else each model's
@@ -107,6 +108,7 @@ def thinking_shift_exhibit(
         tuple(trends),
         tuple(sorted(set(losses["device"]))),
         measured_by(rows),
+        lost_settings(losses),
     )
 
 

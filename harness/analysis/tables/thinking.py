@@ -7,6 +7,7 @@ from harness.analysis.exhibits.thinking import ThinkingExhibit, ThinkingRow
 from harness.analysis.exhibits.thinking_shift import SETS_FOR_TREND
 from harness.analysis.resampling import MIN_DOCUMENTS
 from harness.analysis.tables.table import Cell, Table, percent, percent_range
+from harness.analysis.tables.trends import lost_note
 from harness.quantities import counted, si
 
 
@@ -112,8 +113,9 @@ def _data(row: ThinkingRow, exhibit: ThinkingExhibit) -> dict[str, object]:
 
 
 def _notes(exhibit: ThinkingExhibit) -> list[str]:
+    lost = [lost_note(exhibit.lost)] if exhibit.lost else []
     if not exhibit.rows:
-        return []
+        return lost
     tried = [r for r in exhibit.rows if not r.trained]
     gaining = exhibit.gaining()
     notes = [
@@ -131,6 +133,7 @@ def _notes(exhibit: ThinkingExhibit) -> list[str]:
         )
     if any(r.tokens == "answer" for r in exhibit.rows):
         notes.append("Losses, gains and OOD magnitudes are of the answers' tokens alone.")
+    notes += lost
     notes += [_distance(shift, exhibit) for shift in exhibit.shifts]
     if len(exhibit.shifts) < SETS_FOR_TREND:
         notes.append(
@@ -140,12 +143,15 @@ def _notes(exhibit: ThinkingExhibit) -> list[str]:
 
 
 def _distance(shift: ShiftRow, exhibit: ThinkingExhibit) -> str:
-    first = next(r for r in exhibit.rows if r.data == shift.data)
+    first = next((r for r in exhibit.rows if r.data == shift.data), None)
+    if first is None:
+        return f"{shift.data}: no finite loss."
     what = "answer tokens" if first.tokens == "answer" else "tokens"
+    of = exhibit.measured_by
     text = f"{shift.data}: n = {first.n:,} {what} in {counted(first.documents, 'document')}"
     if shift.perplexity_ratio is not None:
         ratio = f"{shift.perplexity_ratio:.2f}"
-        text += f"; OOD magnitude (ratio of Transformer++ perplexities) {ratio}"
+        text += f"; OOD magnitude (ratio of {of}'s perplexities) {ratio}"
     if shift.bigram_loss is not None:
         text += f"; cross-entropy under the training set's bigrams {shift.bigram_loss:.2f} nats"
     return text + "."

@@ -11,7 +11,7 @@ from harness.analysis.exhibits.thinking_ablation import (
 )
 from harness.analysis.resampling import MIN_DOCUMENTS, resampled
 from harness.analysis.tables.table import Cell, Table
-from harness.analysis.tables.trends import gain_data, row_data
+from harness.analysis.tables.trends import gain_data, lost_note, row_data
 from harness.quantities import counted
 
 NAMES: dict[Way, str] = {"longer": "longer", "verify": "longer + verify"}
@@ -103,8 +103,9 @@ def _difference_data(difference: Difference | None) -> dict[str, object]:
 
 
 def _notes(exhibit: ThinkingAblationExhibit) -> list[str]:
+    lost = [lost_note(exhibit.lost)] if exhibit.lost else []
     if not exhibit.rows:
-        return []
+        return lost
     section = exhibit.section
     longer, verify = section.longer, section.verify
     return [
@@ -115,6 +116,7 @@ def _notes(exhibit: ThinkingAblationExhibit) -> list[str]:
         "Differences are to the full model on the same documents and seeds; bold where the "
         f"interval excludes 0: {_excluding(exhibit)} (not adjusted for their number).",
         *_counts(exhibit),
+        *lost,
     ]
 
 

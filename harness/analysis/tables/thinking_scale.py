@@ -12,6 +12,7 @@ from harness.analysis.tables.table import Cell, Table, percent, percent_range
 from harness.analysis.tables.trends import (
     TREND_HEADER,
     gain_data,
+    lost_note,
     readings_note,
     row_data,
     setting_words,
@@ -118,8 +119,9 @@ def _gain_data(point: ScaledGain, x: str) -> dict[str, object]:
 
 
 def _notes(exhibit: ThinkingScaleExhibit) -> list[str]:
+    lost = [lost_note(exhibit.lost)] if exhibit.lost else []
     if not exhibit.points:
-        return []
+        return lost
     return [
         f"Slope: least squares, in points of gain per doubling of {exhibit.section.x}. Interval by "
         f"resampling {resampled(p.row.seeds for p in exhibit.points)} (seeds apart at each point, "
@@ -127,6 +129,7 @@ def _notes(exhibit: ThinkingScaleExhibit) -> list[str]:
         "Each point is a run of its own with its own complete schedule, not a stage of a longer "
         "run.",
         readings_note([t.trend for t in exhibit.trends], "point"),
+        *lost,
     ]
 
 

@@ -9,6 +9,7 @@ from harness.analysis.tables.table import Cell, Table, percent, percent_range
 from harness.analysis.tables.trends import (
     TREND_HEADER,
     gain_data,
+    lost_note,
     model_words,
     readings_note,
     row_data,
@@ -113,13 +114,15 @@ def _gain_data(row: ThinkingRow, exhibit: ThinkingShiftExhibit) -> dict[str, obj
 
 
 def _notes(exhibit: ThinkingShiftExhibit) -> list[str]:
+    lost = [lost_note(exhibit.lost)] if exhibit.lost else []
     if not exhibit.rows:
-        return []
+        return lost
     notes = [
         "Slope: least squares through the sets, in points of gain (a difference of percentages) "
         "per doubling of the perplexity ratio, or per nat of cross-entropy under bigrams of the "
         f"training set. {resampling_note(exhibit)} Rank correlation: Spearman's, ties share ranks.",
         readings_note([t.trend for t in exhibit.trends], "set"),
+        *lost,
     ]
     if not any(s.perplexity_ratio is not None for s in exhibit.shifts):
         notes.append(

@@ -60,6 +60,7 @@ def trend_data(trend: Trend) -> dict[str, object]:
         "p_method": trend.ranks.method,
         "reading": trend.reading,
         "reason": trend.reason,
+        "left_out": ", ".join(trend.left_out),
     }
 
 
@@ -101,12 +102,15 @@ def readings_note(trends: Sequence[Trend], noun: str) -> str:
     """How many trends say what, and that their number is not adjusted for."""
     if not trends:
         return ""
+    lacking = dict.fromkeys(name for t in trends for name in t.left_out)
+    beyond = f" Left out, perplexity's gain being beyond a float: {', '.join(lacking)}."
+    beyond = beyond if lacking else ""
     counts = {word: sum(t.reading == word for t in trends) for word in READINGS}
     listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     text = f"Of {len(trends)} trends: {listed}"
     if counts["descriptive"] == len(trends):
         reasons = dict.fromkeys(t.reason for t in trends)
-        return f"Descriptive, no verdict: {'; '.join(reasons)}."
+        return f"Descriptive, no verdict: {'; '.join(reasons)}.{beyond}"
     methods = dict.fromkeys(t.ranks.method for t in trends)
     bare = dict.fromkeys(t.reason for t in trends if t.interval is None)
     without = f" {'; '.join(bare)}." if bare else ""
@@ -114,8 +118,13 @@ def readings_note(trends: Sequence[Trend], noun: str) -> str:
         f"{text} (not adjusted for their number). A gain grows or shrinks where the slope's "
         f"interval excludes 0 and p ≤ 0.05, both pointing the same way; p of the orders of the "
         f"{noun}s ({'; '.join(methods)}), which a tilt that all {noun}s share does not "
-        f"lessen.{without}"
+        f"lessen.{without}{beyond}"
     )
+
+
+def lost_note(lost: Sequence[str]) -> str:
+    """Which settings have no row since a loss is not finite."""
+    return f"No row, since a loss is not finite: {'; '.join(lost)}."
 
 
 READINGS = ("grows", "shrinks", "undecided", "descriptive")

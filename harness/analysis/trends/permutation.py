@@ -23,7 +23,7 @@ class RankCorrelation:
     """`rho`, with the two-sided p that no order is likelier than another; ties share mean ranks.
 
     p is the share of permutations at which |rho| is as large. Both are None where one side does
-    not vary. `method` says how p was found.
+    not vary, or is not finite somewhere. `method` says how p was found.
     """
 
     rho: float | None
@@ -36,6 +36,8 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> RankCorrelation:
     """Exact for at most `EXACT_POINTS` points; beyond, (b + 1) / (B + 1) of B random orders."""
     n = len(x)
     assert n == len(y)
+    if not np.isfinite([*x, *y]).all():
+        return RankCorrelation(None, None, n, "a value is not finite")
     # Twice the ranks are whole numbers, ties or not.
     first, second = (np.rint(2 * rankdata(v)).astype(np.int64) if n else v for v in (x, y))
     if n < 2 or len(set(x)) < 2 or len(set(y)) < 2:

@@ -29,6 +29,7 @@ class Trend:
     chance and point the same way, "descriptive" where there are too few points or training seeds
     for any verdict.
     `rest` are slope and intercept without the largest x: how much hangs on one point.
+    `left_out` names points without a number.
     """
 
     slope: float | None
@@ -38,6 +39,7 @@ class Trend:
     reading: Reading
     reason: str
     rest: tuple[float, float] | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def without_farthest(self) -> float | None:
@@ -66,8 +68,11 @@ def trend(
     xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
     ranks = rank_correlation(x, y)
     needed, noun = enough
-    if len(xs) < 2 or np.ptp(xs) == 0:
+    finite = bool(np.isfinite([*xs, *ys]).all())
+    if len(xs) < 2 or not finite or np.ptp(xs) == 0:
         reason = f"{counted(len(xs), noun)}: no slope"
+        if not finite:
+            reason = "a value is not finite: no slope"
         return Trend(None, None, None, ranks, "descriptive", reason)
     fitted, nearer = _line(xs, ys), xs < xs.max()
     assert fitted is not None, "x varies"
