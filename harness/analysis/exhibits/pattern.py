@@ -15,8 +15,8 @@ from harness.analysis.exhibits.downstream import (
     Verdict,
 )
 
-#: Fewer training seeds say little of another training: their intervals cover 52 % with one seed
-#: and 82 % with two where seeds differ much more than documents do, 90 % with three (simulated).
+#: Fewer training seeds say little of another training: one says nothing of how seeds differ, and
+#: two do not suffice for a verdict of any section on trends either.
 MIN_SEEDS = 3
 #: How a set that was evaluated in several ways is counted, in words.
 ONCE = (

@@ -13,7 +13,7 @@ from harness.analysis.exhibits.downstream import (
 from harness.analysis.exhibits.measures import Measure
 from harness.analysis.exhibits.pattern import MIN_SEEDS, ONCE, Pattern, patterns
 from harness.analysis.exhibits.samples import Interval
-from harness.analysis.resampling import MIN_DOCUMENTS
+from harness.analysis.resampling import MIN_DOCUMENTS, SEEDS_STRETCHED
 from harness.analysis.tables.table import Cell, Table
 from harness.quantities import counted
 
@@ -326,7 +326,7 @@ def _interval_words(exhibit: DownstreamExhibit) -> str:
     noun = "training seed" if shown_seeds == "1" else "training seeds"
     text = f"Intervals: 95 %, {shown_seeds} {noun}, then documents drawn again"
     if seeds and seeds[-1] > 1:
-        text += " (seeds' deviations times √(s / (s − 1)) for their small number s)"
+        text += f" (seeds' {SEEDS_STRETCHED})"
     if any(score.documents is None or score.documents < MIN_DOCUMENTS for score in scores):
         text += (
             f"; Student's t over seeds where fewer than {MIN_DOCUMENTS} documents are known, and "
