@@ -6,7 +6,8 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,11 @@ END_OF_TEXT = "<|endoftext|>"
 PAIR = ("vocab.json", "merges.txt")
 _ALLOWED = (BYTES, *NAMED, "path/to/tokenizer.json", "folder with vocab.json and merges.txt")
 _BATCH_TEXTS = 256
+#: Longer documents are encoded in pieces: the library keeps some hundred bytes for each byte.
+_PIECE_CHARACTERS = 1 << 20
+#: Where a piece may end: pre-tokenizers of byte-level BPE split there whatever surrounds it, so the
+#: tokens are those of the whole.
+_BORDER = re.compile(r"(?<=\w)(?= \w)|(?<=\S\n)(?=\w)")
 
 Tokens = NDArray[np.uint16] | NDArray[np.uint32]
 
@@ -132,17 +138,35 @@ class FileTokenizer:
         dtype, end = token_dtype(self.vocab_size), [self.end_of_text]
         streams: list[Tokens] = [np.empty(0, dtype)]
         lengths: list[int] = []
-        for start in range(0, len(texts), _BATCH_TEXTS):
-            batch = [self._decoded(text) for text in texts[start : start + _BATCH_TEXTS]]
-            # Fast: without the places of tokens in the text, which nothing here needs.
-            found = self._encoder.encode_batch_fast(batch, add_special_tokens=False)
-            ids = [encoding.ids for encoding in found]
-            own = [len(of_one) + 1 for of_one in ids]
-            flat = itertools.chain.from_iterable(itertools.chain(of_one, end) for of_one in ids)
-            streams.append(np.fromiter(flat, dtype, sum(own)))
+        for batch in _batches(texts):
+            if len(batch) == 1 and len(batch[0]) > _PIECE_CHARACTERS:
+                pieces = list(self._in_pieces(self._decoded(batch[0]), dtype))
+                streams += pieces
+                own = [sum(map(len, pieces))]
+            else:
+                # Fast: without the places of tokens in the text, which nothing here needs.
+                found = self._encoder.encode_batch_fast(
+                    list(map(self._decoded, batch)), add_special_tokens=False
+                )
+                ids = [encoding.ids for encoding in found]
+                own = [len(of_one) + 1 for of_one in ids]
+                flat = itertools.chain.from_iterable(itertools.chain(of_one, end) for of_one in ids)
+                streams.append(np.fromiter(flat, dtype, sum(own)))
             lengths += own
         tokens: Any = np.concatenate(streams)
         return tokens, np.asarray(lengths, np.int64)
+
+    def _in_pieces(self, text: str, dtype: Any) -> Iterator[Tokens]:
+        """The tokens of a long document, end of text included."""
+        start = 0
+        while start < len(text):
+            border = _BORDER.search(text, start + _PIECE_CHARACTERS)
+            stop = len(text) if border is None else border.start()
+            piece = [text[start:stop]]
+            (found,) = self._encoder.encode_batch_fast(piece, add_special_tokens=False)
+            yield np.asarray(found.ids, dtype)
+            start = stop
+        yield np.asarray([self.end_of_text], dtype)
 
     def _decoded(self, text: bytes) -> str:
         try:
@@ -165,6 +189,22 @@ class FileTokenizer:
         if self._where.is_file():
             return self._where.read_text(encoding="utf-8")
         return str(self._make_encoder().to_str())
+
+
+def _batches(texts: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Texts to be encoded together; a long one alone."""
+    batch: list[bytes] = []
+    for text in texts:
+        alone = len(text) > _PIECE_CHARACTERS
+        if batch and (alone or len(batch) == _BATCH_TEXTS):
+            yield batch
+            batch = []
+        batch.append(text)
+        if alone:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def token_dtype(vocab_size: int) -> Any:

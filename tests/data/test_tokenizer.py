@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.data import tokenizer as tokenizer_module
 from harness.data.builtin import load_documents
 from harness.data.named_tokenizers import NAMED, named_file
 from harness.data.text import TextRows, prepare_text
@@ -126,6 +127,37 @@ def test_documents_together_are_what_each_is_alone(
     assert tokens.tolist() == [token for one in each for token in one]
     assert lengths.tolist() == [len(one) for one in each]
     assert tokens.dtype == np.uint16
+
+
+WORDY = st.lists(
+    st.sampled_from(["the", " ", "\n", "é", "it's", "(x)", "\u0301", "12"]), max_size=12
+)
+
+
+@pytest.mark.parametrize("file", ["bpe", pytest.param(str(NEOX), marks=here), str(GPT2)])
+def test_a_long_document_in_pieces_is_what_it_is_whole(
+    file: str, bpe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if file == str(GPT2) and not GPT2.is_dir():
+        pytest.skip("the shared tokenizers are not here")
+    monkeypatch.setattr(tokenizer_module, "_PIECE_CHARACTERS", 3)
+    tokenizer: Any = load_tokenizer(str(bpe) if file == "bpe" else file)
+    pieces = 0
+
+    @settings(deadline=None, max_examples=200)
+    @given(texts=st.lists(WORDY.map("".join), max_size=3))
+    def check(texts: list[str]) -> None:
+        nonlocal pieces
+        tokens, lengths = tokenizer.encode_documents([text.encode() for text in texts])
+        each = [
+            [*tokenizer.encode(text.encode()).tolist(), tokenizer.end_of_text] for text in texts
+        ]
+        assert tokens.tolist() == [token for one in each for token in one]
+        assert lengths.tolist() == [len(one) for one in each]
+        pieces += sum(len(list(tokenizer._in_pieces(text, np.int64))) > 2 for text in texts)
+
+    check()
+    assert pieces > 20, "some are cut"
 
 
 def test_a_named_tokenizer_is_planned_with_and_its_absence_explained(
