@@ -113,7 +113,8 @@ def remember(
 
 
 def _settled(files: Fingerprint) -> bool:
-    newest = max((max(changed, any_) for _, _, changed, any_, _ in files), default=0)
+    # By the time of any change: that of the content is set by whoever copies a file.
+    newest = max((any_ for _, _, _, any_, _ in files), default=0)
     return time.time_ns() - newest > _SETTLED_SECONDS * 1e9
 
 

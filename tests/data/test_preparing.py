@@ -19,7 +19,7 @@ import pytest
 
 from harness.data import measured, parts, preparing, reading, shards, streams
 from harness.data.builtin import dataset_digest, load_documents
-from harness.data.measured import LOCK, Measured, write_lock
+from harness.data.measured import LOCK, Measured, prepared_digest, write_lock
 from harness.data.overlap import check_disjoint_from, known_overlap, split_overlap
 from harness.data.preparing import Effort, Progress, prepare_text
 from harness.data.shards import TextShards
@@ -270,6 +270,14 @@ def test_a_changed_file_has_another_digest_although_it_was_measured(
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as some tools set it back
     assert dataset_digest(data, "train", cache=cache) != first
     assert dataset_digest(data, "train", cache=cache) == load_documents(data, "train").digest
+
+
+def test_a_file_from_the_future_is_remembered(data: str, tmp_path: Path) -> None:
+    """As an archive or another machine's clock may leave it."""
+    later = time.time_ns() + 10**15
+    os.utime(tmp_path / "a.jsonl", ns=(later, later))
+    dataset_digest(data, "train", cache=tmp_path / "c")
+    assert prepared_digest(data, "train", tmp_path / "c") == load_documents(data, "train").digest
 
 
 def test_a_hub_set_is_measured_by_preparing_it(tmp_path: Path) -> None:
