@@ -24,6 +24,7 @@ from harness.evals.text_sets import (
 from harness.evals.thinking import BY_DOCUMENT
 from harness.planning.eval_spec import LikelihoodEval
 from harness.protocol import TextShape
+from harness.ranks import finite
 from harness.records import Measurement
 
 _Tags = Mapping[str, str | int]
@@ -127,12 +128,15 @@ def _losses(
     seed: int | None = None,
     cost: Mapping[str, float | int | None] | None = None,
 ) -> list[Measurement]:
-    """None where nothing was counted: rows that end before the answers begin."""
-    mean = total / n if n else None
+    """None where nothing was counted (rows that end before the answers begin), or a loss is not
+    finite.
+    """
+    mean = finite(total / n) if n else None
+    bits = None if mean is None or not text_bytes else total / log(2) / text_bytes
     values: dict[str, tuple[float | None, str]] = {
         "loss": (mean, "nats/token"),
         "perplexity": (exp(mean) if mean is not None and mean < 700 else None, "per token"),
-        "bits_per_byte": (total / log(2) / text_bytes if text_bytes else None, "bits/byte"),
+        "bits_per_byte": (bits, "bits/byte"),
     }
     return [
         context.measurement(
@@ -162,4 +166,5 @@ def _cost(
         predictions=first.mask.numel(),
         repeats=1,
         vocab_size=context.shape.vocab_size,
+        counted=first.mask,
     )

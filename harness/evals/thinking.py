@@ -21,6 +21,7 @@ from harness.evals.text_sets import TextSet, reference_losses, text_set
 from harness.planning.eval_spec import ThinkingEval
 from harness.planning.spec import thinking_label
 from harness.protocol import Descent, State, TextBatch, TextShape
+from harness.ranks import finite
 from harness.records import Measurement
 
 BY_DOCUMENT = "by_document.npz"
@@ -30,7 +31,8 @@ def evaluate_thinking(spec: ThinkingEval, context: EvalContext, folder: Path) ->
     """Token-weighted loss of every thinking setting, the trained one always among them.
 
     Where answers' tokens count alone, rows without one are left out. Costs are counted on the
-    first rows; where predictions stop by themselves, on all but for time.
+    first rows; where predictions stop by themselves, on all but for time, and `steps_used` is of
+    those alone whose loss counts.
 
     `by_document.npz` in `folder` keeps `sums` (settings, noise seeds, documents) in nats, `n`
     (documents,) and `settings` by their labels; the trained setting comes first.
@@ -124,7 +126,7 @@ def _losses(
         widest = _widest([settings[i] for i in family])
         if family[0] in stopping:
             made = stopping[family[0]].predict(
-                partial(context.adapter.predict, batch, widest, noise), batch.mask.numel()
+                partial(context.adapter.predict, batch, widest, noise), batch.mask
             )
             nats = _nats(made.value, batch).cpu().numpy().astype(np.float64)
             found.append((family[0], nats))
@@ -211,7 +213,9 @@ def _measurements(
     covered: TextSet,
     context: EvalContext,
 ) -> list[Measurement]:
-    """Losses of the settings, each with its cost, of which the first is the trained one."""
+    """Losses of the settings, each with its cost, of which the first is the trained one; None where
+    one of a prediction is not finite.
+    """
     found, total, common = [], int(n.sum()), _tags(spec, covered)
     for index, (setting, cost) in enumerate(settings):
         tags = {**common, "trained": index == 0, **setting.model_dump(mode="json")}
@@ -219,7 +223,7 @@ def _measurements(
             found.append(
                 context.measurement(
                     "loss",
-                    float(sums[index, seed_index].sum()) / total,
+                    finite(float(sums[index, seed_index].sum()) / total),
                     n=total,
                     unit="nats/token",
                     higher_is_better=False,
