@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ from harness.data.measured import (
     remember,
 )
 from harness.data.parts import LEFT_OUT, Header, make_part, part_digest, read_part
-from harness.data.reading import Meter
+from harness.data.reading import Meter, Named
 from harness.data.shards import Encoded, Identity, TextShards, ensure_shards, open_shards, writable
 from harness.data.sources import is_source
 from harness.data.streams import SplitSource, chunks, split_source, texts_of
@@ -51,7 +51,7 @@ class Progress:
     """How far it is: documents, bytes and tokens of finished parts.
 
     `kept` parts were made before, `made_bytes` and `made_tokens` are those of the others;
-    `fraction` of the source was read, None where its size is not known.
+    `fraction` of the source was read, None where its size is not known; `processes` made parts.
     """
 
     documents: int = 0
@@ -61,6 +61,7 @@ class Progress:
     made_tokens: int = 0
     kept: int = 0
     fraction: float | None = None
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,9 @@ class _Work:
 def _at_once(documents: Documents, tokenizer: Tokenizer, effort: Effort) -> Iterator[Encoded]:
     progress = Progress(documents=len(documents.texts), bytes=documents.size)
     for start in range(0, len(documents.texts), _CHUNK_TEXTS):
-        encoded = tokenizer.encode_documents(documents.texts[start : start + _CHUNK_TEXTS])
+        places = slice(start, start + _CHUNK_TEXTS)
+        with _naming(zip(documents.names[places], documents.texts[places], strict=True)):
+            encoded = tokenizer.encode_documents(documents.texts[places])
         progress.tokens += len(encoded[0])
         progress.made_tokens += len(encoded[0])
         progress.made_bytes = documents.size
@@ -182,15 +185,17 @@ def _make_parts(work: _Work, effort: Effort) -> tuple[Measured, list[Path]]:
     digest, paths, progress, meter = TextDigest(), [], Progress(), Meter()
     workers = effort.workers or cores()
     grams = work.found.held_out_grams
-    waiting: deque[tuple[Path, list[bytes], Future[Header] | None]] = deque()
-    taken = settled = 0
+    waiting: deque[tuple[Path, list[Named], Future[Header] | None]] = deque()
+    taken = settled = made = 0
 
     def settle() -> None:
         nonlocal settled
-        path, texts, future = waiting.popleft()
+        path, chunk, future = waiting.popleft()
+        texts = texts_of(chunk)
         settled += sum(map(len, texts))
         if future is not None:
-            future.result()
+            with _naming(chunk):
+                future.result()
         part = read_part(path, work.tokenizer.vocab_size)
         if part is None:
             raise _damaged(path)
@@ -209,14 +214,17 @@ def _make_parts(work: _Work, effort: Effort) -> tuple[Measured, list[Path]]:
             progress.fraction = min(1.0, meter.done / meter.total) * settled / taken
         effort.on_progress(progress)
 
-    with _makers(work, workers) as make:
+    apart = work.given != BYTES or grams is not None  # else sending the text costs as much
+    with _makers(work, workers if apart else None) as make:
         for index, chunk in enumerate(chunks(work.found.candidates(meter))):
             path, texts = work.parts / f"{index:08d}", texts_of(chunk)
             paths.append(path)
             taken += sum(map(len, texts))
             known = read_part(path, work.tokenizer.vocab_size) if path.exists() else None
             done = known is not None and known[0].made_of == part_digest(texts, grams)
-            waiting.append((path, texts, None if done else make(path, texts)))
+            waiting.append((path, chunk, None if done else make(path, texts)))
+            made += not done
+            progress.processes = max(1, min(made, workers)) if apart else 1
             if len(waiting) > 2 * workers:
                 settle()
         meter.done = meter.total or 0  # also where not all of it was wanted
@@ -226,10 +234,12 @@ def _make_parts(work: _Work, effort: Effort) -> tuple[Measured, list[Path]]:
 
 
 @contextmanager
-def _makers(work: _Work, workers: int) -> Iterator[Callable[[Path, list[bytes]], Future[Header]]]:
-    """What makes a part: other processes, or this one where sending the text costs as much."""
+def _makers(
+    work: _Work, workers: int | None
+) -> Iterator[Callable[[Path, list[bytes]], Future[Header]]]:
+    """What makes a part: so many other processes, or this one."""
     grams = work.found.held_out_grams
-    if work.given == BYTES and grams is None:
+    if workers is None:
         yield lambda path, texts: _done(make_part(path, texts, work.tokenizer, None))
         return
     path = None
@@ -238,6 +248,20 @@ def _makers(work: _Work, workers: int) -> Iterator[Callable[[Path, list[bytes]],
         np.save(path, grams.hashes)
     with Crew(work.given, workers, path) as crew:
         yield crew.make
+
+
+@contextmanager
+def _naming(documents: Iterable[Named]) -> Iterator[None]:
+    """What a tokenizer refuses is told with the name of the document."""
+    try:
+        yield
+    except HarnessError as error:
+        for name, text in documents:
+            try:
+                text.decode()
+            except UnicodeDecodeError:
+                raise error.located(name) from error
+        raise
 
 
 def _done(header: Header) -> Future[Header]:

@@ -20,7 +20,7 @@ from harness.data.disjoint import Overlap, refuse_overlap
 from harness.data.documents import Documents
 from harness.data.measured import Measured, write_lock
 from harness.data.overlap import find_overlaps, known_overlap
-from harness.data.preparing import Effort, Progress, cores, prepare_text
+from harness.data.preparing import Effort, Progress, prepare_text
 from harness.data.questions import load_questions
 from harness.data.shards import TextShards
 from harness.data.tokenizer import BYTES
@@ -254,18 +254,15 @@ def _prepare(
         except KeyboardInterrupt:
             console.print("Interrupted. The same command goes on from what is finished.")
             raise SystemExit(130) from None
-    found = _prepared(need, shards, last, time.monotonic() - began, workers)
+    found = _prepared(need, shards, last, time.monotonic() - began)
     write_lock(cache, need.data, need.split, Measured(found.digest, len(shards), found.bytes))
     if not as_json:
         _print(console, found)
     return found
 
 
-def _prepared(
-    need: Need, shards: TextShards, last: list[Progress], seconds: float, workers: int | None
-) -> Prepared:
+def _prepared(need: Need, shards: TextShards, last: list[Progress], seconds: float) -> Prepared:
     assert shards.text_bytes is not None
-    used = (workers or cores()) if last and last[0].fraction is not None else 1
     return Prepared(
         data=need.data,
         split=need.split,
@@ -278,7 +275,9 @@ def _prepared(
         token_digest=shards.token_digest,
         folder=str(shards.folder),
         seconds=seconds if last else None,
-        tokens_per_second_per_core=last[0].made_tokens / seconds / used if last else None,
+        tokens_per_second_per_core=last[0].made_tokens / seconds / last[0].processes
+        if last
+        else None,
     )
 
 

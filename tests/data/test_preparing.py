@@ -370,6 +370,30 @@ def test_progress_ends_with_everything(data: str, tmp_path: Path) -> None:
     assert all(share is not None and 0 < share <= 1 for share in shares)
 
 
+@pytest.mark.parametrize("large", [True, False])
+def test_a_document_that_is_not_text_is_named(
+    large: bool, bpe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "SMALL_BYTES", 0 if large else 1 << 22)
+    rows = ["fine " * 300, "\ud800" if large else "also fine", "\ud801"]
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in rows))
+    with pytest.raises(HarnessError, match=rf"b\.jsonl:{2 if large else 3}: tokenizer .* UTF-8"):
+        prepared(f"file:{tmp_path}/b.jsonl#text", bpe, tmp_path / "c")
+
+
+def test_progress_counts_the_processes_that_worked(data: str, bpe: str, tmp_path: Path) -> None:
+    for tokenizer, name, expected in (
+        ("bytes", data, 1),
+        (bpe, data, 3),
+        ("bytes", f"{data}?holdout=0.2", 3),
+        (bpe, f"{data}?documents=3", 1),
+    ):
+        told: list[int] = []
+        effort = Effort(3, lambda progress, told=told: told.append(progress.processes))
+        prepare_text(name, "train", tokenizer=tokenizer, cache=tmp_path / "c", effort=effort)
+        assert told[-1] == expected, (tokenizer, name)
+
+
 def test_a_part_says_what_it_was_made_of(tmp_path: Path) -> None:
     tokenizer = load_tokenizer("bytes")
     path = tmp_path / "part"
