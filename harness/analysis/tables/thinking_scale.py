@@ -125,7 +125,8 @@ def _notes(exhibit: ThinkingScaleExhibit) -> list[str]:
     return [
         f"Slope: least squares, in points of gain per doubling of {exhibit.section.x}. Interval by "
         f"resampling {resampled(p.row.seeds for p in exhibit.points)} (seeds apart at each point, "
-        "documents alike at all), wider than 95 % where seeds are few. Rank correlation: Spearman's, ties share ranks.",
+        "documents alike at all), wider than 95 % where seeds are few. Rank "
+        "correlation: Spearman's, ties share ranks.",
         "Each point is a run of its own with its own complete schedule, not a stage of a longer "
         "run.",
         readings_note([t.trend for t in exhibit.trends], "point"),
