@@ -32,6 +32,7 @@ def check_compared(suite: Suite, document: Located) -> None:
                 _known("adapter", section.baseline, adapters, located, ("baseline",))
             _check_only(section, runs, located)
             _check_evaluations(section, runs, located)
+            _check_against(section, runs, located)
 
 
 def _check_only(section: DownstreamSection, runs: Sequence[PlannedRun], located: Located) -> None:
@@ -68,6 +69,31 @@ def _check_evaluations(
             given=section.pretraining,
             hint="give the held-out part of the training data an evaluation of its own",
         )
+
+
+def _check_against(
+    section: DownstreamSection, runs: Sequence[PlannedRun], located: Located
+) -> None:
+    """Two evaluations of the section, of one kind and with data in common."""
+    sets: dict[str, set[tuple[str, str]]] = {name: set() for name in section.evaluations}
+    for evaluation in (e for run in runs for e in run.evaluations if e.name in sets):
+        kind = type(evaluation.spec).__name__
+        sets[evaluation.name].add((kind, evaluation.spec.data))
+    for name, other in section.against.items():
+        for given in (name, other):
+            if given not in sets:
+                raise HarnessError(
+                    "compares evaluations of the section, and this is none",
+                    where=located.where(("against", name)),
+                    given=given,
+                    allowed=section.evaluations,
+                )
+        if name == other or not sets[name] & sets[other]:
+            raise HarnessError(
+                "compares two evaluations of one kind that have data in common",
+                where=located.where(("against", name)),
+                given=other,
+            )
 
 
 def _known(what: str, given: str, allowed: list[str], located: Located, key: Key) -> None:

@@ -118,6 +118,11 @@ class DownstreamSection(Frozen):
     baseline: str | None = Field(
         default=None, description="adapter that the others are compared with, at the same labels"
     )
+    against: dict[str, str] = Field(
+        default_factory=dict,
+        description="evaluation -> the one that each model's own is compared with, such as the "
+        "same tasks without more thinking",
+    )
     only: dict[str, list[str | int | float]] = Field(
         default_factory=dict, description="axis -> labels: the models to show"
     )

@@ -110,3 +110,45 @@ def test_per_cent_and_fractions_are_shown_alike(tmp_path: Path) -> None:
     drawn = {d["set"]: d["value"] for d in drawing.data}
     assert (drawn["dyck, acc"], drawn["dyck, f1"]) == (25.0, 5.0)
     assert "dyck, bleu" not in drawn, "points are of shares"
+
+
+def test_more_thinking_is_compared_with_less_of_the_same_model(tmp_path: Path) -> None:
+    """Paired: thinking turns one of four documents right and none wrong."""
+    thinking = """      more_thinking: {kind: lm_task, tasks: [harness_dyck],
+        thinking: {kind: descent, steps: 9}, only: {adapter: [ebt]}}
+report:"""
+    text = TASKS.replace("report:", thinking).replace("[dyck]", "[more_thinking, dyck]")
+    text += "    against: {more_thinking: dyck}\n"
+
+    def thought(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
+        found = answered(run, spec, folder)
+        if spec.kind == "likelihood" or getattr(spec.thinking, "steps", 0) != 9:
+            return found
+        right = np.arange(DOCUMENTS) % 4 < 3
+        np.savez_compressed(folder / "by_document.npz", acc=right.astype(float)[None])
+        return [replace(found[0], value=0.75)]
+
+    suite = suite_of(tmp_path, text)
+    write_suite(suite, tmp_path, thought)
+    exhibit = exhibit_of(suite, tmp_path)
+    more, less = (r for r in exhibit.rows if r.measure.is_task)
+    assert (more.evaluation, less.evaluation) == ("more_thinking", "dyck")
+    score, plain = more.of("ebt"), less.of("ebt")
+    assert score is not None
+    assert plain is not None
+    assert (score.comparison, plain.against) == (None, None), "the baseline does not think more"
+    assert score.against is not None
+    assert score.against.baseline == "dyck"
+    assert score.against.difference.by_document
+    low, high = score.against.difference.interval or (0.0, 0.0)
+    assert low == pytest.approx(0.25 - 1.96 * 0.068, abs=0.03)
+    assert high == pytest.approx(0.25 + 1.96 * 0.068, abs=0.03)
+    table = downstream_tables(exhibit, "d")[2]
+    assert table.name == "d-against"
+    assert table.header == ("set", "measure", "ebt", "verdict")
+    ((name, _, difference, verdict),) = table.rows
+    assert (name.text, verdict.text) == ("more_thinking", "better")
+    assert difference.text.startswith("+25.0 [")
+    assert "more_thinking less dyck: of the same model" in table.notes[0]
+    (pattern,) = patterns(exhibit)
+    assert [(c.what, c.total) for c in pattern.counts] == [("tasks", 1)], "not a set of its own"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import exp
 from typing import Literal
 
@@ -47,7 +48,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Score:
-    """One model on one row; `value` is None where nothing was counted. Costs are per prediction."""
+    """One model on one row; `value` is None where nothing was counted. Costs are per prediction.
+
+    `against` is the model less itself in another evaluation, which stands for the baseline there.
+    """
 
     model: str
     adapter: str
@@ -64,6 +68,7 @@ class Score:
     flops: float | None
     seconds: float | None
     comparison: Comparison | None = None
+    against: Comparison | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ class DownstreamRow:
     chance: float | None = None
     magnitude: float | None = None
     bigram_loss: float | None = None
+    samples: Mapping[str, Sample | None] = field(default_factory=dict, repr=False)
 
     def of(self, model: str) -> Score | None:
         return next((score for score in self.scores if score.model == model), None)
@@ -150,6 +156,7 @@ def downstream_exhibit(
         for _, own in rows.groupby(["data", "split"], sort=False):
             found += _of_set(section, name, own)
     ordered = _ordered(models, suite, section)
+    found = [_with_against(r, found, section.against.get(r.evaluation)) for r in found]
     found = _with_magnitudes(found, measuring)
     return DownstreamExhibit(section, ordered, tuple(found), tuple(sorted(devices)), measuring)
 
@@ -185,6 +192,10 @@ def _of_set(section: DownstreamSection, name: str, rows: pd.DataFrame) -> list[D
         own = rows[rows["metric"] == measure.source]
         first = own.iloc[0]
         prefix = "answer_" if measure.tokens == "answer" else ""
+        samples = {
+            str(model): read_sample(each, measure)
+            for model, each in own.groupby("model", sort=False)
+        }
         bigrams = rows[rows["metric"] == f"bigram_{prefix}loss"]["value"].dropna()
         found.append(
             DownstreamRow(
@@ -194,9 +205,10 @@ def _of_set(section: DownstreamSection, name: str, rows: pd.DataFrame) -> list[D
                 measure=measure,
                 pretraining=name == section.pretraining,
                 windows="" if tasks or pd.isna(first["windows"]) else str(first["windows"]),
-                scores=_scores(own, measure, section.baseline),
+                scores=_scores(own, measure, samples, section.baseline),
                 chance=_first(own["chance"]),
                 bigram_loss=None if tasks else _first(bigrams),
+                samples=samples,
             )
         )
     return found
@@ -219,23 +231,45 @@ def _unit(rows: pd.DataFrame) -> str:
     return units.pop() if len(units) == 1 else "score"
 
 
-def _scores(rows: pd.DataFrame, measure: Measure, baseline: str | None) -> tuple[Score, ...]:
-    samples = {
-        str(model): read_sample(own, measure) for model, own in rows.groupby("model", sort=False)
-    }
+def _scores(
+    rows: pd.DataFrame,
+    measure: Measure,
+    samples: Mapping[str, Sample | None],
+    baseline: str | None,
+) -> tuple[Score, ...]:
     found = []
     for model, sample in samples.items():
         own = rows[rows["model"] == model]
         first = own.iloc[0]
         other = f"{baseline} {first['point']}".strip()
         comparison = None
-        if baseline is not None and other != model and sample is not None:
-            against = samples.get(other)
-            difference = None if against is None else sample.minus(against)
-            if difference is not None:
-                comparison = Comparison(other, difference, _verdict(difference, measure))
+        if baseline is not None and other != model:
+            comparison = _comparison(other, sample, samples.get(other), measure)
         found.append(_score(own, measure, sample, comparison))
     return tuple(found)
+
+
+def _comparison(
+    name: str, sample: Sample | None, other: Sample | None, measure: Measure
+) -> Comparison | None:
+    difference = None if sample is None or other is None else sample.minus(other)
+    if difference is None:
+        return None
+    return Comparison(name, difference, _verdict(difference, measure))
+
+
+def _with_against(row: DownstreamRow, rows: list[DownstreamRow], name: str | None) -> DownstreamRow:
+    """With each score less the same model's in evaluation `name`, on the same set."""
+    key = (name, row.data, row.split, row.measure)
+    other = next((r for r in rows if (r.evaluation, r.data, r.split, r.measure) == key), None)
+    if name is None or other is None:
+        return row
+
+    def compared(score: Score) -> Score:
+        own, theirs = row.samples[score.model], other.samples.get(score.model)
+        return replace(score, against=_comparison(name, own, theirs, row.measure))
+
+    return replace(row, scores=tuple(map(compared, row.scores)))
 
 
 def _verdict(difference: Difference, measure: Measure) -> Verdict:

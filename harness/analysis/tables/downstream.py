@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.analysis.exhibits.downstream import (
@@ -27,10 +28,12 @@ _FEW_SEEDS = (
 
 
 def downstream_tables(exhibit: DownstreamExhibit, stem: str) -> list[Table]:
-    """The numbers, and the paired differences where there is a baseline."""
+    """The numbers, and the paired differences from a baseline and from other evaluations."""
     tables = [_values(exhibit, stem)]
     if exhibit.compared:
         tables.append(_differences(exhibit, f"{stem}-differences"))
+    if exhibit.section.against:
+        tables.append(_against(exhibit, f"{stem}-against"))
     return tables
 
 
@@ -148,45 +151,74 @@ def _cells(row: DownstreamRow, exhibit: DownstreamExhibit, *, chance: bool) -> l
 
 
 def _differences(exhibit: DownstreamExhibit, name: str) -> Table:
-    models = exhibit.compared
-    rows = [row for row in shown(exhibit) if any(_compared(row, m) for m in models)]
+    notes = [
+        "Perplexities: the model's over the baseline's. Everything else: the model's less the "
+        f"baseline's. {_interval_words(exhibit)} Better or worse: the interval excludes no "
+        f"difference; not adjusted for the number of rows. Counted: {ONCE}."
+        + _FEW_SEEDS
+        * any(p.exploratory for p in patterns(exhibit)),
+        *map(pattern_text, patterns(exhibit)),
+    ]
+    title = f"{exhibit.section.title}: against {exhibit.section.baseline}, paired"
+    return _paired(exhibit, name, title, notes, lambda score: score.comparison)
+
+
+def _against(exhibit: DownstreamExhibit, name: str) -> Table:
+    pairs = [f"{one} less {other}" for one, other in exhibit.section.against.items()]
+    few = min((s.against.difference.seeds for s in _scores_of(exhibit) if s.against), default=0)
+    notes = [
+        f"{'; '.join(pairs)}: of the same model, by training seed and document; perplexities: the "
+        f"first over the second. {_interval_words(exhibit)} Better or worse: the interval excludes "
+        "no difference; not adjusted for the number of rows. Thinking and costs of each are in the "
+        "CSV of all numbers." + _FEW_SEEDS * (0 < few < MIN_SEEDS)
+    ]
+    title = f"{exhibit.section.title}: evaluations of one model against each other, paired"
+    return _paired(exhibit, name, title, notes, lambda score: score.against)
+
+
+def _scores_of(exhibit: DownstreamExhibit) -> list[Score]:
+    return [score for row in exhibit.rows for score in row.scores]
+
+
+def _paired(
+    exhibit: DownstreamExhibit,
+    name: str,
+    title: str,
+    notes: list[str],
+    of: Callable[[Score], Comparison | None],
+) -> Table:
+    """A table of the differences that `of` picks from scores."""
+
+    def found(row: DownstreamRow, model: str) -> Comparison | None:
+        score = row.of(model)
+        return None if score is None else of(score)
+
+    models = [m for m in exhibit.models if any(found(row, m) for row in exhibit.rows)]
     return Table(
         name=name,
-        title=f"{exhibit.section.title}: against {exhibit.section.baseline}, paired",
+        title=title,
         header=("set", "measure", *(h for m in models for h in (m, "verdict"))),
         rows=[
             [
                 Cell(set_name(row, exhibit) + (" (pretraining)" if row.pretraining else "")),
                 Cell(measure_name(row.measure)),
-                *(cell for m in models for cell in _difference_cells(row, m)),
+                *(cell for m in models for cell in _difference_cells(row, found(row, m))),
             ]
-            for row in rows
+            for row in shown(exhibit)
+            if any(found(row, m) for m in models)
         ],
         data=[
             _difference_data(row, model, comparison, exhibit)
             for row in exhibit.rows
             for model in models
-            if (comparison := _compared(row, model)) is not None
+            if (comparison := found(row, model)) is not None
         ],
-        notes=[
-            "Perplexities: the model's over the baseline's. Everything else: the model's less the "
-            f"baseline's. {_interval_words(exhibit)} Better or worse: the interval excludes no "
-            f"difference; not adjusted for the number of rows. Counted: {ONCE}."
-            + _FEW_SEEDS
-            * any(p.exploratory for p in patterns(exhibit)),
-            *map(pattern_text, patterns(exhibit)),
-        ],
+        notes=notes,
         text_columns=2,
     )
 
 
-def _compared(row: DownstreamRow, model: str) -> Comparison | None:
-    score = row.of(model)
-    return None if score is None else score.comparison
-
-
-def _difference_cells(row: DownstreamRow, model: str) -> list[Cell]:
-    comparison = _compared(row, model)
+def _difference_cells(row: DownstreamRow, comparison: Comparison | None) -> list[Cell]:
     if comparison is None:
         return [Cell(""), Cell("")]
     verdict = comparison.verdict
