@@ -36,7 +36,15 @@ _HUB_FORM = f"{_HUB_RECORDS}#FIELD"
 #: The forms of whole records.
 RECORD_FORMS = (*(f"{FILE_PREFIX}PATH{suffix}" for suffix in _RECORDS), _HUB_RECORDS)
 
-_PARTS = re.compile(r"(?P<place>.*?)(?:#(?P<field>[^#?]*))?(?:\?(?P<options>[^?=#/]*=[^?#/]*))?")
+_PARTS = re.compile(
+    r"(?P<place>.*?)(?:#(?P<field>[^#?]*))?(?:\?(?P<options>[^?=#/\s]*=[^?#/]*))?",
+    re.DOTALL,
+)
+#: A template may hold what else begins a field or options.
+_TEMPLATED = re.compile(
+    r"(?P<place>[^#]*)#(?P<field>[^{]*\{.*?)(?:\?(?P<options>(?:holdout|documents)=[^?#/\s]*))?",
+    re.DOTALL,
+)
 _HUB = re.compile(
     r"(?P<place>[./~][^@:]*|[\w-][\w.-]*(?:/[\w-][\w.-]*)?)"
     r"(?:@(?P<revision>[\w][\w./-]*))?(?::(?P<config>[\w.-]+))?"
@@ -124,10 +132,25 @@ def is_on_hub(name: str) -> bool:
     return name.startswith(HUB_PREFIX) and not name.removeprefix(HUB_PREFIX).startswith(_FOLDERS)
 
 
+def _parts(name: str) -> re.Match[str]:
+    """Place, field and options of a source's name."""
+    rest = name.partition(":")[2]
+    found, templated = _PARTS.fullmatch(rest), _TEMPLATED.fullmatch(rest)
+    assert found is not None
+    if templated is None or _is_place(name, found["place"]):
+        return found
+    return templated if _is_place(name, templated["place"]) else found
+
+
+def _is_place(name: str, place: str) -> bool:
+    if name.startswith(HUB_PREFIX):
+        return _HUB.fullmatch(place) is not None
+    return place.endswith((*_PLAIN, *_RECORDS))
+
+
 def names_records(name: str) -> bool:
     """Whether a source's name is that of whole records: it names no field, and is no plain text."""
-    found = _PARTS.fullmatch(name.partition(":")[2])
-    assert found is not None
+    found = _parts(name)
     whole = name.startswith(HUB_PREFIX) or found["place"].endswith(_RECORDS)
     return is_source(name) and whole and found["field"] is None
 
@@ -141,8 +164,7 @@ def parse_records(name: str) -> TextSource:
             allowed=RECORD_FORMS,
             hint="without #FIELD: the templates name the fields" if "#" in name else None,
         )
-    found = _PARTS.fullmatch(name.partition(":")[2])
-    assert found is not None
+    found = _parts(name)
     options = _options(found["options"], name)
     if "holdout" in options:
         raise HarnessError(
@@ -158,8 +180,7 @@ def parse_records(name: str) -> TextSource:
 def parse_source(name: str) -> TextSource:
     """The source that `name` stands for; HarnessError says what is wrong with it, and where."""
     kind = "hub" if name.startswith(HUB_PREFIX) else "file"
-    found = _PARTS.fullmatch(name.partition(":")[2])
-    assert found is not None
+    found = _parts(name)
     place, field, options = found["place"], found["field"], _options(found["options"], name)
     if kind == "file":
         _check_file_form(name, place, field)

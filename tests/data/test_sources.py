@@ -51,6 +51,21 @@ def test_a_source_is_what_its_name_says(source: TextSource) -> None:
     assert parse_source(str(source)) == source
 
 
+@pytest.mark.parametrize("place", ["file:a.jsonl", "file:x/{split}1?.parquet", "hub:o/n@0a:c"])
+@pytest.mark.parametrize("options", ["", "?documents=3"])
+@pytest.mark.parametrize(
+    "template",
+    ["Is {q}? {a}", "Q: {q}?\nA: {a}", "{q} # {a}", "#{q}", "{q}? Answer = {a}", "# {q}?#{a}?"],
+)
+def test_a_template_may_hold_what_begins_a_field_or_options(
+    place: str, options: str, template: str
+) -> None:
+    source = parse_source(f"{place}#{template}{options}")
+    assert source.field == template
+    assert source.documents == (3 if options else None)
+    assert str(source) == f"{place}#{template}{options}"
+
+
 def test_the_parts_of_a_hub_name() -> None:
     name = "hub:HuggingFaceFW/fineweb@9bb295d:sample-10BT#text?holdout=0.001&documents=2000000"
     assert parse_source(name) == TextSource(
@@ -69,6 +84,7 @@ def test_the_parts_of_a_hub_name() -> None:
         ("file:a.parquet", "write file:a.parquet#text"),
         ("file:a.txt#text", "has no fields"),
         ("file:a.jsonl#text?holduot=0.1", "did you mean 'holdout'"),
+        ("file:a.jsonl#{q}?holduot=0.1", "did you mean 'holdout'"),
         ("file:a.jsonl#text?holdout=1", "between 0 and 1"),
         ("file:a.jsonl#text?holdout=x", "between 0 and 1"),
         ("file:a.jsonl#text?documents=0", "whole number from 1"),
