@@ -32,7 +32,7 @@ def downstream_tables(exhibit: DownstreamExhibit, stem: str) -> list[Table]:
     tables = [_values(exhibit, stem)]
     if exhibit.compared:
         tables.append(_differences(exhibit, f"{stem}-differences"))
-    if exhibit.section.against:
+    if any(score.against is not None for score in _scores_of(exhibit)):
         tables.append(_against(exhibit, f"{stem}-against"))
     return tables
 
