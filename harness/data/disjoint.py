@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +20,7 @@ from harness.data.keyed import keyed_words
 from harness.errors import HarnessError
 
 GRAM_WORDS = 13
+_PORTION_BYTES = 1 << 22
 
 _WORD = re.compile(r"\w+")
 
@@ -133,15 +134,18 @@ def measure_overlap(train: Documents, *, evaluation: Documents) -> Overlap:
 
 
 class Search:
-    """Looks for what one evaluation set shares with training documents that come in chunks."""
+    """Looks for what one evaluation set shares with training documents that come in chunks.
+
+    Of the set's own grams it holds the distinct hashes alone, 8 bytes each and a flag.
+    """
 
     def __init__(self, evaluation: Documents) -> None:
         self.evaluation = evaluation
         self._texts = set(evaluation.texts)
         self._equal: set[bytes] = set()
-        self._grams = word_grams(evaluation.texts)
-        self._asked = GramSet(np.unique(self._grams.hashes))
-        self._met = np.zeros(len(self._asked.hashes), bool)
+        distinct = _distinct([word_grams(p).hashes for p in _portions(evaluation.texts)])
+        self._asked = GramSet(distinct)
+        self._met = np.zeros(len(distinct), bool)
 
     def add(self, texts: Sequence[bytes], hashes: NDArray[np.uint64]) -> None:
         """Some training documents, and the hashes of their grams."""
@@ -153,8 +157,9 @@ class Search:
         """What was found in all of them."""
         shared, texts = GramSet(self._asked.hashes[self._met]), self.evaluation.texts
         equal = np.fromiter((text in self._equal for text in texts), bool, len(texts))
-        touched = np.zeros(len(texts), bool)
-        touched[self._grams.owners[shared.holds(self._grams.hashes)]] = True
+        # Hashed once more: the document of each gram would take as much again as the grams.
+        found = [np.zeros(0, bool), *map(shared.touching, _portions(texts))]
+        touched = np.concatenate(found)
         return Overlap(
             train_digest=train_digest,
             evaluation_digest=self.evaluation.digest,
@@ -164,6 +169,27 @@ class Search:
             compared=len(texts),
             shared=tuple(np.flatnonzero(equal | touched).tolist()),
         )
+
+
+def _distinct(parts: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    """The distinct numbers, sorted; `numpy.unique` would take several times their memory."""
+    numbers = np.concatenate([np.empty(0, np.uint64), *parts])
+    numbers.sort()
+    first = np.ones(len(numbers), bool)
+    np.not_equal(numbers[1:], numbers[:-1], out=first[1:])
+    return numbers if first.all() else numbers[first]
+
+
+def _portions(texts: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Successive texts of _PORTION_BYTES together, or one that has more."""
+    start = size = 0
+    for end, text in enumerate(texts, start=1):
+        size += len(text)
+        if size >= _PORTION_BYTES:
+            yield texts[start:end]
+            start, size = end, 0
+    if start < len(texts):
+        yield texts[start:]
 
 
 def overlaps_with(

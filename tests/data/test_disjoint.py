@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.data import disjoint
 from harness.data.builtin import list_datasets, load_documents
 from harness.data.disjoint import check_disjoint, documents_sharing, measure_overlap
 from harness.data.documents import Documents, texts_digest
@@ -32,10 +33,14 @@ SENTENCES = st.lists(
 )
 
 
-@settings(deadline=None)
+@pytest.mark.parametrize("portion", [1, 20, 1 << 22])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(train=SENTENCES, evaluation=SENTENCES)
-def test_overlap_equals_sets_of_words(train: list[str], evaluation: list[str]) -> None:
+def test_overlap_equals_sets_of_words(
+    portion: int, monkeypatch: pytest.MonkeyPatch, train: list[str], evaluation: list[str]
+) -> None:
     known = set().union(*map(grams, train))
+    monkeypatch.setattr(disjoint, "_PORTION_BYTES", portion)
     overlap = measure_overlap(documents(*train), evaluation=documents(*evaluation))
     assert overlap.grams == len(known & set().union(*map(grams, evaluation)))
     assert overlap.touched == sum(bool(known & grams(text)) for text in evaluation)
