@@ -7,6 +7,7 @@ that are not finite have no rank: with one of them among the given there is no s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isfinite
 from typing import Any
 
@@ -16,24 +17,30 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Groups = NDArray[np.int64]
 
+#: Numbers of a table of ranks, and of a chunk of draws: what both may take of memory.
+_TABLE, _CHUNK = 2**26, 2**22
+#: Fewer draws than this are not worth a table.
+_WORTH = 16
+
 
 def rank_correlations(x: ArrayLike, y: ArrayLike, groups: Groups, counts: Floats) -> Floats:
     """Spearman's correlation (B,) of pairs (n,); NaN where one side does not vary."""
+    x, y = np.asarray(x), np.asarray(y)
     found = np.full(len(counts), np.nan)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return found
-    first, second = _Sorted(np.asarray(x), groups), _Sorted(np.asarray(y), groups)
-    there = second.places[first.order]
-    for index, drawn in enumerate(counts):
-        weights, one = first.midranks(drawn)
-        other = second.midranks(drawn)[1][there]
-        middle = weights.sum() / 2  # the mean rank, whatever the ties
-        one -= middle
-        other -= middle
-        weighted = weights * one
-        spread = (weighted @ one) * ((weights * other) @ other)
-        if spread > 0:
-            found[index] = (weighted @ other) / spread**0.5
+    many = counts.shape[1] * len(x) > _TABLE or len(counts) < _WORTH
+    first, second = ((_Running if many else _Table)(each, groups) for each in (x, y))
+    step = max(1, _CHUNK // max(1, len(x)))
+    for start in range(0, len(counts), step):
+        drawn = counts[start : start + step]
+        weights = drawn[:, groups]  # (b, n)
+        middle = weights.sum(1, keepdims=True) / 2  # the mean rank, whatever the ties
+        one, other = first.midranks(drawn) - middle, second.midranks(drawn) - middle
+        spread = (weights * one**2).sum(1) * (weights * other**2).sum(1)
+        shared = (weights * one * other).sum(1)
+        varies = spread > 0
+        found[start : start + step][varies] = shared[varies] / spread[varies] ** 0.5
     return found
 
 
@@ -48,15 +55,14 @@ def areas(
     lower, higher = np.asarray(lower), np.asarray(higher)
     if not (np.isfinite(lower).all() and np.isfinite(higher).all()):
         return found
-    both = _Sorted(np.concatenate([lower, higher]), np.concatenate(groups))
-    above = (both.order >= len(lower)).astype(float)
-    for index, drawn in enumerate(counts):
-        weights = drawn[both.groups]
-        high = weights * above
-        low = weights - high
-        pairs = low.sum() * high.sum()
-        if pairs > 0:
-            found[index] = high @ both.middles(low) / pairs
+    size = counts.shape[1]
+    wins = np.zeros((size, size))  # of pairs of groups (higher's, lower's)
+    for group, own in _by_group(lower, groups[0]):
+        wins[:, group] = np.bincount(groups[1], _below(higher, own), minlength=size)
+    low, high = (counts @ np.bincount(own, minlength=size) for own in groups)
+    drawn = low * high > 0
+    won = np.einsum("bg,bg->b", counts @ wins, counts)
+    found[drawn] = won[drawn] / (low * high)[drawn]
     return found
 
 
@@ -97,26 +103,53 @@ def finite(value: float) -> float | None:
     return float(value) if isfinite(value) else None
 
 
-class _Sorted:
-    """Values in order, once for every resample: `order` sorts them, `places` is where each went."""
+def _by_group(values: NDArray[Any], groups: Groups) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Each group that has values, with them in order."""
+    order = np.lexsort((values, groups))
+    present, starts = np.unique(groups[order], return_index=True)
+    parts = np.split(values[order], starts[1:]) if len(present) else []
+    for group, own in zip(present, parts, strict=True):
+        yield int(group), own
+
+
+def _below(values: NDArray[Any], others: NDArray[Any]) -> Floats:
+    """How many of `others`, which are in order, lie below each value; ties count half."""
+    left = np.searchsorted(others, values, side="left")
+    return np.asarray((left + np.searchsorted(others, values, side="right")) / 2)
+
+
+class _Table:
+    """How many of each group lie below each value (n, groups): ranks of many draws are a product.
+
+    Counts and halves are whole in float32 up to 8 million.
+    """
+
+    def __init__(self, values: NDArray[Any], groups: Groups) -> None:
+        self.below = np.zeros((len(values), int(groups.max()) + 1 if len(groups) else 0), "f4")
+        for group, own in _by_group(values, groups):
+            self.below[:, group] = _below(values, own)
+
+    def midranks(self, counts: Floats) -> Floats:
+        """Weighted ranks (b, n)."""
+        used = counts[:, : self.below.shape[1]].astype("f4")
+        return np.asarray((used @ self.below.T).astype(np.float64))
+
+
+class _Running:
+    """Values in order, once for every draw: ranks are running sums of weights."""
 
     def __init__(self, values: NDArray[Any], groups: Groups) -> None:
         self.order = np.argsort(values, kind="stable")
-        self.places = np.empty_like(self.order)
-        self.places[self.order] = np.arange(len(values))
         self.groups = np.asarray(groups)[self.order]
         ordered = values[self.order]
         self.starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(values)])
         self.ties = np.diff(np.append(self.starts, len(values)))
 
-    def midranks(self, drawn: Floats) -> tuple[Floats, Floats]:
-        """Weights and weighted ranks (n,) in order."""
-        weights = drawn[self.groups]
-        return weights, self.middles(weights)
-
-    def middles(self, weights: Floats) -> Floats:
-        """The weight below each value and half of that of its ties, from weights in order."""
-        if len(self.starts) == len(weights):
-            return np.asarray(np.cumsum(weights) - weights / 2)
-        each = np.add.reduceat(weights, self.starts) if len(weights) else weights
-        return np.asarray(np.repeat(np.cumsum(each) - each / 2, self.ties))
+    def midranks(self, counts: Floats) -> Floats:
+        """Weighted ranks (b, n): the weight below each value and half of that of its ties."""
+        found = np.empty((len(counts), len(self.order)))
+        if len(self.order):
+            each = np.add.reduceat(counts[:, self.groups], self.starts, axis=1)
+            ranks = np.repeat(np.cumsum(each, axis=1) - each / 2, self.ties, axis=1)
+            found[:, self.order] = ranks
+        return found
