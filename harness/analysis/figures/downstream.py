@@ -31,6 +31,8 @@ from harness.analysis.tables.downstream import pattern_text
 
 _NAME_LENGTH = 34
 _ANSWER_MARKER = "d"
+#: Wider axes of ratios are labelled at powers of ten alone; larger numbers are written as such.
+_DECADES_TO_LABEL, _MANY = 1e3, 1e5
 #: A ratio's logarithm this many times the median one is drawn at the edge.
 _OUTLYING = 8
 #: More models than this say theirs in the table alone.
@@ -207,6 +209,10 @@ def _cut(panel: Panel) -> float | None:
     return limit if sizes[-1] > limit else None
 
 
+def _tick(value: float, _: int | None = None) -> str:
+    return f"{value:.6g}" if value < _MANY else f"{value:.0e}".replace("e+0", "e")
+
+
 def _ticks(axes: Axes, panel: Panel, limits: Span) -> None:
     if not panel.log:
         axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
@@ -216,10 +222,11 @@ def _ticks(axes: Axes, panel: Panel, limits: Span) -> None:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
     if limits.high > 100 * limits.low:
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        wide = limits.high / limits.low > _DECADES_TO_LABEL
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 3.0)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
 
 
 # --- words -----------------------------------------------------------------------------------

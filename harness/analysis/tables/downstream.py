@@ -60,6 +60,10 @@ def measure_name(measure: Measure) -> str:
 # --- numbers ---------------------------------------------------------------------------------
 
 
+#: Numbers from here on are written as powers of ten.
+_MANY = 1e5
+
+
 @dataclass(frozen=True)
 class _Form:
     """How a measure's numbers are written: times `scale`, with `digits`, and a unit."""
@@ -70,7 +74,10 @@ class _Form:
 
     def write(self, value: float, interval: Interval | None, *, sign: str = "") -> str:
         def one(number: float) -> str:
-            return format(self.scale * number, f"{sign}.{self.digits}f").replace("-", "−")
+            scaled = self.scale * number
+            kind = "f" if abs(scaled) < _MANY else "e"
+            digits = self.digits if kind == "f" else 2
+            return format(scaled, f"{sign}.{digits}{kind}").replace("-", "−")
 
         text = one(value)
         if interval is not None:
