@@ -129,11 +129,6 @@ def leaves(found: TaskFile) -> list[TaskFile] | None:
     return list({each.name: each for each in tasks}.values())
 
 
-def our_tasks() -> tuple[str, ...]:
-    """The names of the tasks that ship with the harness."""
-    return tuple(sorted(names_of(OURS)))
-
-
 @cache
 def lm_eval_tasks() -> dict[str, tuple[str, Path]]:
     """Name -> (kind, YAML) of everything that comes with lm-eval; empty where it is missing."""

@@ -99,6 +99,13 @@ def check_options(
             )
     elif overrides:
         raise HarnessError("a data set has no settings", where="--set", given=overrides[0])
+    if training[0] is not None and data_only[1] != BYTES:
+        raise HarnessError(
+            "a tokenizer is trained on text, not on another's tokens",
+            where="--tokenizer",
+            given=data_only[1],
+            hint="leave out --tokenizer, or --train-tokenizer to prepare with it",
+        )
     if (training[0] is None) != (training[1] is None):
         raise HarnessError(
             "--train-tokenizer VOCAB_SIZE and --out FILE.json go together",

@@ -199,6 +199,10 @@ def test_a_tokenizer_is_trained_and_used(tmp_path: Path, corpus: Path) -> None:
         (["builtin/docs", "--tokenizer", "gpt2x"], "did you mean 'gpt2'"),
         (["builtin/docs", "--train-tokenizer", "300"], "go together"),
         (["builtin/docs", "--out", "a.json"], "go together"),
+        (
+            ["builtin/docs", "--train-tokenizer", "300", "--out", "a.json", "--tokenizer", "gpt2"],
+            "not on another's tokens",
+        ),
         (["builtin/docs", "--set", "a=1"], "has no settings"),
         (["absent.yaml"], "absent.yaml"),
         (["absent.yaml", "--split", "train"], "go with one data set"),

@@ -16,10 +16,10 @@ from harness.data.task_files import (
     digest_of_key,
     find_task,
     lm_eval_tasks,
-    our_tasks,
     task_digest,
     task_key,
 )
+from harness.data.task_names import names_of
 from harness.data.task_sets import SIZES, arithmetic_items, copying_items, dyck_items, split
 from harness.errors import HarnessError
 
@@ -211,7 +211,7 @@ def test_provenance_finds_a_task_by_its_key(folder: Path) -> None:
 
 def test_ours_are_complete() -> None:
     names = {path.stem for path in OURS.glob("*.yaml")}
-    assert names | {"harness"} == set(our_tasks())
+    assert names | {"harness"} == set(names_of(OURS))
     for name in names:
         task = find_task(name)
         assert task.config["metadata"]["version"]
