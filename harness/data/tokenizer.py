@@ -266,6 +266,13 @@ def _json_file(path: Path, name: str | None = None) -> _Files:
         raise HarnessError("not a `tokenizers` JSON file", where=str(path)) from error
     if '"ByteLevel"' not in json.dumps(parts.get("decoder")):
         raise HarnessError("the tokenizer is not byte-level", where=str(path))
+    if '"add_prefix_space": true' in json.dumps(parts.get("pre_tokenizer")):
+        raise HarnessError(
+            "the tokenizer puts a space before every text, so its tokens are of more bytes than "
+            "the text has",
+            where=str(path),
+            hint="set add_prefix_space of its pre_tokenizer to false",
+        )
 
     def encoder() -> Any:
         from tokenizers import Tokenizer as Encoder  # imported here: cached shards need none

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -252,3 +253,13 @@ def test_refusals_are_explained(bpe: Path, tmp_path: Path) -> None:
         load_tokenizer(str(no_end))
     with pytest.raises(HarnessError, match="use tokenizer: bytes"):
         load_tokenizer(str(bpe)).encode(b"\xff")
+
+
+def test_a_space_that_no_text_has_is_refused(bpe: Path) -> None:
+    spaced = bpe.with_name("spaced.json")
+    parts = json.loads(bpe.read_text())
+    assert parts["pre_tokenizer"]["add_prefix_space"] is False
+    parts["pre_tokenizer"]["add_prefix_space"] = True
+    spaced.write_text(json.dumps(parts))
+    with pytest.raises(HarnessError, match=r"spaced\.json: the tokenizer puts a space before"):
+        load_tokenizer(str(spaced))
