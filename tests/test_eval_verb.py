@@ -236,7 +236,12 @@ def test_ctrl_c_ends_with_130_and_the_rest_is_asked_later(results: Path) -> None
     arguments = ("--tasks", "harness_arithmetic_generate", "--batch-size", "1", "--limit", "30")
     arguments += ("--steps", "24")
     process = subprocess.Popen(
-        _command(folder, *arguments), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        _command(folder, *arguments),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Who runs the tests in the background may have Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not _kept(results) and time.monotonic() < deadline:
