@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from harness.analysis.exhibits.denoising import DenoisingExhibit
 from harness.analysis.exhibits.downstream import DownstreamExhibit
-from harness.analysis.exhibits.gather import Gathered, gather
+from harness.analysis.exhibits.gather import Exhibit, Gathered, gather
 from harness.analysis.exhibits.scaling import ScalingExhibit
 from harness.analysis.exhibits.thinking import ThinkingExhibit
 from harness.analysis.exhibits.thinking_ablation import ThinkingAblationExhibit
@@ -62,24 +65,22 @@ def print_tables(suite: Suite, results: Path, out: Path, *, as_json: bool) -> No
         console.print(f"{suite.path} has no report sections, so there is no table")
 
 
+#: What makes the tables of each kind of exhibit.
+_TABLES: dict[type[Exhibit], Callable[[Any, str], list[Table]]] = {
+    ScalingExhibit: scaling_tables,
+    ThinkingExhibit: thinking_tables,
+    ThinkingShiftExhibit: thinking_shift_tables,
+    ThinkingScaleExhibit: thinking_scale_tables,
+    ThinkingAblationExhibit: thinking_ablation_tables,
+    UncertaintyExhibit: uncertainty_tables,
+    DownstreamExhibit: downstream_tables,
+    DenoisingExhibit: denoising_tables,
+}
+
+
 def section_tables(gathered: Gathered) -> list[Table]:
     """The tables of one report section."""
-    exhibit, stem = gathered.exhibit, gathered.stem
-    if isinstance(exhibit, ScalingExhibit):
-        return scaling_tables(exhibit, stem)
-    if isinstance(exhibit, ThinkingExhibit):
-        return thinking_tables(exhibit, stem)
-    if isinstance(exhibit, ThinkingShiftExhibit):
-        return thinking_shift_tables(exhibit, stem)
-    if isinstance(exhibit, ThinkingScaleExhibit):
-        return thinking_scale_tables(exhibit, stem)
-    if isinstance(exhibit, ThinkingAblationExhibit):
-        return thinking_ablation_tables(exhibit, stem)
-    if isinstance(exhibit, UncertaintyExhibit):
-        return uncertainty_tables(exhibit, stem)
-    if isinstance(exhibit, DownstreamExhibit):
-        return downstream_tables(exhibit, stem)
-    return denoising_tables(exhibit, stem)
+    return _TABLES[type(gathered.exhibit)](gathered.exhibit, gathered.stem)
 
 
 def completeness(suite: Suite, frame: SuiteFrame) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from harness.analysis.exhibits.downstream import (
     Comparison,
@@ -13,14 +12,12 @@ from harness.analysis.exhibits.downstream import (
 )
 from harness.analysis.exhibits.measures import Measure
 from harness.analysis.exhibits.pattern import MIN_SEEDS, ONCE, Pattern, patterns
-from harness.analysis.exhibits.samples import Interval
 from harness.analysis.resampling import MIN_DOCUMENTS, SEEDS_STRETCHED
+from harness.analysis.tables.scores import Form, difference_text, form_of, score_text
 from harness.analysis.tables.table import Cell, Table
 from harness.quantities import counted
 
 _ANSWERS = {"yes": "holds here", "no": "does not hold here", "undecided": "is not decided here"}
-
-
 _FEW_SEEDS = (
     f" With fewer than {MIN_SEEDS} training seeds that is of these trained models, not of another "
     "training of them: exploratory."
@@ -57,65 +54,6 @@ def measure_name(measure: Measure) -> str:
     return f"{measure.name}{tokens} {'↑' if measure.higher_is_better else '↓'}"
 
 
-# --- numbers ---------------------------------------------------------------------------------
-
-
-#: Numbers from here on are written as powers of ten.
-_MANY = 1e5
-
-
-@dataclass(frozen=True)
-class _Form:
-    """How a measure's numbers are written: times `scale`, with `digits`, and a unit."""
-
-    scale: float
-    digits: int
-    unit: str
-
-    def write(self, value: float, interval: Interval | None, *, sign: str = "") -> str:
-        def one(number: float) -> str:
-            scaled = self.scale * number
-            kind = "f" if abs(scaled) < _MANY else "e"
-            digits = self.digits if kind == "f" else 2
-            return format(scaled, f"{sign}.{digits}{kind}").replace("-", "−")
-
-        text = one(value)
-        if interval is not None:
-            text += f" [{one(interval[0])}, {one(interval[1])}]"
-        return text + self.unit
-
-
-def _form(measure: Measure, size: float) -> _Form:
-    if measure.is_task:
-        return _Form(1, 3, "") if measure.percent is None else _Form(measure.percent, 1, " %")
-    if measure.is_perplexity:
-        digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3
-        return _Form(1, digits, "")
-    return _Form(1, 3, "")
-
-
-def score_text(measure: Measure, score: Score | None) -> str:
-    """`12.34 [12.01, 12.60]`; empty where missing."""
-    if score is None or score.value is None:
-        return ""
-    return _form(measure, score.value).write(score.value, score.interval)
-
-
-def difference_text(measure: Measure, comparison: Comparison) -> str:
-    """`× 0.970 [0.952, 0.991]` of perplexities, a signed difference of all else."""
-    difference = comparison.difference
-    if measure.is_perplexity:
-        low_high = comparison.ratio_interval
-        return (
-            ""
-            if comparison.ratio is None
-            else "× " + _Form(1, 3, "").write(comparison.ratio, low_high)
-        )
-    scale = measure.percent
-    form = _Form(1, 4, "") if scale is None else _Form(scale, 1, " points")
-    return form.write(difference.value, difference.interval, sign="+")
-
-
 # --- tables ----------------------------------------------------------------------------------
 
 
@@ -140,7 +78,7 @@ def _values(exhibit: DownstreamExhibit, name: str) -> Table:
 
 def _cells(row: DownstreamRow, exhibit: DownstreamExhibit, *, chance: bool) -> list[Cell]:
     best = row.best
-    guess = "" if row.chance is None else _form(row.measure, row.chance).write(row.chance, None)
+    guess = "" if row.chance is None else form_of(row.measure, row.chance).write(row.chance, None)
     name = set_name(row, exhibit) + (" (pretraining)" if row.pretraining else "")
     return [
         Cell(name),
@@ -382,7 +320,7 @@ def pattern_text(pattern: Pattern) -> str:
         loss = "pretraining loss unknown"
     else:
         difference = pattern.pretraining.difference
-        loss = "pretraining loss " + _Form(1, 4, " nats").write(
+        loss = "pretraining loss " + Form(1, 4, " nats").write(
             difference.value, difference.interval, sign="+"
         )
         loss += f" ({pattern.pretraining.verdict})"
