@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from harness.protocol import Noise, Prediction
+from harness.protocol import ImageBatch, Noise, Prediction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +33,18 @@ class Generates(Protocol):
 
     def decoder(self, rows: Tensor, thinking: Any, noise: Noise) -> Decoder:
         """An empty decoder for the sequences `rows` (B,)."""
+        ...
+
+
+@runtime_checkable
+class Features(Protocol):
+    """An image adapter whose features of clean images a linear probe can read."""
+
+    def features(self, batch: ImageBatch) -> Tensor:
+        """Features (B, D) of the batch's images: the mean of its final patch tokens.
+
+        A model that is conditioned on noise is told that there is none. No graph is needed.
+        """
         ...
 
 

@@ -15,9 +15,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    runtime_checkable,
+)
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +42,18 @@ class Frozen(BaseModel):
     """A frozen, closed pydantic model: the base of everything that enters a content hash."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    #: Fields left out of the content where they have their default: they came later, and what was
+    #: made before them keeps its id.
+    LATER: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _content(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialize(self)
+        for name in self.LATER:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                content.pop(name, None)
+        return content
 
 
 # --- what a model is built for ---------------------------------------------------------------
@@ -134,8 +160,11 @@ class Descent(Frozen):
     One sample is kept, per prediction (paper section 3.3). Models with several landscapes repeat
     either the last one or every one of them when `steps` exceeds the number they were trained with.
     Energies that decide (`accept`, `select`, `tolerance`) are those of the prediction without
-    noise, compared under one landscape.
+    noise, compared under one landscape. Images may be denoised again: each further recursion takes
+    the last one's result as its noisy image.
     """
+
+    LATER: ClassVar[tuple[str, ...]] = ("recursions",)
 
     kind: Literal["descent"] = "descent"
     steps: int = Field(ge=1, description="optimization steps per sample")
@@ -161,19 +190,26 @@ class Descent(Frozen):
         gt=0,
         description="a prediction stops once a step changes its energy by less than this",
     )
+    recursions: int = Field(
+        default=1, ge=1, description="times the model is applied, to its own output (images)"
+    )
 
 
 class Diffusion(Frozen):
-    """Deterministic DDIM from the noisy image, `recursions` times on its own output.
+    """Sampling from the noisy image down to a clean one, `recursions` times on its own output.
 
-    Each recursion takes `steps` network calls at evenly strided timesteps. `start` is the timestep
-    the sampler starts from: the highest one trained, or the one that matches the image's noise.
+    Each recursion takes `steps` network calls at evenly strided timesteps: deterministic DDIM, or
+    DDPM's ancestral sampling with the learned variance. `start` is the timestep the sampler starts
+    from: the highest one trained, or the one that matches the image's noise.
     """
+
+    LATER: ClassVar[tuple[str, ...]] = ("sampler",)
 
     kind: Literal["diffusion"] = "diffusion"
     steps: int = Field(ge=1, description="network calls per recursion")
     start: Literal["trained", "matched"] = "trained"
     recursions: int = Field(default=1, ge=1)
+    sampler: Literal["ddim", "ddpm"] = "ddim"
 
 
 Thinking = Annotated[Single | Descent | Diffusion, Field(discriminator="kind")]

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness.data.builtin import dataset_digest
+from harness.data.datasets import dataset_digest
 from harness.data.measured import prepared_digest
 from harness.data.named_tokenizers import NAMED
 from harness.data.sources import is_on_hub, is_source

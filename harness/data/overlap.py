@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.data.builtin import dataset_digest, load_documents
+from harness.data.datasets import dataset_digest, load_documents
 from harness.data.disjoint import GRAM_WORDS, Overlap, overlaps_with, refuse_overlap
 from harness.data.documents import Documents
 from harness.data.measured import is_small, prepared_digest

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.builtin import load_documents
 from harness.data.crew import Crew
+from harness.data.datasets import load_documents
 from harness.data.documents import Documents, TextDigest
 from harness.data.measured import (
     Measured,

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.data.builtin import load_images
+from harness.data.datasets import load_images
 from harness.evals.context import EvalContext
 from harness.evals.probe_cost import prediction_cost
 from harness.planning.eval_spec import DenoisingEval

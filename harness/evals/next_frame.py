@@ -8,8 +8,8 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from harness.data.builtin import load_clips
 from harness.data.clips import Clips, shared_clip
+from harness.data.datasets import load_clips
 from harness.data.tensors import video_batch
 from harness.data.video import ClipRows
 from harness.errors import HarnessError

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from harness.cost import device_name
-from harness.data.builtin import dataset_digest
+from harness.data.datasets import dataset_digest
 from harness.data.task_files import find_task, task_digest, task_key
 from harness.errors import reason_of
 from harness.evals.context import EvalContext

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.data.builtin import dataset_digest
+from harness.data.datasets import dataset_digest
 from harness.data.sources import is_source
 from harness.data.text import load_tokenizer, prepare_text
 from harness.errors import HarnessError

@@ -23,7 +23,7 @@ import torch
 
 from harness.capabilities import Compiles
 from harness.cost import device_name
-from harness.data.builtin import load_clips, load_images
+from harness.data.datasets import load_clips, load_images
 from harness.data.images import ImageRows
 from harness.data.text import TextRows, prepare_text
 from harness.data.video import ClipRows

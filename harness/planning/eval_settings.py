@@ -99,12 +99,31 @@ class DenoisingSetting(DataSetting):
     examples: int = Field(default=8, ge=0)
 
 
+class ProbeSetting(DataSetting):
+    """A linear classifier on features of labelled images, fitted on the set's train split."""
+
+    kind: Literal["probe"]
+    train_limit: int | None = Field(default=None, ge=1, description="first training images")
+    holdout: float = Field(
+        default=0.1, gt=0, lt=1, description="part of them that chooses the penalty"
+    )
+    l2: list[Annotated[float, Field(gt=0)]] = Field(
+        default=[1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0], min_length=1
+    )
+    solver: Literal["full_batch", "minibatch"] = Field(
+        default="full_batch", description="minibatch where the features of all do not fit"
+    )
+    epochs: int = Field(default=20, ge=1, description="of minibatches")
+    timing_repeats: int = Field(default=3, ge=1)
+
+
 class NextFrameSetting(DataSetting):
     """Error over a whole set, at the thinking the model was trained with unless given."""
 
     kind: Literal["next_frame"]
     thinking: Literal["trained"] | dict[str, Any] = "trained"
     timing_repeats: int = Field(default=3, ge=1)
+    examples: int = Field(default=4, ge=0)
 
 
 @dataclass(frozen=True)
@@ -124,6 +143,7 @@ KINDS: dict[str, Kind] = {
     "thinking": Kind(ThinkingSetting, ("next_token",)),
     "energy": Kind(EnergySetting, ("next_token", "next_frame")),
     "lm_task": Kind(LmTaskSetting, ("next_token",)),
-    "denoising": Kind(DenoisingSetting, ("denoising",)),
-    "next_frame": Kind(NextFrameSetting, ("next_frame",)),
+    "denoising": Kind(DenoisingSetting, ("denoising",), metric_version=2),
+    "probe": Kind(ProbeSetting, ("denoising",)),
+    "next_frame": Kind(NextFrameSetting, ("next_frame",), metric_version=2),
 }

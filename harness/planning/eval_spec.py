@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from harness.planning.spec import content_hash
 from harness.protocol import Descent, Frozen, Thinking
@@ -37,18 +37,12 @@ class TextEval(EvalBase):
     training: the evaluation is refused, or does without those documents.
     """
 
+    LATER: ClassVar[tuple[str, ...]] = ("overlap",)
+
     prompt: str | None = None
     answer: str | None = None
     windows: Windows = "as_trained"
     overlap: OnOverlap = "refuse"
-
-    @model_serializer(mode="wrap")
-    def _content(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Evaluations that were made before the choice was there keep their ids.
-        content: dict[str, Any] = serialize(self)
-        if self.overlap == "refuse":
-            content.pop("overlap", None)
-        return content
 
     @property
     def templates(self) -> tuple[str, str] | None:
@@ -103,7 +97,7 @@ class LmTaskEval(EvalBase):
 
 
 class DenoisingEval(EvalBase):
-    """PSNR and MSE of denoised images at one noise level against the cost of each thinking."""
+    """PSNR, SSIM and MSE of denoised images at one noise level against each thinking's cost."""
 
     kind: Literal["denoising"] = "denoising"
     level: float = Field(gt=0, le=1, description="test noise, a fraction of the schedule")
@@ -112,15 +106,39 @@ class DenoisingEval(EvalBase):
     examples: int = Field(default=8, ge=0, description="images kept for the example strip")
 
 
+class ProbeEval(EvalBase):
+    """Accuracy of a linear classifier on the model's features of labelled images.
+
+    `data`, `split` are what it is tested on; it is fitted on the same set's `train` split, a
+    `holdout` of which chooses among the penalties `l2`. Minibatches hold no more than a batch in
+    memory.
+    """
+
+    kind: Literal["probe"] = "probe"
+    train_limit: int | None = Field(default=None, ge=1, description="first training images")
+    holdout: float = Field(default=0.1, gt=0, lt=1)
+    l2: tuple[float, ...] = Field(min_length=1)
+    solver: Literal["full_batch", "minibatch"] = "full_batch"
+    epochs: int = Field(default=20, ge=1, description="of minibatches")
+    timing_repeats: int = Field(default=3, ge=1)
+
+
 class NextFrameEval(EvalBase):
     """Error of the predicted next frames over the whole set, beside that of copying the last."""
 
     kind: Literal["next_frame"] = "next_frame"
     thinking: Thinking
     timing_repeats: int = Field(default=3, ge=1)
+    examples: int = Field(default=4, ge=0, description="rows whose last frames are kept")
 
 
 EvalSpec = Annotated[
-    LikelihoodEval | ThinkingEval | EnergyEval | LmTaskEval | DenoisingEval | NextFrameEval,
+    LikelihoodEval
+    | ThinkingEval
+    | EnergyEval
+    | LmTaskEval
+    | DenoisingEval
+    | ProbeEval
+    | NextFrameEval,
     Field(discriminator="kind"),
 ]

@@ -22,6 +22,7 @@ from harness.planning.eval_settings import (
     LikelihoodSetting,
     LmTaskSetting,
     NextFrameSetting,
+    ProbeSetting,
     TextSetting,
     ThinkingSetting,
 )
@@ -31,6 +32,7 @@ from harness.planning.eval_spec import (
     EvalBase,
     LikelihoodEval,
     NextFrameEval,
+    ProbeEval,
     ThinkingEval,
 )
 from harness.planning.lm_tasks import task_specs
@@ -157,6 +159,8 @@ def _setting(own: Located) -> EvaluationSetting:
         _distinct(setting.tasks, own, "tasks")
     if isinstance(setting, DenoisingSetting):
         _distinct(setting.levels, own, "levels")
+    if isinstance(setting, ProbeSetting):
+        _distinct(setting.l2, own, "l2")
     if isinstance(setting, EnergySetting) and setting.texts:
         _distinct(setting.texts, own, "texts")
     return setting
@@ -232,8 +236,20 @@ def _on_data(
     match setting:
         case LikelihoodSetting():
             yield LikelihoodEval(**common, thinking=thinking[0])
-        case NextFrameSetting(timing_repeats=repeats):
-            yield NextFrameEval(**common, thinking=thinking[0], timing_repeats=repeats)
+        case NextFrameSetting(timing_repeats=repeats, examples=examples):
+            yield NextFrameEval(
+                **common, thinking=thinking[0], timing_repeats=repeats, examples=examples
+            )
+        case ProbeSetting():
+            yield ProbeEval(
+                **common,
+                train_limit=setting.train_limit,
+                holdout=setting.holdout,
+                l2=tuple(setting.l2),
+                solver=setting.solver,
+                epochs=setting.epochs,
+                timing_repeats=setting.timing_repeats,
+            )
         case ThinkingSetting(timing_repeats=repeats, tokens=tokens):
             yield ThinkingEval(
                 **common, thinking=tuple(thinking), timing_repeats=repeats, tokens=tokens
@@ -320,6 +336,13 @@ def _check_thinking(
     written: Located,
 ) -> None:
     """The adapter's formula takes it: what it refuses would fail after training otherwise."""
+    if getattr(thinking, "recursions", 1) > 1 and spec.task.kind != "denoising":
+        raise HarnessError(
+            f"recursions are for denoising: a {spec.task.kind} model has nothing to denoise again",
+            where=written.where(("recursions",)),
+            given=str(thinking.recursions),
+            allowed=["1"],
+        )
     shapes = [shape_of(spec.task)]
     if isinstance(setting, DenoisingSetting) and getattr(thinking, "start", "") == "matched":
         # A start matched to a level has the timesteps of a model trained at that level.

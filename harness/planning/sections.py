@@ -99,10 +99,28 @@ class UncertaintySection(Frozen):
 
 
 class DenoisingSection(Frozen):
-    """PSNR and MSE against NFE, FLOPs and seconds, per noise level, with example images."""
+    """PSNR, SSIM and MSE against NFE, FLOPs and seconds per noise level, and example images."""
 
     kind: Literal["denoising"] = "denoising"
     title: str = "Denoising"
+    experiment: str
+    evaluation: str
+
+
+class ProbeSection(Frozen):
+    """Accuracies of linear classifiers on every model's features (paper Table 4)."""
+
+    kind: Literal["probe"] = "probe"
+    title: str = "Linear probe"
+    experiment: str
+    evaluation: str
+
+
+class NextFrameSection(Frozen):
+    """Error and PSNR of predicted frames beside those of copying the last, and example frames."""
+
+    kind: Literal["next_frame"] = "next_frame"
+    title: str = "Next frames"
     experiment: str
     evaluation: str
 
@@ -136,19 +154,23 @@ Section = Annotated[
     | ThinkingAblationSection
     | UncertaintySection
     | DenoisingSection
+    | ProbeSection
+    | NextFrameSection
     | DownstreamSection,
     Field(discriminator="kind"),
 ]
 
 #: The kinds of evaluation that each kind of section draws.
 DRAWN: dict[str, tuple[str, ...]] = {
-    "scaling": ("likelihood",),
+    "scaling": ("likelihood", "next_frame"),
     "thinking": ("thinking",),
     "thinking_shift": ("thinking",),
     "thinking_scale": ("thinking",),
     "thinking_ablation": ("thinking",),
     "uncertainty": ("energy",),
     "denoising": ("denoising",),
+    "probe": ("probe",),
+    "next_frame": ("next_frame",),
     "downstream": ("likelihood", "lm_task"),
 }
 

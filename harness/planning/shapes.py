@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from harness.data import builtin
-from harness.data.builtin import DatasetRecord, clip_shape, find_dataset, list_datasets
+from harness.data import datasets
+from harness.data.datasets import DatasetRecord, clip_shape, find_dataset, list_datasets
 from harness.data.tokenizer import vocabulary_size
 from harness.errors import HarnessError
 from harness.planning.located import Located
@@ -91,7 +91,7 @@ def check_task(task: AnyTask, record: AdapterRecord, settings: Located) -> None:
 def check_file(name: str, split: str, modality: str, where: str) -> None:
     """A user's `file:` exists and is of a kind that is read; else a HarnessError at `where`."""
     try:
-        builtin.check_file(name, split, modality)
+        datasets.check_file(name, split, modality)
     except HarnessError as error:
         raise error.located(where) from error
 

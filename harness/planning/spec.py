@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from math import ceil
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
@@ -47,11 +47,18 @@ class DenoisingTask(Frozen):
 class NextFrameTask(Frozen):
     """Predict the next frame, or its latents, of a set of clips."""
 
+    LATER: ClassVar[tuple[str, ...]] = ("autoencoder",)
+
     kind: Literal["next_frame"] = "next_frame"
     data: str = Field(
         default="builtin/moving-digits", description="training set; its train split is used"
     )
     context: int = Field(ge=1, le=2**20, description="observed frames per row")
+    autoencoder: str | None = Field(
+        default=None,
+        description="diffusers' AutoencoderKL, a folder or a name on the Hub, whose latents are "
+        "predicted; null = pixels",
+    )
 
 
 Task = Annotated[NextTokenTask | DenoisingTask | NextFrameTask, Field(discriminator="kind")]
@@ -176,18 +183,25 @@ class TrainSpec(Frozen):
 
 _THINKING: TypeAdapter[Single | Descent | Diffusion] = TypeAdapter(Thinking)
 #: Settings of a descent by the word that stands before their value; the rest are said by value.
-_WORDS = {"step_size": "size ", "noise": "noise ", "noise_std": "std ", "tolerance": "tolerance "}
+_WORDS = {
+    "step_size": "size ",
+    "noise": "noise ",
+    "noise_std": "std ",
+    "tolerance": "tolerance ",
+    "recursions": "recursions ",
+}
 
 
 def thinking_label(thinking: Single | Descent | Diffusion) -> str:
-    """A short name, unique per setting: `2x1 size 5 every`, `diffusion 100 x3 trained`, `single`.
+    """A short name, unique per setting: `2x1 size 5 every`, `diffusion 9 x3 trained`, `single`.
 
-    Records use it as a key. `2x1` are steps x samples.
+    Records use it as a key. `2x1` are steps x samples; DDPM is named, DDIM is not.
     """
     if isinstance(thinking, Descent):
         return f"{thinking.steps}x{thinking.samples} {descent_variant(thinking)}".strip()
     if isinstance(thinking, Diffusion):
-        return f"diffusion {thinking.steps} x{thinking.recursions} {thinking.start}"
+        sampler = "" if thinking.sampler == "ddim" else f" {thinking.sampler}"
+        return f"diffusion {thinking.steps} x{thinking.recursions} {thinking.start}{sampler}"
     return thinking.kind
 
 

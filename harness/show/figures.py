@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from harness.analysis.exhibits.denoising import DenoisingExhibit
 from harness.analysis.exhibits.downstream import DownstreamExhibit
-from harness.analysis.exhibits.gather import Gathered, gather
+from harness.analysis.exhibits.gather import Exhibit, Gathered, gather
 from harness.analysis.exhibits.scaling import ScalingExhibit
 from harness.analysis.exhibits.thinking import ThinkingExhibit
 from harness.analysis.exhibits.thinking_ablation import ThinkingAblationExhibit
@@ -28,6 +30,7 @@ from harness.analysis.figures.thinking_shift import thinking_shift_figure
 from harness.analysis.figures.uncertainty import uncertainty_figures
 from harness.analysis.frame import load_frame
 from harness.planning.planned import Suite
+from harness.planning.sections import ScalingSection
 
 
 def write_figures(suite: Suite, results: Path, out: Path, *, as_json: bool) -> None:
@@ -71,32 +74,25 @@ def write_figures(suite: Suite, results: Path, out: Path, *, as_json: bool) -> N
         print(f"{suite.path} has no report sections, so there is no figure")
 
 
+#: What draws each kind of exhibit: None, or no drawing, where it has nothing to draw.
+_FIGURES: dict[type[Exhibit], tuple[Callable[..., list[Drawing] | Drawing | None], ...]] = {
+    ScalingExhibit: (scaling_figure,),
+    ThinkingExhibit: (thinking_figures,),
+    ThinkingShiftExhibit: (thinking_shift_figure,),
+    ThinkingScaleExhibit: (thinking_scale_figures,),
+    ThinkingAblationExhibit: (thinking_ablation_figures,),
+    UncertaintyExhibit: (uncertainty_figures, energy_maps),
+    DownstreamExhibit: (downstream_figure,),
+    DenoisingExhibit: (denoising_figure, example_figures),
+}
+
+
 def section_drawings(gathered: Gathered) -> list[Drawing]:
     """One report section's figures, none where nothing was found."""
-    exhibit, missing, stem = gathered.exhibit, gathered.missing.text, gathered.stem
-    if isinstance(exhibit, ScalingExhibit):
-        curves = scaling_figure(exhibit, missing=missing)
-        drawings = [] if curves is None else [curves]
-        base = f"scaling-{exhibit.section.x}"
-    elif isinstance(exhibit, ThinkingExhibit):
-        drawings, base = thinking_figures(exhibit, missing=missing), exhibit.section.kind
-    elif isinstance(exhibit, ThinkingShiftExhibit):
-        shifted = thinking_shift_figure(exhibit, missing=missing)
-        drawings, base = [] if shifted is None else [shifted], exhibit.section.kind
-    elif isinstance(exhibit, ThinkingScaleExhibit):
-        drawings, base = thinking_scale_figures(exhibit, missing=missing), exhibit.section.kind
-    elif isinstance(exhibit, ThinkingAblationExhibit):
-        drawings, base = thinking_ablation_figures(exhibit, missing=missing), exhibit.section.kind
-    elif isinstance(exhibit, UncertaintyExhibit):
-        drawings = uncertainty_figures(exhibit, missing=missing)
-        drawings += energy_maps(exhibit, missing=missing)
-        base = exhibit.section.kind
-    elif isinstance(exhibit, DownstreamExhibit):
-        dots = downstream_figure(exhibit, missing=missing)
-        drawings, base = [] if dots is None else [dots], exhibit.section.kind
-    else:
-        quality = denoising_figure(exhibit, missing=missing)
-        drawings = [] if quality is None else [quality]
-        drawings += example_figures(exhibit, missing=missing)
-        base = exhibit.section.kind
-    return [replace(d, name=stem + d.name.removeprefix(base)) for d in drawings]
+    exhibit, section = gathered.exhibit, gathered.section
+    base = f"scaling-{section.x}" if isinstance(section, ScalingSection) else section.kind
+    drawings: list[Drawing] = []
+    for draw in _FIGURES[type(exhibit)]:
+        drawn = draw(exhibit, missing=gathered.missing.text)
+        drawings += drawn if isinstance(drawn, list) else [drawn] if drawn is not None else []
+    return [replace(d, name=gathered.stem + d.name.removeprefix(base)) for d in drawings]

@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 from rich.table import Table
 from rich.text import Text
 
-from harness.data.builtin import list_datasets
+from harness.data.datasets import list_datasets
 from harness.errors import HarnessError
 from harness.planning.document import json_schema
 from harness.planning.suite import load_suite

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from harness.data.builtin import find_dataset, load_documents
+from harness.data.datasets import find_dataset, load_documents
 from harness.data.disjoint import Overlap, refuse_overlap
 from harness.data.documents import Documents
 from harness.data.measured import Measured, write_lock

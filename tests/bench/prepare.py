@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from harness.data.builtin import load_documents
+from harness.data.datasets import load_documents
 from harness.data.preparing import Effort, prepare_text
 from harness.data.tokenizer import load_tokenizer
 from tests.bench.case import Case, NotYet, Pair, Setting

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import multiprocessing
 
-from harness.data.builtin import load_images
+from harness.data.datasets import load_images
 from harness.data.images import ImageRows
 from harness.records import RunFolder, read_json, read_jsonl
 from harness.training.batches import RowBatches

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.data import disjoint
-from harness.data.builtin import list_datasets, load_documents
+from harness.data.datasets import list_datasets, load_documents
 from harness.data.disjoint import check_disjoint, documents_sharing, measure_overlap
 from harness.data.documents import Documents, texts_digest
 from harness.errors import HarnessError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.data.builtin import load_images
+from harness.data.datasets import load_images
 from harness.data.images import ImageRows
 
 

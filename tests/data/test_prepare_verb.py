@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.data import measured, overlap
-from harness.data.builtin import load_documents
+from harness.data.datasets import load_documents
 from harness.data.text import prepare_text
 from harness.errors import HarnessError
 

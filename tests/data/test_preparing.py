@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from harness.data import measured, parts, preparing, reading, shards, streams
-from harness.data.builtin import dataset_digest, load_documents
+from harness.data.datasets import dataset_digest, load_documents
 from harness.data.measured import LOCK, Measured, prepared_digest, write_lock
 from harness.data.overlap import check_disjoint_from, known_overlap, split_overlap
 from harness.data.preparing import Effort, Progress, prepare_text

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.builtin import check_file, dataset_digest, find_dataset, load_documents
+from harness.data.datasets import check_file, dataset_digest, find_dataset, load_documents
 from harness.data.disjoint import measure_overlap
 from harness.data.overlap import stream_documents
 from harness.data.sources import TextSource, parse_source

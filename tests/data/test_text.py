@@ -164,7 +164,7 @@ def test_processes_may_prepare_at_once(tmp_path: Path, damaged: bool) -> None:
     script = f"""
 import pathlib, time
 from harness.data.text import prepare_text
-from harness.data.builtin import load_documents
+from harness.data.datasets import load_documents
 load_documents("builtin/docs", "train")
 pathlib.Path({str(tmp_path)!r}, "ready-" + str(__import__("os").getpid())).touch()
 while not pathlib.Path({str(go)!r}).exists():

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.data import tokenizer as tokenizer_module
-from harness.data.builtin import load_documents
+from harness.data.datasets import load_documents
 from harness.data.named_tokenizers import NAMED, named_file
 from harness.data.text import TextRows, prepare_text
 from harness.data.tokenizer import load_tokenizer, vocabulary_size

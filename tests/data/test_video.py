@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from harness.data.builtin import clip_shape, dataset_digest, find_dataset, load_clips
 from harness.data.clips import Clips, shared_clip
+from harness.data.datasets import clip_shape, dataset_digest, find_dataset, load_clips
 from harness.data.video import ClipRows
 from harness.errors import HarnessError
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from harness.data.builtin import load_clips, load_documents
+from harness.data.datasets import load_clips, load_documents
 from harness.data.text import TextRows, prepare_text
 from harness.data.tokenizer import ByteTokenizer
 from harness.errors import HarnessError

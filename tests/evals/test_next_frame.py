@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.data.builtin import load_clips
+from harness.data.datasets import load_clips
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext
 from harness.evals.next_frame import evaluate_next_frame

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.data.builtin import dataset_digest
+from harness.data.datasets import dataset_digest
 from harness.records import read_json, read_jsonl
 from tests.launch.room import Room
 

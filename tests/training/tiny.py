@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from harness.data.builtin import load_clips, load_images
+from harness.data.datasets import load_clips, load_images
 from harness.data.images import ImageRows
 from harness.data.text import TextRows, prepare_text
 from harness.data.video import ClipRows

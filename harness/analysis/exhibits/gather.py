@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from harness.analysis.exhibits.absent import Absent, absent
 from harness.analysis.exhibits.denoising import DenoisingExhibit, denoising_exhibit
@@ -20,6 +22,7 @@ from harness.analysis.frame import SuiteFrame
 from harness.analysis.rates.holm import holm
 from harness.planning.planned import Suite
 from harness.planning.sections import (
+    DenoisingSection,
     DownstreamSection,
     ScalingSection,
     Section,
@@ -54,7 +57,7 @@ class Gathered:
 
 def gather(suite: Suite, frame: SuiteFrame) -> list[Gathered]:
     """The report's sections in order; scaling verdicts are adjusted over all axes (Holm)."""
-    exhibits: list[Exhibit] = [_exhibit(section, suite, frame) for section in suite.report]
+    exhibits = [_EXHIBITS[type(section)](section, suite, frame) for section in suite.report]
     scaling = {
         index: exhibit.rate
         for index, exhibit in enumerate(exhibits)
@@ -71,22 +74,19 @@ def gather(suite: Suite, frame: SuiteFrame) -> list[Gathered]:
     ]
 
 
-def _exhibit(section: Section, suite: Suite, frame: SuiteFrame) -> Exhibit:
-    if isinstance(section, ScalingSection):
-        return scaling_exhibit(section, suite, frame)
-    if isinstance(section, ThinkingSection):
-        return thinking_exhibit(section, frame)
-    if isinstance(section, ThinkingShiftSection):
-        return thinking_shift_exhibit(section, frame)
-    if isinstance(section, ThinkingScaleSection):
-        return thinking_scale_exhibit(section, suite, frame)
-    if isinstance(section, ThinkingAblationSection):
-        return thinking_ablation_exhibit(section, frame)
-    if isinstance(section, UncertaintySection):
-        return uncertainty_exhibit(section, frame)
-    if isinstance(section, DownstreamSection):
-        return downstream_exhibit(section, suite, frame)
-    return denoising_exhibit(section, frame)
+#: What gathers each kind of section.
+_EXHIBITS: dict[type[Section], Callable[[Any, Suite, SuiteFrame], Exhibit]] = {
+    ScalingSection: scaling_exhibit,
+    ThinkingSection: lambda section, suite, frame: thinking_exhibit(section, frame),
+    ThinkingShiftSection: lambda section, suite, frame: thinking_shift_exhibit(section, frame),
+    ThinkingScaleSection: thinking_scale_exhibit,
+    ThinkingAblationSection: lambda section, suite, frame: thinking_ablation_exhibit(
+        section, frame
+    ),
+    UncertaintySection: lambda section, suite, frame: uncertainty_exhibit(section, frame),
+    DownstreamSection: downstream_exhibit,
+    DenoisingSection: lambda section, suite, frame: denoising_exhibit(section, frame),
+}
 
 
 def _stem(section: Section, used: set[str]) -> str:

@@ -1,27 +1,20 @@
-"""The embedded datasets: frozen documentation and code, generated text, real images, video.
+"""Every dataset by its name: the embedded ones, and the user's `file:…` and `hub:…`.
 
-Text is frozen in `snapshots/` or generated from keys, so its digests are the same everywhere.
-Images are scikit-learn's own files; the photographs are JPEG, so their digest may depend on the
-decoder's version.
+Embedded text is frozen in `snapshots/` or generated from keys, so its digests are the same
+everywhere; embedded images are scikit-learn's own files.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from harness.data.clips import (
     Clips,
     ClipShape,
     clip_file_shape,
-    clips_digest,
     find_clip_file,
     is_clip_file,
     load_clip_file,
@@ -33,18 +26,14 @@ from harness.data.documents import (
     Documents,
     check_split,
 )
+from harness.data.embedded_images import CLIP_FRAMES, CLIPS, embedded_clips, embedded_images
 from harness.data.embedded_text import embedded_documents
-from harness.data.generated import moving_digits
-from harness.data.keyed import keyed_fraction
+from harness.data.images import Images
 from harness.data.measured import measure_source
 from harness.data.questions import questions_digest
 from harness.data.sources import is_source, names_records, parse_source
 from harness.data.streams import load_source_documents, split_source
 from harness.errors import HarnessError
-
-DIGITS_VALIDATION = 0.15
-CLIPS = {"train": 1024, "validation": 128}
-CLIP_FRAMES = 16
 
 _LEARNING = ("train", "validation")
 _OOD = ("test",)
@@ -66,22 +55,6 @@ class DatasetRecord:
     description: str
     size: str
     image_shape: tuple[int, int, int] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """The images of one split: pixels float32[N, C, H, W] in [-1, 1], labels int64[N] or None.
-
-    Both arrays are read-only. digest: sha256 over shapes, pixels and labels.
-    """
-
-    name: str
-    split: str
-    pixels: NDArray[np.float32]
-    labels: NDArray[np.int64] | None
-    digest: str
-    source: str
-    licence: str
 
 
 _RECORDS = (
@@ -159,6 +132,14 @@ _RECORDS = (
         "3x16x16 patches of scikit-learn's two photographs: one to train on, one to validate",
         "5,148 patches",
         (3, 16, 16),
+    ),
+    DatasetRecord(
+        "builtin/photos-32",
+        "image",
+        _LEARNING,
+        "the same two photographs in patches as large as CIFAR's images, 3x32x32",
+        "4,110 patches",
+        (3, 32, 32),
     ),
     DatasetRecord(
         "builtin/moving-digits",
@@ -242,13 +223,13 @@ def load_documents(name: str, split: str) -> Documents:
     return embedded_documents(name, split)
 
 
-def load_images(name: str, split: str, *, patch: int = 16) -> Images:
-    """Return the images of a split. `patch`: side of the patches of `builtin/photos`, in pixels.
+def load_images(name: str, split: str) -> Images:
+    """Return the images of a split.
 
     Raises HarnessError for an unknown name or split, or a wrong modality.
     """
     _record(name, split=split, modality="image")
-    return _digits(split) if name == "builtin/digits" else _photos(split, patch)
+    return embedded_images(name, split)
 
 
 def load_clips(name: str, split: str, *, frames: int = CLIP_FRAMES) -> Clips:
@@ -259,7 +240,7 @@ def load_clips(name: str, split: str, *, frames: int = CLIP_FRAMES) -> Clips:
     if name.startswith(FILE_PREFIX):
         return load_clip_file(name, split=split)
     _record(name, split=split, modality="video")
-    return _moving_digits(split, frames)
+    return embedded_clips(split, frames=frames)
 
 
 def _record(
@@ -281,58 +262,3 @@ def _record(
     if split is not None:
         check_split(name, split=split, splits=record.splits)
     return record
-
-
-def _array_digest(*arrays: NDArray[np.float32] | NDArray[np.int64] | None) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        if array is not None:
-            array.flags.writeable = False
-            little = array.astype(array.dtype.newbyteorder("<"))
-            digest.update(f"{little.dtype.str}{array.shape}".encode())
-            digest.update(little.tobytes())
-    return digest.hexdigest()
-
-
-@functools.lru_cache(maxsize=2)
-def _digits(split: str) -> Images:
-    from sklearn.datasets import load_digits  # imported here: it takes a second
-
-    loaded = load_digits()
-    held_out = np.array(
-        [keyed_fraction("builtin/digits", i) < DIGITS_VALIDATION for i in range(len(loaded.target))]
-    )
-    chosen = held_out if split == "validation" else ~held_out
-    pixels = (loaded.images[chosen, None] / 8.0 - 1.0).astype(np.float32)
-    labels = loaded.target[chosen].astype(np.int64)
-    digest = _array_digest(pixels, labels)
-    source = "scikit-learn load_digits (UCI optical recognition of handwritten digits, test set)"
-    return Images("builtin/digits", split, pixels, labels, digest, source, "CC-BY-4.0")
-
-
-@functools.lru_cache(maxsize=4)
-def _photos(split: str, patch: int) -> Images:
-    from sklearn.datasets import load_sample_image  # imported here: it takes a second
-
-    photo = load_sample_image({"train": "china.jpg", "validation": "flower.jpg"}[split])
-    side = min(photo.shape[:2])
-    if not 2 <= patch <= side:
-        raise HarnessError("no such patch size", given=str(patch), allowed=(f"2 to {side}",))
-    # Training patches overlap by half for variety; validation patches never do.
-    stride = patch // 2 if split == "train" else patch
-    windows = np.lib.stride_tricks.sliding_window_view(photo, (patch, patch), axis=(0, 1))
-    patches = windows[::stride, ::stride].reshape(-1, 3, patch, patch)
-    pixels = (patches / 127.5 - 1.0).astype(np.float32)
-    source = "scikit-learn load_sample_image (china.jpg, flower.jpg)"
-    digest = _array_digest(pixels)
-    return Images("builtin/photos", split, pixels, None, digest, source, "CC-BY-2.0")
-
-
-@functools.lru_cache(maxsize=4)
-def _moving_digits(split: str, frames: int) -> Clips:
-    digits = _digits(split)
-    pixels = moving_digits(digits.pixels, key=split, clips=CLIPS[split], frames=frames)
-    pixels.flags.writeable = False
-    digest = clips_digest(pixels)
-    source = f"generated from {digits.source}"
-    return Clips("builtin/moving-digits", split, pixels, digest, source, digits.licence)

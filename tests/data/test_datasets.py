@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data import builtin, snapshot
-from harness.data.builtin import (
+from harness.data import datasets, snapshot
+from harness.data.datasets import (
     dataset_digest,
     list_datasets,
     load_clips,
@@ -25,7 +25,7 @@ from harness.data.generated import DYCK_DOCUMENTS, dyck_word
 from harness.data.task_sets import arithmetic_items, copying_items, dyck_items, split
 from harness.errors import HarnessError
 
-ROOT = Path(builtin.__file__).parents[2]
+ROOT = Path(datasets.__file__).parents[2]
 CLOSES = {"(": ")", "[": "]", "{": "}", "<": ">"}
 
 
@@ -155,15 +155,13 @@ def test_photo_patches_come_from_one_photo_each() -> None:
     from sklearn.datasets import load_sample_image
 
     photo = load_sample_image("flower.jpg").astype(np.float32) / 127.5 - 1
-    patches = load_images("builtin/photos", "validation", patch=32).pixels
+    patches = load_images("builtin/photos-32", "validation").pixels
     assert patches.shape == (13 * 20, 3, 32, 32)
     corner = photo[32:64, 64:96].transpose(2, 0, 1)
     np.testing.assert_allclose(patches[1 * 20 + 2], corner, atol=1e-6)
     train = load_images("builtin/photos", "train").pixels
     assert train.min() >= -1
     assert train.max() <= 1
-    with pytest.raises(HarnessError, match="patch"):
-        load_images("builtin/photos", "train", patch=1000)
 
 
 def test_moving_digits_keep_their_digit_and_move_by_its_speed() -> None:
@@ -200,7 +198,7 @@ def test_no_torch_anywhere_and_no_sklearn_for_the_listing() -> None:
     script = """
 import sys, tempfile, pathlib
 from harness.data import disjoint, images, ngram, text
-from harness.data.builtin import *
+from harness.data.datasets import *
 list_datasets()
 assert "sklearn" not in sys.modules
 docs = {split: load_documents("builtin/docs", split) for split in ("train", "validation")}
