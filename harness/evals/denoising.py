@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.data.datasets import load_images
 from harness.evals.context import EvalContext
-from harness.evals.probe_cost import prediction_cost
+from harness.evals.prediction_cost import prediction_cost
 from harness.planning.eval_spec import DenoisingEval
 from harness.planning.shapes import timesteps
 from harness.planning.spec import thinking_label

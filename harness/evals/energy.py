@@ -20,7 +20,7 @@ from torch import Tensor
 
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext
-from harness.evals.probe_cost import prediction_cost
+from harness.evals.prediction_cost import prediction_cost
 from harness.evals.subjects import CONTENTS, Example, Subject, subject_of
 from harness.planning.eval_spec import EnergyEval
 from harness.protocol import Descent, State

@@ -30,7 +30,7 @@ from harness.data.tokenizer import load_tokenizer
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext
 from harness.evals.generation import Prompt, generate, prompt_of, write_some
-from harness.evals.probe_cost import prediction_cost
+from harness.evals.prediction_cost import prediction_cost
 from harness.evals.responses import responses_of
 from harness.evals.scoring import (
     Asking,

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from harness.evals.context import EvalContext
-from harness.evals.probe_cost import prediction_cost
+from harness.evals.prediction_cost import prediction_cost
 from harness.evals.text_sets import (
     ORDER_NAMES,
     TextSet,

@@ -14,7 +14,7 @@ from harness.data.tensors import video_batch
 from harness.data.video import ClipRows
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext
-from harness.evals.probe_cost import prediction_cost
+from harness.evals.prediction_cost import prediction_cost
 from harness.planning.eval_spec import EvalBase, NextFrameEval
 from harness.protocol import VideoBatch, VideoShape
 from harness.records import Measurement

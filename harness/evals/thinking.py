@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext
-from harness.evals.probe_cost import prediction_cost
+from harness.evals.prediction_cost import prediction_cost
 from harness.evals.stopping import StoppingCost
 from harness.evals.text_sets import TextSet, reference_losses, text_set
 from harness.planning.eval_spec import ThinkingEval
