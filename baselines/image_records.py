@@ -32,6 +32,7 @@ DIT_IMAGE = AdapterRecord(
     source=_SOURCE,
     example=_EXAMPLE,
     compiles=True,
+    features=True,
 )
 
 EBT_IMAGE = AdapterRecord(
@@ -50,4 +51,5 @@ EBT_IMAGE = AdapterRecord(
     source=_SOURCE,
     example=_EXAMPLE,
     compiles=True,
+    features=True,
 )

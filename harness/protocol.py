@@ -367,7 +367,8 @@ class AdapterRecord:
     backward of one training example, `prediction_flops(config, shape, thinking)` for a prediction.
     `trained_thinking(config)` is the thinking training prepares for; `source` cites the method;
     `example` is a small config that `harness check` builds; `compiles` says that the adapter
-    offers `compile_body`; `replay_bytes(config, shape)` is the size of a replay buffer.
+    offers `compile_body`, `features` that it offers `features`; `replay_bytes(config, shape)` is
+    the size of a replay buffer.
     """
 
     name: str
@@ -385,4 +386,5 @@ class AdapterRecord:
     source: str
     example: Mapping[str, Any] = field(default_factory=dict, hash=False)
     compiles: bool = False
+    features: bool = False
     replay_bytes: Callable[[Any, Any], int] | None = None

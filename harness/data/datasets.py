@@ -46,7 +46,8 @@ Split = Literal["train", "validation", "test"]
 class DatasetRecord:
     """What `harness ls data` shows of a named dataset; `size` is approximate, over all splits.
 
-    `image_shape` is (channels, height, width) of an image or video set, else None.
+    `image_shape` is (channels, height, width) of an image or video set, else None. `labelled` says
+    whether images have classes; None where that is not known before they are read.
     """
 
     name: str
@@ -55,6 +56,7 @@ class DatasetRecord:
     description: str
     size: str
     image_shape: tuple[int, int, int] | None = None
+    labelled: bool | None = None
 
 
 _RECORDS = (
@@ -124,6 +126,7 @@ _RECORDS = (
         "scikit-learn's real handwritten digits, 1x8x8, labelled",
         "1,797 images",
         (1, 8, 8),
+        labelled=True,
     ),
     DatasetRecord(
         "builtin/photos",
@@ -132,6 +135,7 @@ _RECORDS = (
         "3x16x16 patches of scikit-learn's two photographs: one to train on, one to validate",
         "5,148 patches",
         (3, 16, 16),
+        labelled=False,
     ),
     DatasetRecord(
         "builtin/photos-32",
@@ -140,6 +144,7 @@ _RECORDS = (
         "the same two photographs in patches as large as CIFAR's images, 3x32x32",
         "4,110 patches",
         (3, 32, 32),
+        labelled=False,
     ),
     DatasetRecord(
         "builtin/moving-digits",
