@@ -225,6 +225,7 @@ CLOSED = {
 WITH_TORCH = (
     "harness.conformance",
     "harness.cost",
+    "harness.data.latents",
     "harness.data.tensors",
     "harness.evals",
     "harness.export.files",
