@@ -1,4 +1,4 @@
-"""diffusers' AutoencoderKL by its name: a folder, or `OWNER/NAME[@REVISION]` on the Hub. Torch-free.
+"""diffusers' AutoencoderKL by its name, a folder or `OWNER/NAME[@REVISION]` of the Hub. Torch-free.
 
 Planning asks for the shape of latents alone, which `config.json` tells.
 """
