@@ -1,0 +1,385 @@
+"""Names of images and clips that are not embedded: `file:PATH?size=N` and `hub:OWNER/NAME#F?size=N`.
+
+`size=` makes a name one of images, `frames=` besides one of clips. Parsing reads nothing and needs
+no network, so that planning can do it.
+"""
+
+from __future__ import annotations
+
+import glob
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from harness.data.documents import check_split
+from harness.data.sources import (
+    FILE_PREFIX,
+    FILE_SPLITS,
+    HELD_OUT_SPLITS,
+    HUB_PREFIX,
+    is_on_hub,
+    is_source,
+)
+from harness.errors import HarnessError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+PARQUET = ".parquet"
+#: What stands for a split in a path, the first that exists: COCO says val, MNIST t10k.
+WORDS = {
+    "train": ("train",),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test", "t10k"),
+}
+_IDX = re.compile(r"images[.-]idx3-ubyte(\.gz)?$")
+#: What text, or clips as arrays, are read from.
+_OTHERS = re.compile(
+    r"\.(txt|json|jsonl|csv|tsv|arrow|parquet|npy|npz|safetensors)(\.gz|\.zst)?$", re.IGNORECASE
+)
+_PARTS = re.compile(
+    r"(?P<place>.*?)(?:#(?P<field>[^#?]*))?(?:\?(?P<options>[^?=#/\s]*=[^?#/]*))?",
+    re.DOTALL,
+)
+_HUB = re.compile(
+    r"(?P<place>[./~][^@:]*|[\w-][\w.-]*(?:/[\w-][\w.-]*)?)"
+    r"(?:@(?P<revision>[\w][\w./-]*))?(?::(?P<config>[\w.-]+))?"
+)
+_HUB_FORM = f"{HUB_PREFIX}OWNER/NAME[@REVISION][:CONFIG]#FIELD?size=N"
+_FOLDER_FORM = f"{FILE_PREFIX}FOLDER?size=N"
+#: Every form of a name of images.
+FORMS = (
+    _FOLDER_FORM,
+    f"{FILE_PREFIX}PATH{PARQUET}#FIELD?size=N",
+    f"{FILE_PREFIX}PATH-images-idx3-ubyte.gz?size=N",
+    _HUB_FORM,
+)
+
+Layout = Literal["folder", "parquet", "idx", "hub"]
+
+
+class _Option(NamedTuple):
+    """How an option's text is read (ValueError where it cannot be), and what it may be."""
+
+    read: Callable[[str], Any]
+    meaning: str
+    allowed: str
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]+", text) or int(text) == 0:
+        raise ValueError
+    return int(text)
+
+
+def _channels(text: str) -> int:
+    if text not in ("1", "3"):
+        raise ValueError
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    if not 0 < float(text) < 1:
+        raise ValueError
+    return float(text)
+
+
+def _positive(text: str) -> float:
+    if not 0 < float(text) < math.inf:
+        raise ValueError
+    return float(text)
+
+
+def _word(text: str) -> str:
+    if not text:
+        raise ValueError
+    return text
+
+
+def _skip(text: str) -> Literal["skip"]:
+    if text != "skip":
+        raise ValueError
+    return "skip"
+
+
+_WHOLE = "a whole number from 1"
+_OPTIONS: Mapping[str, _Option] = {
+    "size": _Option(_count, "the side of the square that is kept, in pixels", _WHOLE),
+    "channels": _Option(_channels, "1 for gray or 3 for colour", "1, 3"),
+    "label": _Option(_word, "the field of each record that holds its class", "a field's name"),
+    "images": _Option(_count, "how many images to take", _WHOLE),
+    "frames": _Option(_count, "how many frames a clip has", _WHOLE),
+    "seconds": _Option(_positive, "the time between frames", "a number above 0"),
+    "fps": _Option(_positive, "frames a second of folders of frames", "a number above 0"),
+    "clips": _Option(_count, "how many clips to take", _WHOLE),
+    "holdout": _Option(
+        _fraction, "the fraction to hold out", "a number between 0 and 1, such as 0.05"
+    ),
+    "broken": _Option(_skip, "what to do with those that cannot be read", "skip"),
+}
+#: Options that say that a name is one of pixels, and those of only images or only clips.
+_PIXELS = tuple(key for key in _OPTIONS if key != "holdout")
+_OF_IMAGES = ("label", "images")
+_OF_CLIPS = ("seconds", "fps", "clips")
+
+
+@dataclass(frozen=True)
+class PixelSource:
+    """Where images or clips come from, and what is made of them.
+
+    `place` is a path, a pattern, or a Hub dataset's name; `field` the column of encoded images, ''
+    where there are no columns. `size`: side in pixels once the shorter side is scaled to it and the
+    middle is cut out. `label`: the column of classes. `images`, `clips`: how many are taken, from
+    the beginning. `holdout`: the fraction, by their sha256, that are the validation split. `frames`
+    a clip, `seconds` apart (None: every frame), of folders of frames at `fps`; None for images.
+    """
+
+    kind: Literal["file", "hub"]
+    place: str
+    size: int
+    field: str = ""
+    revision: str | None = None
+    config: str | None = None
+    channels: int = 3
+    label: str | None = None
+    images: int | None = None
+    frames: int | None = None
+    seconds: float | None = None
+    fps: float | None = None
+    clips: int | None = None
+    holdout: float | None = None
+    broken: Literal["skip"] | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.kind}:{self.place}"
+        text += "" if self.revision is None else f"@{self.revision}"
+        text += "" if self.config is None else f":{self.config}"
+        text += f"#{self.field}" if self.field else ""
+        default = {"channels": 3}
+        chosen = {key: getattr(self, key) for key in _OPTIONS}
+        return f"{text}?" + "&".join(
+            f"{key}={value}" for key, value in chosen.items() if value != default.get(key)
+        )
+
+    @property
+    def modality(self) -> Literal["image", "video"]:
+        return "image" if self.frames is None else "video"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image or frame."""
+        return self.channels, self.size, self.size
+
+    @property
+    def layout(self) -> Layout:
+        """How it lies on disk, by its name alone."""
+        if self.kind == "hub":
+            return "hub"
+        if self.place.endswith(PARQUET):
+            return "parquet"
+        return "idx" if _IDX.search(self.place) else "folder"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that it can have."""
+        return FILE_SPLITS if self.holdout is None else HELD_OUT_SPLITS
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """Where it comes from and under which licence, a line each."""
+        if self.kind == "file":
+            return "the user's files", "the user's own"
+        return "the Hugging Face Hub", "see its page"
+
+    @property
+    def is_local(self) -> bool:
+        """All of it lies on this machine's disks."""
+        return not is_on_hub(f"{self.kind}:{self.place}")
+
+    def paths(self, split: str) -> list[str]:
+        """The paths where `split` may lie, the first that exists holds it."""
+        words = WORDS[split] if "{split}" in self.place else (split,)
+        return [str(Path(self.place.replace("{split}", word)).expanduser()) for word in words]
+
+    def files(self, split: str) -> list[Path]:
+        """What holds `split`: a folder, or files sorted by path. Empty for what lies on the Hub.
+
+        Raises HarnessError where there is none.
+        """
+        if not self.is_local:
+            return []
+        looked = self.paths(split)
+        for given in looked:
+            found = self._at(given)
+            if found:
+                return found
+        kind = "folder" if self.layout in ("folder", "hub") else "file"
+        hint = "give a path relative to the current folder"
+        if len(looked) > 1:
+            hint += f"; looked for {', '.join(looked)}"
+        if kind == "folder" and Path(looked[0]).is_file():
+            hint = f"it is a file, of none of the kinds that are read: {', '.join(FORMS[:3])}"
+        raise HarnessError(f"no such {kind}", where=str(self), given=looked[0], hint=hint)
+
+    def _at(self, given: str) -> list[Path]:
+        path = Path(given)
+        if self.layout in ("folder", "hub"):
+            return [path] if path.is_dir() else []
+        if self.layout == "idx":
+            labels = idx_labels(path)
+            return [p for p in (path, labels) if p.is_file()] if path.is_file() else []
+        if path.is_file():
+            return [path]
+        return sorted(p for p in map(Path, glob.glob(given, recursive=True)) if p.is_file())
+
+
+@dataclass(frozen=True)
+class SplitPixels:
+    """One split of a source of pixels."""
+
+    source: PixelSource
+    split: str
+
+    def nothing(self) -> HarnessError:
+        """Why there is not one image or clip."""
+        what = "image" if self.source.frames is None else "clip"
+        held = self.source.holdout
+        if held is None:
+            return HarnessError(f"there is not one {what}", where=f"{self.source} ({self.split})")
+        return HarnessError(
+            f"not one {what} is in the {self.split} split",
+            where=str(self.source),
+            given=f"holdout={held:g}",
+            hint="each is drawn by its hash, with this chance to be held out",
+        )
+
+
+def idx_labels(images: Path) -> Path:
+    """The file of labels that lies beside an idx file of images."""
+    labels = images.name.replace("images-idx3", "labels-idx1").replace("images.idx3", "labels.idx1")
+    return images.with_name(labels)
+
+
+def names_pixels(name: str) -> bool:
+    """Whether a dataset's name is that of images or clips to be decoded.
+
+    So is one that lacks `size=` and can be nothing else: what is wrong with it is said of images.
+    """
+    if not is_source(name):
+        return False
+    found = _parts(name)
+    keys = {part.partition("=")[0] for part in (found["options"] or "").split("&")}
+    if keys & set(_PIXELS):
+        return True
+    if name.startswith(HUB_PREFIX) or _OTHERS.search(found["place"]):
+        return False
+    place = found["place"].lower()
+    return Path(place).suffix in ("", *IMAGE_SUFFIXES) or _IDX.search(place) is not None
+
+
+def parse_pixels(name: str) -> PixelSource:
+    """The source that `name` stands for; HarnessError says what is wrong with it, and where."""
+    found = _parts(name)
+    place, field, options = found["place"], found["field"] or "", _read(found["options"], name)
+    if "size" not in options:
+        raise HarnessError(
+            "images and clips need the size that they are brought to",
+            given=name,
+            allowed=FORMS,
+            hint=f"write {name}{'&' if found['options'] else '?'}size=32",
+        )
+    if name.startswith(HUB_PREFIX):
+        hub = _HUB.fullmatch(place)
+        if hub is None:
+            raise HarnessError("not the name of a Hub dataset", given=name, allowed=(_HUB_FORM,))
+        source = PixelSource(
+            "hub",
+            hub["place"],
+            field=field,
+            revision=hub["revision"],
+            config=hub["config"],
+            **options,
+        )
+    else:
+        source = PixelSource("file", place, field=field, **options)
+    _check(source, name)
+    return source
+
+
+def split_pixels(name: str, split: str) -> SplitPixels:
+    """The split of a name of pixels. HarnessError for a bad name or split, or missing files."""
+    source = parse_pixels(name)
+    check_split(name, split=split, splits=source.splits)
+    source.files(split)
+    return SplitPixels(source, split)
+
+
+def _parts(name: str) -> re.Match[str]:
+    """Place, field and options of a source's name."""
+    found = _PARTS.fullmatch(name.partition(":")[2])
+    assert found is not None
+    return found
+
+
+def _read(text: str | None, name: str) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    for part in [] if text is None else text.split("&"):
+        key, _, value = part.partition("=")
+        if key not in _OPTIONS:
+            raise HarnessError(
+                "no such option of images or clips", where=name, given=key, allowed=tuple(_OPTIONS)
+            )
+        if key in chosen:
+            raise HarnessError("the option is given twice", where=name, given=key)
+        option = _OPTIONS[key]
+        try:
+            chosen[key] = option.read(value)
+        except ValueError:
+            raise HarnessError(
+                f"{key} is {option.meaning}", where=name, given=value, allowed=(option.allowed,)
+            ) from None
+    return chosen
+
+
+def _check(source: PixelSource, name: str) -> None:
+    """The options go together, and with what is read; else a HarnessError."""
+    records = source.layout in ("parquet", "hub")
+    of = _OF_CLIPS if source.frames is None else _OF_IMAGES
+    alien = [key for key in of if getattr(source, key) is not None]
+    if alien and source.frames is None:
+        raise HarnessError(
+            f"{alien[0]} is for clips", where=name, hint="frames=N says how many frames a clip has"
+        )
+    if alien:
+        raise HarnessError(
+            f"{alien[0]} is for images, and frames= makes this one of clips",
+            where=name,
+            hint=f"leave out frames or {alien[0]}",
+        )
+    if source.frames is not None and records:
+        raise HarnessError(
+            "clips are read from folders", where=name, allowed=(f"{_FOLDER_FORM}&frames=N",)
+        )
+    if records and not source.field:
+        raise HarnessError(
+            "the records need the name of the field that holds the image",
+            given=name,
+            hint="write #image before the ? if the field is called image",
+        )
+    if not records and source.field:
+        raise HarnessError("only records have fields", where=name, given=source.field)
+    if source.label is not None and not records:
+        raise HarnessError(
+            "only records have a field of labels",
+            where=name,
+            given=f"label={source.label}",
+            hint="a folder's subfolders are its classes; MNIST's labels are read from the file "
+            "beside the images",
+        )
+    if source.holdout is not None and "{split}" in source.place:
+        raise HarnessError(
+            "a path with {split} in it has its own validation split, so nothing is held out",
+            given=name,
+            hint="leave out either {split} or holdout",
+        )
