@@ -14,6 +14,7 @@ from harness.planning.sections import (
     ScalingSection,
     ThinkingScaleSection,
 )
+from harness.planning.spec import NextFrameTask
 
 #: The setting of an adapter by which checkpoints leave its replay buffer out (`drop`).
 REPLAY_CHECKPOINT = "replay_checkpoint"
@@ -58,18 +59,26 @@ def run_cost(run: PlannedRun) -> RunCost:
 def axis_value(run: PlannedRun, cost: RunCost, axis: Axis) -> float | None:
     """A run's nominal budget on a report's axis, equal for all its seeds; None where it has none.
 
-    Parameters are non-embedding; FLOPs are the formula's; data are tokens.
+    Parameters are non-embedding; FLOPs are the formula's; data are tokens, or predicted frames.
     """
     values: dict[str, Any] = {
         "parameters": cost.non_embedding,
         "flops": cost.flops,
-        "data": cost.tokens,
+        "data": _data(run, cost),
         "seconds": run.spec.budget.seconds,
         "depth": run.spec.config.get("depth"),
         "width": run.spec.config.get("width"),
         "batch": run.spec.batch_size,
     }
     return None if values[axis] is None else float(values[axis])
+
+
+def _data(run: PlannedRun, cost: RunCost) -> int | None:
+    """Tokens, or frames of video, that training predicts; None where seconds decide."""
+    task = run.spec.task
+    if isinstance(task, NextFrameTask) and cost.steps is not None:
+        return cost.steps * run.spec.batch_size * task.context
+    return cost.tokens
 
 
 def section_runs(section: ScalingSection | ThinkingScaleSection, suite: Suite) -> list[PlannedRun]:

@@ -50,7 +50,7 @@ def test_a_loss_under_a_floor_is_never_reached(points_of):
     rate = pair(points_of, [(1.5, 1.2, 0.3), (1.8, 1.2, 0.3)])
     gain = equal_loss(rate, loss=1.6)
     assert gain.ratio.value is None
-    assert gain.ratio.reason == "the baseline's fitted curve never reaches 1.6 nats"
+    assert gain.ratio.reason == "the baseline's fitted curve never reaches a loss of 1.6"
 
 
 def test_an_unfitted_rate_has_no_gain_and_no_crossover(plant):

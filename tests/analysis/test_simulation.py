@@ -42,7 +42,8 @@ def test_three_points_cannot_be_simulated_and_say_why():
 def test_the_label_states_design_and_truth():
     found = simulate_interval([1, 2, 4, 8], seeds=1, truth=Truth(rate=0.1, sigma=0.01))
     assert found.label == (
-        "sampling range for a true +10% at sigma 0.01 nats: 4 points × 1 seed over 0.9 decades"
+        "sampling range for a true +10% at sigma 0.01 of a loss of 3: "
+        "4 points × 1 seed over 0.9 decades"
     )
 
 

@@ -1,4 +1,4 @@
-"""A scaling section: losses along the axis, n-gram reference lines, the rate and its verdict."""
+"""A scaling section: losses along the axis, reference lines, the rate and its verdict."""
 
 from __future__ import annotations
 
@@ -13,15 +13,44 @@ from harness.analysis.intervals import SeedMean, over_seeds, perplexity
 from harness.analysis.rates.points import Point
 from harness.analysis.rates.rate import ScalingRate, scaling_rate
 from harness.planning.budget import axis_value, run_cost, section_runs
+from harness.planning.eval_spec import NextFrameEval
 from harness.planning.planned import PlannedRun, Suite
 from harness.planning.sections import ScalingSection
+from harness.planning.spec import NextFrameTask
 
-REFERENCES = ("unigram", "bigram", "trigram")
+N_GRAMS = ("unigram", "bigram", "trigram")
+COPY_LAST = "copy last frame"
+#: Which loss of video is compared, and which the paper compares.
+FINAL_CHECKPOINT = (
+    "Losses are of the checkpoint at the end of training; the paper compares the lowest validation "
+    "loss that a run reached on the way."
+)
+
+
+@dataclass(frozen=True)
+class LossUnit:
+    """What a loss is a number of, and over what.
+
+    `full` says both, `target` is what is predicted and `seen` what training has seen of it.
+    """
+
+    name: str
+    full: str
+    target: str
+    seen: str
+
+
+NATS = LossUnit("nats", "nats per token", "target", "tokens")
+SMOOTH_L1 = LossUnit("smooth L1", "smooth L1 per frame", "frame", "frames")
 
 
 @dataclass(frozen=True)
 class ScalingRow:
-    """One adapter at one budget, over its seeds. Costs are those of training one run."""
+    """One adapter at one budget, over its seeds. Costs are those of training one run.
+
+    `seen` are the tokens, or of video the frames, that training predicted. Without text there are
+    no bits per byte and no perplexity.
+    """
 
     adapter: str
     family: str
@@ -29,11 +58,11 @@ class ScalingRow:
     x: float
     non_embedding: int
     parameters: int
-    tokens: int | None
+    seen: int | None
     training_flops: float
     training_seconds: float
     loss: SeedMean
-    bits_per_byte: SeedMean
+    bits_per_byte: SeedMean | None
     n: int
     noise_seeds: int
     noise_spread: float | None
@@ -41,7 +70,7 @@ class ScalingRow:
 
     @property
     def perplexity(self) -> float | None:
-        return perplexity(self.loss.value)
+        return None if self.bits_per_byte is None else perplexity(self.loss.value)
 
 
 @dataclass(frozen=True)
@@ -51,7 +80,7 @@ class RunLoss:
     adapter: str
     seed: int
     x: float
-    tokens: int | None
+    seen: int | None
     training_flops: float
     training_seconds: float
     loss: float
@@ -59,7 +88,8 @@ class RunLoss:
 
 @dataclass(frozen=True)
 class ScalingExhibit:
-    """`references` holds each n-gram's loss in nats and bits per byte on the same targets.
+    """`references` holds each n-gram's loss in nats and bits per byte on the same targets; of video
+    the loss of copying the last frame, and no bits.
 
     `rate` is None, with the reason in `no_rate`, where a family has no finished run or two points
     cannot be told apart. `papers` says that the two families are those that the paper compares.
@@ -67,13 +97,14 @@ class ScalingExhibit:
 
     section: ScalingSection
     rows: tuple[ScalingRow, ...]
-    references: Mapping[str, tuple[float, float]]
+    references: Mapping[str, tuple[float, float | None]]
     rate: ScalingRate | None
     no_rate: str
     device: tuple[str, ...]
     data: str
     runs: tuple[RunLoss, ...] = ()
     papers: bool = False
+    unit: LossUnit = NATS
 
     def beat(self, reference: str) -> list[ScalingRow]:
         """The rows whose interval's upper end, or value where there is none, is below it."""
@@ -85,6 +116,7 @@ def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) ->
     """Gather one scaling section from a suite's records."""
     runs = section_runs(section, suite)
     xs = {run.run_id: axis_value(run, run_cost(run), section.x) for run in runs}
+    frames = _frames_per_row(runs)
     rows = frame.of(section.experiment, section.evaluation)
     rows = rows[rows["run"].isin(xs)] if len(rows) else rows
     losses = rows
@@ -95,7 +127,7 @@ def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) ->
     for adapter in (section.baseline, section.candidate):
         own = losses[losses["adapter"] == adapter] if len(losses) else losses
         for _, point in own.groupby(own["run"].map(xs), sort=True) if len(own) else ():
-            table.append(_row(point, rows, xs))
+            table.append(_row(point, rows, xs, frames))
     rate, reason = _rate(section, table, losses, xs)
     return ScalingExhibit(
         section=section,
@@ -105,9 +137,24 @@ def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) ->
         no_rate=reason,
         device=tuple(sorted(set(losses["training_device"]))) if len(losses) else (),
         data=_data(losses),
-        runs=tuple(_runs(losses, xs)) if len(losses) else (),
+        runs=tuple(_runs(losses, xs, frames)) if len(losses) else (),
         papers=_families(section, runs) == ("transformer++", "ebt"),
+        unit=_unit(section, runs),
     )
+
+
+def _unit(section: ScalingSection, runs: Sequence[PlannedRun]) -> LossUnit:
+    drawn = [e.spec for run in runs for e in run.evaluations if e.name == section.evaluation]
+    return SMOOTH_L1 if any(isinstance(spec, NextFrameEval) for spec in drawn) else NATS
+
+
+def _frames_per_row(runs: Sequence[PlannedRun]) -> dict[str, int]:
+    """Run id -> frames that a row predicts, of runs on video."""
+    return {
+        run.run_id: run.spec.task.context
+        for run in runs
+        if isinstance(run.spec.task, NextFrameTask)
+    }
 
 
 def _families(section: ScalingSection, runs: Sequence[PlannedRun]) -> tuple[str, ...]:
@@ -116,7 +163,9 @@ def _families(section: ScalingSection, runs: Sequence[PlannedRun]) -> tuple[str,
     return tuple(families.get(label, "") for label in (section.baseline, section.candidate))
 
 
-def _runs(losses: pd.DataFrame, xs: Mapping[str, float | None]) -> Iterator[RunLoss]:
+def _runs(
+    losses: pd.DataFrame, xs: Mapping[str, float | None], frames: Mapping[str, int]
+) -> Iterator[RunLoss]:
     for run, own in losses.groupby("run", sort=False):
         x, first = xs[str(run)], own.iloc[0]
         if x is not None:
@@ -124,14 +173,17 @@ def _runs(losses: pd.DataFrame, xs: Mapping[str, float | None]) -> Iterator[RunL
                 str(first["adapter"]),
                 int(first["seed"]),
                 x,
-                _tokens(first),
+                _seen(first, frames),
                 float(first["training_flops"]),
                 float(first["training_seconds"]),
                 float(own["value"].mean()),
             )
 
 
-def _tokens(record: pd.Series) -> int | None:
+def _seen(record: pd.Series, frames: Mapping[str, int]) -> int | None:
+    """Tokens, or frames of video."""
+    if str(record["run"]) in frames:
+        return int(record["training_rows"]) * frames[str(record["run"])]
     return None if pd.isna(record["training_tokens"]) else int(record["training_tokens"])
 
 
@@ -148,10 +200,12 @@ def _row(
     point: pd.DataFrame,
     rows: pd.DataFrame,
     xs: Mapping[str, float | None],
+    frames: Mapping[str, int],
 ) -> ScalingRow:
     first = point.iloc[0]
     by_seed = point.groupby("seed")["value"]
     bits = rows[(rows["metric"] == "bits_per_byte") & rows["run"].isin(set(point["run"]))]
+    bits_by_seed = [float(v) for v in bits.groupby("seed")["value"].mean()]
     noise_seeds = int(point.groupby("seed").size().min())
     spread = None if noise_seeds < 2 else float(by_seed.std().max())
     x = xs[str(first["run"])]
@@ -163,11 +217,11 @@ def _row(
         x=x,
         non_embedding=int(first["non_embedding"]),
         parameters=int(first["parameters"]),
-        tokens=_tokens(first),
+        seen=_seen(first, frames),
         training_flops=float(point["training_flops"].mean()),
         training_seconds=float(point["training_seconds"].mean()),
         loss=over_seeds([float(v) for v in by_seed.mean()]),
-        bits_per_byte=over_seeds([float(v) for v in bits.groupby("seed")["value"].mean()]),
+        bits_per_byte=over_seeds(bits_by_seed) if bits_by_seed else None,
         n=int(first["n"]),
         noise_seeds=noise_seeds,
         noise_spread=spread,
@@ -175,13 +229,17 @@ def _row(
     )
 
 
-def _references(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    found = {}
-    for name in REFERENCES:
-        loss = rows[rows["metric"] == f"{name}_loss"] if len(rows) else rows
-        bits = rows[rows["metric"] == f"{name}_bits_per_byte"] if len(rows) else rows
+def _references(rows: pd.DataFrame) -> dict[str, tuple[float, float | None]]:
+    found: dict[str, tuple[float, float | None]] = {}
+    if not len(rows):
+        return found
+    for name in N_GRAMS:
+        loss, bits = (rows[rows["metric"] == f"{name}_{m}"] for m in ("loss", "bits_per_byte"))
         if len(loss) and len(bits):
             found[name] = (float(loss["value"].iloc[0]), float(bits["value"].iloc[0]))
+    copied = rows[rows["metric"] == "copy_last_loss"]
+    if len(copied):
+        found[COPY_LAST] = (float(copied["value"].iloc[0]), None)
     return found
 
 

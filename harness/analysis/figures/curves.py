@@ -50,7 +50,8 @@ def _fitted(adapter: str, fit: PowerLawFit, rows: Rows | None) -> Curve:
     low = high = None
     if rows is not None:
         low, high = np.quantile(rows.predict(x[:, None]), [0.025, 0.975], axis=1)
-    label = f"{adapter}: $L = {law.floor:.2f} + A\\,x^{{-{law.exponent:.3f}}}$"
+    floor = f"{law.floor:.2f}" if law.floor >= 1 else f"{law.floor:.3g}"
+    label = f"{adapter}: $L = {floor} + A\\,x^{{-{law.exponent:.3f}}}$"
     return Curve(adapter, label, x, np.array([law.predict(v) for v in x]), low, high)
 
 
@@ -72,7 +73,7 @@ def _straight(
 
 
 def line_data(exhibit: ScalingExhibit, curves: Sequence[Curve]) -> list[DataRow]:
-    """The n-gram lines and every curve, point by point."""
+    """The reference lines and every curve, point by point."""
     found: list[DataRow] = [
         {"part": "reference", "model": name, "loss": loss}
         for name, (loss, _) in exhibit.references.items()

@@ -9,7 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
 
-from harness.analysis.exhibits.scaling import RunLoss, ScalingExhibit, ScalingRow
+from harness.analysis.exhibits.scaling import (
+    FINAL_CHECKPOINT,
+    NATS,
+    SMOOTH_L1,
+    RunLoss,
+    ScalingExhibit,
+    ScalingRow,
+)
 from harness.analysis.figures.axes import Span, log_cost, loss_axis, span
 from harness.analysis.figures.curves import Curve, fitted_curves, line_data
 from harness.analysis.figures.page import (
@@ -42,7 +49,6 @@ AXES = {
     "batch": ("batch size (rows per step)", "plain"),
 }
 _COSTS = {
-    "tokens": ("training tokens", "si"),
     "training_flops": ("training FLOPs (measured)", "si"),
     "training_seconds": ("training time", "seconds"),
 }
@@ -52,8 +58,8 @@ _HEIGHT = 2.25
 def scaling_figure(exhibit: ScalingExhibit, *, missing: str = "") -> Drawing | None:
     """Loss against the axis, with curves, and against the costs of training; None without points.
 
-    Each run is a dot where there are several seeds. The axis' own cost is not drawn twice: tokens
-    take its place.
+    Each run is a dot where there are several seeds. The axis' own cost is not drawn twice: tokens,
+    or frames of video, take its place.
     """
     if not exhibit.rows:
         return None
@@ -69,12 +75,12 @@ def scaling_figure(exhibit: ScalingExhibit, *, missing: str = "") -> Drawing | N
         if limits.low <= loss <= limits.high
     }
     costs = [c for c in ("training_flops", "training_seconds") if c != f"training_{section.x}"]
-    if len(costs) < 2 and all(row.tokens for row in exhibit.rows):
-        costs = ["tokens", *costs]
+    if len(costs) < 2 and all(row.seen for row in exhibit.rows):
+        costs = ["seen", *costs]
     with theme():
         figure, grid = panels(1, 1 + len(costs), share_y="all")
         for axes, key in zip(grid[0], ["x", *costs], strict=True):
-            label, kind = AXES[section.x] if key == "x" else _COSTS[key]
+            label, kind = _axis(exhibit, key)
             _panel(axes, exhibit, seeds, by, key)
             for loss in references.values():
                 axes.axhline(
@@ -85,19 +91,31 @@ def scaling_figure(exhibit: ScalingExhibit, *, missing: str = "") -> Drawing | N
             loss_axis(axes, limits, "")
         _draw_curves(grid[0][0], curves, by)
         split = "validation loss" if exhibit.data.endswith("(validation)") else "loss"
-        grid[0][0].set_ylabel(f"{split} (nats per token)")
+        grid[0][0].set_ylabel(f"{split} ({exhibit.unit.full})")
         _titles(grid[0], exhibit, costs)
-        lines = [(loss, f"{name} {loss:.2f}") for name, loss in references.items()]
+        lines = [(loss, _named(exhibit, name, loss)) for name, loss in references.items()]
         label_right(grid[0][-1], lines, color=REFERENCE)
         frame = Frame(
             f"{section.title}: {section.candidate} and {section.baseline} on {exhibit.data}",
             _verdict(exhibit),
-            _handles(curves, by, seeds, references),
+            _handles(exhibit, curves, by, seeds, references),
             _notes(exhibit, curves, limits, missing),
         )
         surround(figure, frame, height=_HEIGHT)
-    data = (*_point_data(exhibit), *_seed_data(seeds), *line_data(exhibit, curves))
+    data = (*_point_data(exhibit), *_seed_data(exhibit, seeds), *line_data(exhibit, curves))
     return Drawing(f"scaling-{section.x}", frame.title, figure, data)
+
+
+def _axis(exhibit: ScalingExhibit, key: str) -> tuple[str, str]:
+    """Label and kind of ticks of a panel: the section's own `x`, or a cost of training."""
+    x = exhibit.section.x
+    if key == "seen" or (key, x) == ("x", "data"):
+        return f"training {exhibit.unit.seen}", "si"
+    return AXES[x] if key == "x" else _COSTS[key]
+
+
+def _named(exhibit: ScalingExhibit, name: str, loss: float) -> str:
+    return f"{name} {loss:.2f}" if exhibit.unit is NATS else f"{name}\n{loss:.3g}"
 
 
 def _x(row: ScalingRow | RunLoss, key: str) -> float:
@@ -168,16 +186,17 @@ def _draw_curves(axes: Axes, curves: Sequence[Curve], by: dict[str, Mark]) -> No
 
 def _titles(grid: Sequence[Axes], exhibit: ScalingExhibit, costs: Sequence[str]) -> None:
     """Say what is equal along each panel, since that is what it compares at."""
-    tokens = {row.tokens for row in exhibit.rows}
-    only = tokens.pop() if len(tokens) == 1 else None
+    unit = exhibit.unit
+    seen = {row.seen for row in exhibit.rows}
+    only = seen.pop() if len(seen) == 1 else None
     noun = {"batch": "batch size"}.get(exhibit.section.x, exhibit.section.x)
-    equal = f"at equal {noun}" if only is None else f"at equal tokens ({si(only).strip()})"
+    equal = f"at equal {noun}" if only is None else f"at equal {unit.seen} ({si(only).strip()})"
     names = {
-        "tokens": "at equal tokens",
+        "seen": f"at equal {unit.seen}",
         "training_flops": "at equal FLOPs",
         "training_seconds": "at equal time",
     }
-    own = {"data": "at equal tokens", "flops": "at equal FLOPs", "seconds": "at equal time"}
+    own = {"data": f"at equal {unit.seen}", "flops": "at equal FLOPs", "seconds": "at equal time"}
     grid[0].set_title(own.get(exhibit.section.x, equal))
     for axes, cost in zip(grid[1:], costs, strict=True):
         axes.set_title(names[cost])
@@ -201,6 +220,7 @@ def _verdict(exhibit: ScalingExhibit) -> str:
 
 
 def _handles(
+    exhibit: ScalingExhibit,
     curves: Sequence[Curve],
     by: dict[str, Mark],
     seeds: Sequence[RunLoss],
@@ -244,7 +264,9 @@ def _handles(
                 color=REFERENCE,
                 linestyle=REFERENCE_LINE,
                 linewidth=0.8,
-                label="n-gram models, same targets",
+                label="n-gram models, same targets"
+                if exhibit.unit is NATS
+                else "copy of the last frame",
             )
         )
     return handles
@@ -262,10 +284,13 @@ def _notes(
         else f"Error bars: 95 % t interval over {count} training seeds"
     )
     text = (
-        f"{bars}; n = {exhibit.rows[0].n:,} targets. Time measured on {', '.join(exhibit.device)}."
+        f"{bars}; n = {exhibit.rows[0].n:,} {exhibit.unit.target}s. "
+        f"Time measured on {', '.join(exhibit.device)}."
     )
+    if exhibit.unit is SMOOTH_L1:
+        text += f" {FINAL_CHECKPOINT}"
     far = [
-        f"{name} {loss:.2f}"
+        _named(exhibit, name, loss).replace("\n", " ")
         for name, (loss, _) in exhibit.references.items()
         if not limits.low <= loss <= limits.high
     ]
@@ -298,7 +323,7 @@ def _point_data(exhibit: ScalingExhibit) -> list[DataRow]:
             "label": r.label,
             "seed": "",
             "x": r.x,
-            "tokens": r.tokens,
+            exhibit.unit.seen: r.seen,
             "training_flops": r.training_flops,
             "training_seconds": r.training_seconds,
             "loss": r.loss.value,
@@ -311,14 +336,14 @@ def _point_data(exhibit: ScalingExhibit) -> list[DataRow]:
     ]
 
 
-def _seed_data(seeds: Sequence[RunLoss]) -> list[DataRow]:
+def _seed_data(exhibit: ScalingExhibit, seeds: Sequence[RunLoss]) -> list[DataRow]:
     return [
         {
             "part": "run",
             "model": s.adapter,
             "seed": s.seed,
             "x": s.x,
-            "tokens": s.tokens,
+            exhibit.unit.seen: s.seen,
             "training_flops": s.training_flops,
             "training_seconds": s.training_seconds,
             "loss": s.loss,

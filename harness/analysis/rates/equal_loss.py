@@ -18,7 +18,7 @@ _MAX_DECADES = 1.0
 
 @dataclass(frozen=True, slots=True)
 class EqualLoss:
-    """Cost ratio (baseline's x over candidate's x) at one loss in nats: > 1 if the candidate saves.
+    """Cost ratio (baseline's x over candidate's x) at one loss: > 1 if the candidate saves.
 
     `x_candidate` and `x_baseline` are the budgets; `ratio.label` says if one lies outside its
     family's points, and past one decade the ratio is refused (None with the reason).
@@ -47,7 +47,7 @@ def equal_loss(rate: ScalingRate, *, loss: float | None = None) -> EqualLoss:
     """Compute-equivalent gain of a fitted rate, at `loss` or the lowest loss both curves reach.
 
     The interval is a percentile interval over the rate's own resamples, at its unadjusted level;
-    in planted experiments a 95 % one covers 90-93 %, least where noise is constant in nats.
+    in planted experiments a 95 % one covers 90-93 %, least where noise is constant in the loss.
     """
     laws = _laws(rate)
     if laws is None:
@@ -57,7 +57,7 @@ def equal_loss(rate: ScalingRate, *, loss: float | None = None) -> EqualLoss:
     xs = [law.invert(loss) for law in laws]
     if xs[0] is None or xs[1] is None:
         never = _SIDES[0] if xs[0] is None else _SIDES[1]
-        why = f"the {never}'s fitted curve never reaches {loss:.4g} nats"
+        why = f"the {never}'s fitted curve never reaches a loss of {loss:.4g}"
         return EqualLoss(loss, _missing(rate, why=why), xs[0], xs[1])
     beyond = [fit.decades_beyond(x) for fit, x in zip(rate.fits, (xs[0], xs[1]), strict=True)]
     farthest = max(beyond)

@@ -16,8 +16,9 @@ Ints: TypeAlias = NDArray[np.intp]
 class Point:
     """The loss one training run reached at one budget.
 
-    `x` is the nominal budget, shared by all seeds of a point, in the axis' own unit; `loss` is in
-    nats and positive; `run` names the training run, so that points read off one run are known.
+    `x` is the nominal budget, shared by all seeds of a point, in the axis' own unit; `loss` is
+    positive, in its own unit; `run` names the training run, so that points read off one run are
+    known.
     """
 
     x: float

@@ -31,7 +31,7 @@ class PowerLaw:
     exponent: float
 
     def predict(self, x: float) -> float:
-        """Loss in nats at x."""
+        """Loss at x."""
         return float(self.floor + self.scale * x**-self.exponent)
 
     def invert(self, loss: float) -> float | None:

@@ -15,9 +15,9 @@ from harness.quantities import counted
 class Truth:
     """The world a design is simulated in.
 
-    `rate`: a_candidate / a_baseline - 1; `exponent`: the baseline's a; `floor`: E in nats, fitted
-    separately per family; `reducible`: loss above the floor at the smallest x, in nats; `sigma`:
-    standard deviation of one run's loss, in nats.
+    `rate`: a_candidate / a_baseline - 1; `exponent`: the baseline's a; `floor`: E, fitted
+    separately per family; `reducible`: loss above the floor at the smallest x; `sigma`: standard
+    deviation of one run's loss. Losses are in one unit, such as nats.
     """
 
     rate: float = 0.35
@@ -57,8 +57,9 @@ class DesignRange:
         """The design and truth in words, to print beside the range."""
         size = f"{counted(self.points, 'point')} × {counted(self.seeds, 'seed')}"
         return (
-            f"sampling range for a true {self.truth.rate:+.0%} at sigma {self.truth.sigma:g} nats:"
-            f" {size} over {self.decades:.1f} decades"
+            f"sampling range for a true {self.truth.rate:+.0%} at sigma {self.truth.sigma:g} of a "
+            f"loss of {self.truth.floor + self.truth.reducible:g}: "
+            f"{size} over {self.decades:.1f} decades"
         )
 
 

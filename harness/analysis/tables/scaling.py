@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from math import exp
 
-from harness.analysis.exhibits.scaling import ScalingExhibit, ScalingRow
+from harness.analysis.exhibits.scaling import (
+    COPY_LAST,
+    FINAL_CHECKPOINT,
+    NATS,
+    SMOOTH_L1,
+    LossUnit,
+    ScalingExhibit,
+    ScalingRow,
+)
 from harness.analysis.rates.points import Estimate
 from harness.analysis.tables.table import Cell, Table, percent, percent_range, plus_minus
 from harness.planning.sections import Axis
 from harness.quantities import si
 
-#: The paper's own figure per axis, in percent: "EBT scales x % faster" (section 4).
-PAPER_RATES: dict[Axis, tuple[str, float]] = {
-    "data": ("Fig 4a", 35.98),
-    "batch": ("Fig 4b", 28.46),
-    "depth": ("Fig 4c", 5.29),
-    "parameters": ("Fig 5a", 2.91),
-    "flops": ("Fig 5b", 2.92),
-    "width": ("Fig 5c", 0.02),
+#: The paper's own figures per loss and axis, in percent: "EBT scales x % faster" (section 4).
+PAPER_RATES: dict[LossUnit, dict[Axis, tuple[str, float]]] = {
+    NATS: {
+        "data": ("Fig 4a", 35.98),
+        "batch": ("Fig 4b", 28.46),
+        "depth": ("Fig 4c", 5.29),
+        "parameters": ("Fig 5a", 2.91),
+        "flops": ("Fig 5b", 2.92),
+        "width": ("Fig 5c", 0.02),
+    },
+    SMOOTH_L1: {"width": ("Fig 9", 33.66), "parameters": ("Fig 9", 34.28)},
 }
+#: Digits after the point.
+_DIGITS = {NATS: 3, SMOOTH_L1: 5}
 AXIS_NAMES: dict[Axis, str] = {
-    "data": "training tokens",
     "parameters": "non-embedding parameters",
     "flops": "training FLOPs",
     "seconds": "training seconds",
@@ -30,44 +42,39 @@ AXIS_NAMES: dict[Axis, str] = {
 }
 
 
+def axis_name(exhibit: ScalingExhibit) -> str:
+    """What lies along the section's axis, in words."""
+    x = exhibit.section.x
+    return f"training {exhibit.unit.seen}" if x == "data" else AXIS_NAMES[x]
+
+
 def scaling_tables(exhibit: ScalingExhibit, stem: str) -> list[Table]:
     """The loss table and, where two families have points, the rate table."""
     return [losses_table(exhibit, stem), rate_table(exhibit, f"{stem}-rate")]
 
 
 def losses_table(exhibit: ScalingExhibit, name: str) -> Table:
-    """Loss, perplexity and bits per byte of every point, n-gram models below."""
-    section = exhibit.section
+    """Loss of every point, with perplexity and bits per byte of text; reference lines below."""
+    section, unit = exhibit.section, exhibit.unit
     best = {
         x: min((r for r in exhibit.rows if r.label == x), key=lambda r: r.loss.value)
         for x in {r.label for r in exhibit.rows}
     }
-    rows = [_loss_cells(row, best[row.label] is row) for row in exhibit.rows]
-    for order, (loss, bits) in exhibit.references.items():
-        rows.append(
-            [
-                Cell(f"add-one {order}"),
-                Cell(""),
-                Cell(""),
-                Cell(""),
-                Cell(""),
-                Cell(""),
-                Cell(f"{loss:.3f}"),
-                Cell(f"{exp(loss):.2f}"),
-                Cell(f"{bits:.3f}"),
-                Cell(""),
-            ]
-        )
+    rows = [_loss_cells(row, unit, bold=best[row.label] is row) for row in exhibit.rows]
+    for reference, (loss, bits) in exhibit.references.items():
+        of_text = [] if bits is None else [Cell(f"{exp(loss):.2f}"), Cell(f"{bits:.3f}")]
+        empty = [Cell("")] * 5
+        written = Cell(f"{loss:.{_DIGITS[unit]}f}")
+        rows.append([Cell(_reference(reference)), *empty, written, *of_text, Cell("")])
     header = (
         "model",
         section.x if section.x not in ("parameters", "flops") else "size",
         "non-emb.",
-        "tokens",
+        unit.seen,
         "train FLOPs",
         "train s",
         "loss ↓",
-        "perplexity ↓",
-        "bits/byte ↓",
+        *(("perplexity ↓", "bits/byte ↓") if unit is NATS else ()),
         "seeds",
     )
     return Table(
@@ -75,46 +82,54 @@ def losses_table(exhibit: ScalingExhibit, name: str) -> Table:
         title=f"{section.title}: validation loss on {exhibit.data or 'nothing yet'}",
         header=header,
         rows=rows,
-        data=[_loss_data(row) for row in exhibit.rows]
+        data=[_loss_data(row, unit) for row in exhibit.rows]
         + [
-            {"model": f"add-one {order}", "loss": loss, "bits_per_byte": bits}
-            for order, (loss, bits) in exhibit.references.items()
+            {"model": _reference(reference), "loss": loss, "bits_per_byte": bits}
+            for reference, (loss, bits) in exhibit.references.items()
         ],
         notes=_loss_notes(exhibit),
         text_columns=2,
     )
 
 
-def _loss_cells(row: ScalingRow, best: bool) -> list[Cell]:
+def _reference(name: str) -> str:
+    return name if name == COPY_LAST else f"add-one {name}"
+
+
+def _loss_cells(row: ScalingRow, unit: LossUnit, *, bold: bool) -> list[Cell]:
+    bits = row.bits_per_byte
+    of_text = [
+        Cell("" if row.perplexity is None else f"{row.perplexity:.2f}", bold=bold),
+        Cell("" if bits is None else plus_minus(bits.value, bits.half_width, 3), bold=bold),
+    ]
     return [
         Cell(row.adapter),
         Cell(row.label),
         Cell(si(row.non_embedding).strip()),
-        Cell(si(row.tokens).strip()),
+        Cell(si(row.seen).strip()),
         Cell(si(row.training_flops).strip()),
         Cell(f"{row.training_seconds:.1f}"),
-        Cell(plus_minus(row.loss.value, row.loss.half_width, 3), bold=best),
-        Cell("" if row.perplexity is None else f"{row.perplexity:.2f}", bold=best),
-        Cell(plus_minus(row.bits_per_byte.value, row.bits_per_byte.half_width, 3), bold=best),
+        Cell(plus_minus(row.loss.value, row.loss.half_width, _DIGITS[unit]), bold=bold),
+        *(of_text if unit is NATS else []),
         Cell(str(len(row.seeds))),
     ]
 
 
-def _loss_data(row: ScalingRow) -> dict[str, object]:
+def _loss_data(row: ScalingRow, unit: LossUnit) -> dict[str, object]:
     return {
         "model": row.adapter,
         "label": row.label,
         "x": row.x,
         "non_embedding": row.non_embedding,
         "parameters": row.parameters,
-        "tokens": row.tokens,
+        unit.seen: row.seen,
         "training_flops": row.training_flops,
         "training_seconds": row.training_seconds,
         "loss": row.loss.value,
         "loss_low": row.loss.low,
         "loss_high": row.loss.high,
         "perplexity": row.perplexity,
-        "bits_per_byte": row.bits_per_byte.value,
+        "bits_per_byte": None if row.bits_per_byte is None else row.bits_per_byte.value,
         "n": row.n,
         "seeds": " ".join(map(str, row.seeds)),
         "noise_seeds": row.noise_seeds,
@@ -125,24 +140,34 @@ def _loss_data(row: ScalingRow) -> dict[str, object]:
 def _loss_notes(exhibit: ScalingExhibit) -> list[str]:
     if not exhibit.rows:
         return []
-    first = exhibit.rows[0]
-    notes = [
-        f"Loss in nats per token, weighted by token over {first.n:,} targets; perplexity is its "
-        f"exponential. Mean over training seeds {', '.join(map(str, first.seeds))} ± 95 % t "
-        "interval; bold: lowest at a size. n-gram models are fitted on the training split and "
-        "scored on the same targets.",
-    ]
+    first, unit = exhibit.rows[0], exhibit.unit
+    seeds = (
+        f"Mean over training seeds {', '.join(map(str, first.seeds))} ± 95 % t interval; bold: "
+        "lowest at a size."
+    )
+    if unit is NATS:
+        notes = [
+            f"Loss in nats per token, weighted by token over {first.n:,} targets; perplexity is "
+            f"its exponential. {seeds} n-gram models are fitted on the training split and scored "
+            "on the same targets.",
+        ]
+    else:
+        notes = [
+            f"Loss: smooth L1 (beta 1), mean over the numbers of a frame and over {first.n:,} "
+            f"frames. {seeds} The copy of the last frame is scored on the same frames.",
+            FINAL_CHECKPOINT,
+        ]
     noisy = [r for r in exhibit.rows if r.noise_spread is not None]
     if noisy:
         spread = max(r.noise_spread or 0.0 for r in noisy)
         notes.append(
             f"Each loss is a mean over {noisy[0].noise_seeds} evaluation noise seeds; their "
-            f"largest standard deviation is {spread:.4f} nats."
+            f"largest standard deviation is {spread:.{_DIGITS[unit] + 1}f} {unit.name}."
         )
-    if "bigram" in exhibit.references:
-        below = exhibit.beat("bigram")
-        names = ", ".join(f"{r.adapter} {r.label}" for r in below) or "none"
-        notes.append(f"Below the bigram by their whole interval: {names}.")
+    for reference, said in (("bigram", "the bigram"), (COPY_LAST, "the copy of the last frame")):
+        if reference in exhibit.references:
+            names = ", ".join(f"{r.adapter} {r.label}" for r in exhibit.beat(reference)) or "none"
+            notes.append(f"Below {said} by their whole interval: {names}.")
     notes.append(f"Training time measured on {', '.join(exhibit.device)}.")
     return notes
 
@@ -152,12 +177,12 @@ def rate_table(exhibit: ScalingExhibit, name: str) -> Table:
     section, rate = exhibit.section, exhibit.rate
     title = (
         f"{section.title}: scaling rate of {section.candidate} over {section.baseline} "
-        f"along {AXIS_NAMES[section.x]}"
+        f"along {axis_name(exhibit)}"
     )
     header = ("quantity", "value", "95 % interval", "points", "seeds", "verdict or reason")
     if rate is None:
         return Table(name, title, header, [], [], [f"No rate: {exhibit.no_rate}."], text_columns=1)
-    paper = PAPER_RATES.get(section.x) if exhibit.papers else None
+    paper = PAPER_RATES[exhibit.unit].get(section.x) if exhibit.papers else None
     rows = [
         [*_estimate("apparent slope ratio", rate.apparent), Cell("biased by E and A; no verdict")],
         [*_estimate("scaling rate", rate.rho), Cell(rate.verdict.text)],
