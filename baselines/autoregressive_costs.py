@@ -99,9 +99,17 @@ def _training_steps(config: AutoregressiveDescent, one: Products, count: int) ->
 
 
 def ebt_plan(config: AutoregressiveDescent, thinking: Descent) -> DescentPlan:
-    """The passes of a prediction. Raises TypeError for thinking that is no descent."""
+    """The passes of a prediction.
+
+    Raises TypeError for thinking that is no descent, ValueError for one that recurs.
+    """
     if not isinstance(thinking, Descent):
         raise TypeError(f"an EBT thinks by 'descent'; got thinking {thinking.kind!r}")
+    if thinking.recursions > 1:
+        raise ValueError(
+            f"descent recursions = {thinking.recursions}, but only images are denoised again from "
+            "the model's own output; use recursions = 1"
+        )
     assert config.landscapes is not None, "resolved by the config"
     schedule = landscape_schedule(config.landscapes, thinking)
     return plan_of(thinking, trained_noise=config.langevin_noise, schedule=schedule)

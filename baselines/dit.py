@@ -181,10 +181,14 @@ class DiT(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         condition = self.t_embedder(t)  # (B, D)
-        h = self.x_embedder(x) + self.pos_embed  # (B, N, D)
+        return self.unpatchify(self.final_layer(self.tokens(x, condition), condition))
+
+    def tokens(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Patch tokens (B, N, D) as they leave the last block."""
+        h = self.x_embedder(x) + self.pos_embed
         for block in self.blocks:
             h = block(h, condition)
-        return self.unpatchify(self.final_layer(h, condition))
+        return h
 
     def unpatchify(self, patches: Tensor) -> Tensor:
         """(B, N, p * p * C) -> (B, C, H, W)."""

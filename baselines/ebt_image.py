@@ -104,10 +104,7 @@ class ImageEnergy(nn.Module):
         folded, halves = recorded or (fold, EAGER)
         weight = _centred(self.x_embedder.proj.weight.flatten(1), 0)
         embed, seen = weight[:, : self.patch_numbers], weight[:, self.patch_numbers :]
-        tokens = _centred(self.pos_embed + self.x_embedder.proj.bias, -1)
-        if self.observes:
-            assert noisy is not None, "an energy given the noisy image"
-            tokens = tokens + F.linear(self.x_embedder.patches(noisy), seen)
+        tokens = self._added(seen, noisy)
         dtype = self._compute_dtype()
         with without_autocast(weight.device.type):
             condition = F.silu(self.condition.weight[0])  # (D,)
@@ -116,6 +113,21 @@ class ImageEnergy(nn.Module):
             energy = at_least_float32(self.final_layer.linear.weight[0])
             head = (1 + scale) * energy / self.grid.tokens
             return Context(layers, embed, tokens, head, shift @ energy, halves)
+
+    def observing(self, context: Context, noisy: Tensor) -> Context:
+        """`context` of other noisy images; the same one where the energy observes none."""
+        if not self.observes:
+            return context
+        weight = _centred(self.x_embedder.proj.weight.flatten(1), 0)
+        return context._replace(tokens=self._added(weight[:, self.patch_numbers :], noisy))
+
+    def _added(self, seen: Tensor, noisy: Tensor | None) -> Tensor:
+        """What is added to the tokens of all images: positions, and the noisy images observed."""
+        tokens = _centred(self.pos_embed + self.x_embedder.proj.bias, -1)
+        if not self.observes:
+            return tokens
+        assert noisy is not None, "an energy given the noisy image"
+        return tokens + F.linear(self.x_embedder.patches(noisy), seen)
 
     def forward(self, images: Tensor, context: Context | None = None) -> Tensor:
         context = self.context() if context is None else context
@@ -137,6 +149,18 @@ class ImageEnergy(nn.Module):
         patches = F.linear(slope, context.embed.t()).to(images.dtype)
         slope = self.x_embedder.unpatch(patches, images.shape[-2:])
         return slope, energy.sum(1) + context.offset.detach()
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Patch tokens (B, N, D) of clean images as they leave the last block.
+
+        The textbook form: not centred, so as DiT's. An energy given the noisy image observes the
+        clean one, which has no noise in it.
+        """
+        given = torch.cat([images, images], dim=1) if self.observes else images
+        h = self.x_embedder(given) + self.pos_embed
+        for block in self.blocks:
+            h = block(h, self.condition.weight)
+        return h
 
     def _tokens(self, images: Tensor, context: Context) -> Tensor:
         return F.linear(self.x_embedder.patches(images), context.embed) + context.tokens

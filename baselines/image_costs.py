@@ -145,7 +145,7 @@ def ebt_prediction_flops(config: EBTImageConfig, shape: ImageShape, thinking: De
     energy = once.embed + once.linears + once.attention + head
     each = thinking.steps * _gradient(once, head) + plan.reads * energy
     observed = once.embed if config.start == "noise" else 0.0
-    return FlopCount(float(thinking.samples * each + observed))
+    return FlopCount(float(thinking.recursions * (thinking.samples * each + observed)))
 
 
 def _gradient(once: _Products, head: float) -> float:

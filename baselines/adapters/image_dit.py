@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from baselines.adapters.image import ImageAdapter
 from baselines.compiling import compiled
 from baselines.dit import DiT, noise_mse, variational_bound
 from baselines.image_settings import DiTImageConfig, check, check_diffusion
+from baselines.samplers import ddim, ddpm, kept_timesteps
 from harness.protocol import (
     Diffusion,
     ImageBatch,
@@ -26,22 +26,9 @@ from harness.protocol import (
     StepOutput,
 )
 
-if TYPE_CHECKING:
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-
-
-def ddim_timesteps(start: int, steps: int) -> list[int]:
-    """`steps` evenly strided timesteps from `start` downwards; the last leads to the clean image.
-
-    With n = start + 1 levels, call i is at floor(n * (steps - i) / steps) - 1: all of them for
-    steps = n, `start` alone for steps = 1.
-    """
-    levels = start + 1
-    return [levels * (steps - i) // steps - 1 for i in range(steps)]
-
 
 class DiTImage(ImageAdapter):
-    """DiT trained at t uniform below `train_timesteps`, predicting by deterministic DDIM."""
+    """DiT trained at t uniform below `train_timesteps`, predicting by DDIM or DDPM."""
 
     def __init__(self, config: DiTImageConfig, shape: ImageShape) -> None:
         super().__init__(shape)
@@ -89,41 +76,31 @@ class DiTImage(ImageAdapter):
         noise: Noise,
         on_state: OnState | None = None,
     ) -> Prediction:
-        """DDIM from the noisy image, then from its own output; one State per recursion."""
+        """Sample from the noisy image, then from its own output; one State per recursion."""
         trained = isinstance(thinking, Diffusion) and thinking.start == "trained"
         start = self.shape.train_timesteps - 1 if trained else batch.timestep
         thinking = check_diffusion(thinking, start + 1)
-        timesteps = ddim_timesteps(start, thinking.steps)
-        sampler = self._sampler(timesteps)
-        x = batch.noisy
-        for recursion in range(1, thinking.recursions + 1):
-            x = self._ddim(sampler, timesteps, x)
-            if on_state is not None:
-                on_state(State(recursion * thinking.steps, range(1), x.unsqueeze(1), None))
-        nfe = thinking.steps * thinking.recursions
-        return Prediction(x, None, Passes(nfe=nfe, forward=nfe, backward=0))
+        timesteps, x = kept_timesteps(start, thinking.steps), batch.noisy
+        size, dtype = x.shape[1:], x.dtype
 
-    def _ddim(self, sampler: DDIMScheduler, timesteps: list[int], x: Tensor) -> Tensor:
-        for index, timestep in zip(sampler.timesteps.tolist(), timesteps, strict=True):
-            t = torch.full((len(x),), timestep, device=x.device)
-            predicted = self.network(x, t)[:, : self.shape.channels].to(x.dtype)
-            x = sampler.step(predicted, index, x, use_clipped_model_output=True, return_dict=False)[
-                0
-            ]
-        return x
+        def drawn(call: int) -> Tensor:
+            return noise.normal(batch.rows, size, purpose="ddpm", step=call).to(dtype)
 
-    def _sampler(self, timesteps: list[int]) -> DDIMScheduler:
-        """diffusers' DDIM over `timesteps` alone, so that each update's previous one is right.
+        if thinking.sampler == "ddpm":
+            update = ddpm(self.shape, timesteps, drawn)
+        else:
+            update = ddim(self.shape, timesteps)
+        calls = thinking.steps * thinking.recursions
+        for call in range(calls):
+            index = call % thinking.steps
+            t = torch.full((len(x),), timesteps[index], device=x.device)
+            x = update(call, self.network(x, t).to(dtype), x)
+            if on_state is not None and index + 1 == thinking.steps:
+                on_state(State(call + 1, range(1), x.unsqueeze(1), None))
+        return Prediction(x, None, Passes(nfe=calls, forward=calls, backward=0))
 
-        Its own `set_timesteps` steps back by a constant 1000 // steps, which fits no stride from
-        t = 99. Here step index i of len(timesteps) stands for the i-th kept timestep.
-        """
-        from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-
-        settings = {"beta_schedule": "linear", "clip_sample": True, "set_alpha_to_one": True}
-        s = self.shape
-        full = DDIMScheduler(s.num_timesteps, s.beta_start, s.beta_end, **settings)
-        kept = DDIMScheduler(len(timesteps), s.beta_start, s.beta_end, **settings)
-        kept.alphas_cumprod = full.alphas_cumprod[timesteps[::-1]]
-        kept.set_timesteps(len(timesteps))
-        return kept
+    @torch.no_grad()
+    def features(self, batch: ImageBatch) -> Tensor:
+        """The mean (B, D) of each clean image's tokens after the last block, at t = 0."""
+        t = torch.zeros(len(batch.images), dtype=torch.long, device=batch.images.device)
+        return self.network.tokens(batch.images, self.network.t_embedder(t)).mean(1)

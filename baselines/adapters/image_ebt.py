@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from baselines.adapters import descending
 from baselines.adapters.descending import Best, as_states, drawn_steps, stretched
 from baselines.adapters.image import ImageAdapter
 from baselines.descent import Entry, descend
+from baselines.descent_plan import DescentPlan
 from baselines.ebt_image import Context, ImageEnergy
 from baselines.image_descent import image_move
 from baselines.image_settings import EBTImageConfig, check, descent_plan
@@ -24,7 +26,9 @@ from harness.protocol import (
     NoisyBatch,
     OnState,
     ParamGroup,
+    Passes,
     Prediction,
+    State,
     StepOutput,
 )
 
@@ -60,13 +64,14 @@ class EBTImage(ImageAdapter):
         t = torch.full((n,), self.shape.train_timesteps - 1, device=images.device)
         noised, _ = self.noised(batch, t, noise)
         context = self.network.context(noised)
-        langevin = _Langevin(noised, rows, noise, sample=0, std=self.config.langevin_noise)
+        given = _Given(noised, rows, noise)
+        langevin = _Langevin(given, sample=0, std=self.config.langevin_noise)
         steps = Steps(
             self.work(batch, noise),
             self._training_step_size(rows, noise),
             langevin if langevin.std > 0 else None,
         )
-        start = self._start(noised, rows, noise, sample=0)
+        start = self._start(given, sample=0)
         move = image_move(lambda y: self.network.slope(y, context), steps.alpha)
         losses, energies = [], []
         for y, energy in training_steps(self.config, start, steps, move):
@@ -88,10 +93,12 @@ class EBTImage(ImageAdapter):
         drawn = noise.uniform(rows, (1, 1, 1), purpose="step size").to(alpha)
         return alpha * stretched(drawn, widest)
 
-    def _start(self, noisy: Tensor, rows: Tensor, noise: Noise, *, sample: int) -> Tensor:
+    def _start(self, given: _Given, *, sample: int) -> Tensor:
+        noisy = given.noisy
         if self.config.start == "noisy":
             return noisy
-        return noise.normal(rows, noisy.shape[1:], purpose="start", sample=sample).to(noisy)
+        key = {"purpose": "start", "step": given.recursion, "sample": sample}
+        return given.noise.normal(given.rows, noisy.shape[1:], **key).to(noisy)
 
     # --- prediction --------------------------------------------------------------------------
 
@@ -104,52 +111,87 @@ class EBTImage(ImageAdapter):
     ) -> Prediction:
         """Descend from each sample's start; of several samples keep one per image.
 
-        `on_state` gets steps 0..steps of every sample, each with its energy; an image that stopped
-        early repeats its last state. Energies read for the listener alone are outside `passes`.
+        Each further recursion descends from the result of the last one as its noisy image, and adds
+        its passes and steps. `on_state` gets the steps of every sample, numbered on over
+        recursions, each with its energy; only the first recursion reports its start, step 0. An
+        image that stopped early repeats its last state. Energies read for the listener alone are
+        outside `passes`.
         """
         plan = descent_plan(thinking, self.config)
-        thinking = plan.thinking
-        best = Best(thinking.select)
+        parts: list[Prediction] = []
         with torch.inference_mode(False), torch.no_grad():
-            noisy, rows = _ordinary(batch.noisy), _ordinary(batch.rows)
-            context = self.network.context(noisy)
-            step_size = thinking.step_size or self.network.step_size()
-            for sample in range(thinking.samples):
-                start = self._start(noisy, rows, noise, sample=sample)
-                draw = _Langevin(noisy, rows, noise, sample, plan.noise_std)
-                landscapes = _Landscapes(self, context, step_size, draw)
-                size, chunk = (len(rows), 1), range(sample, sample + 1)
-                listener = None if on_state is None else as_states(on_state, size, chunk)
-                best.offer(descend(landscapes, plan, start, listener), size)
+            given = _Given(_ordinary(batch.noisy), _ordinary(batch.rows), noise)
+            context = self.network.context(given.noisy)
+            for recursion in range(plan.thinking.recursions):
+                if parts:
+                    given = replace(given, noisy=parts[-1].value, recursion=recursion)
+                    context = self.network.observing(context, given.noisy)
+                listener = on_state and _numbered_on(on_state, recursion * plan.last)
+                parts.append(self._descended(given, context, plan, listener))
+        return _chained(parts)
+
+    def _descended(
+        self, given: _Given, context: Context, plan: DescentPlan, on_state: OnState | None
+    ) -> Prediction:
+        """One recursion: the best of its samples."""
+        thinking, size = plan.thinking, (len(given.rows), 1)
+        best = Best(thinking.select)
+        step_size = thinking.step_size or self.network.step_size()
+        before = given.recursion * plan.last
+        for sample in range(thinking.samples):
+            start = self._start(given, sample=sample)
+            draw = _Langevin(given, sample, plan.noise_std, before)
+            landscapes = _Landscapes(self, context, step_size, draw)
+            chunk = range(sample, sample + 1)
+            listener = None if on_state is None else as_states(on_state, size, chunk)
+            best.offer(descend(landscapes, plan, start, listener), size)
         return best.prediction(plan)
+
+    @torch.no_grad()
+    def features(self, batch: ImageBatch) -> Tensor:
+        """The mean (B, D) of each clean image's tokens after the last block."""
+        return self.network.tokens(batch.images).mean(1)
 
     def descent_energies(
         self, batch: NoisyBatch, noise: Noise, step_size: float
     ) -> tuple[Tensor, Tensor]:
         """Energies (B,) of the first sample's start, and of it after one noise-free step."""
         with torch.inference_mode(False), torch.no_grad():
-            noisy, rows = _ordinary(batch.noisy), _ordinary(batch.rows)
-            context = self.network.context(noisy)
-            start = self._start(noisy, rows, noise, sample=0)
+            given = _Given(_ordinary(batch.noisy), _ordinary(batch.rows), noise)
+            context = self.network.context(given.noisy)
+            start = self._start(given, sample=0)
             slope, before = self.network.slope(start, context)
             return before, self.network(start - step_size * slope, context)
 
 
 @dataclass(frozen=True)
-class _Langevin:
-    """The noise of one sample's steps, in the shape and dtype of `images` (B, C, H, W)."""
+class _Given:
+    """The noisy images (B, C, H, W) of a recursion, from 0, and what its draws are keyed by."""
 
-    images: Tensor
+    noisy: Tensor
     rows: Tensor
-    source: Noise
+    noise: Noise
+    recursion: int = 0
+
+
+@dataclass(frozen=True)
+class _Langevin:
+    """The noise of one sample's steps, in the shape and dtype of the images it is given.
+
+    `before` steps were taken in earlier recursions.
+    """
+
+    given: _Given
     sample: int
     std: float
+    before: int = 0
 
     def __call__(self, step: int, at: Tensor | None = None) -> Tensor:
         """What `step` adds to the images at the positions `at`."""
-        rows, shape = self.rows if at is None else self.rows[at], self.images.shape[1:]
-        kind = {"purpose": "langevin", "step": step, "sample": self.sample}
-        return self.std * self.source.normal(rows, shape, **kind).to(self.images)
+        images, rows = self.given.noisy, self.given.rows
+        rows = rows if at is None else rows[at]
+        key = {"purpose": "langevin", "step": self.before + step, "sample": self.sample}
+        return self.std * self.given.noise.normal(rows, images.shape[1:], **key).to(images)
 
 
 @dataclass(frozen=True)
@@ -173,6 +215,31 @@ class _Landscapes:
 
     def step(self, entry: Entry, at: Tensor | None) -> Tensor:
         return entry.base - self.step_size * entry.slope
+
+
+def _numbered_on(on_state: OnState, before: int) -> OnState:
+    """`on_state` for the steps after `before` others, whose last state is this start."""
+
+    def listen(state: State) -> None:
+        if state.step > 0 or before == 0:
+            on_state(replace(state, step=before + state.step))
+
+    return listen
+
+
+def _chained(parts: Sequence[Prediction]) -> Prediction:
+    """The last recursion's prediction, with the passes and the steps of all of them."""
+    if len(parts) == 1:
+        return parts[0]
+    each = [part.passes for part in parts]
+    passes = Passes(
+        nfe=sum(p.nfe for p in each),
+        forward=sum(p.forward for p in each),
+        backward=sum(p.backward for p in each),
+    )
+    steps = [part.steps for part in parts if part.steps is not None]
+    total = torch.stack(steps).sum(0) if steps else None
+    return replace(parts[-1], passes=passes, steps=total)
 
 
 def _ordinary(x: Tensor) -> Tensor:

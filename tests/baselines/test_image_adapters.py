@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.adapters.image_dit import DiTImage, ddim_timesteps
+from baselines.adapters.image_dit import DiTImage
 from baselines.adapters.image_ebt import EBTImage
 from baselines.dit import linear_schedule
 from baselines.image_records import DIT_IMAGE, EBT_IMAGE
 from baselines.image_settings import DiTImageConfig, EBTImageConfig
+from baselines.samplers import kept_timesteps
 from harness.protocol import Descent, Diffusion, ImageBatch, ImageShape, NoisyBatch, Passes, State
 from tests.baselines.tiny_images import NOISE, SHAPE, SIZES, small_dit, small_ebt, some_images
 
@@ -142,12 +143,12 @@ def _as_diffusers(w: dict[str, Tensor], depth: int) -> dict[str, Tensor]:
 # --- the sampler -----------------------------------------------------------------------------
 
 
-def test_ddim_timesteps_are_even_and_end_before_the_clean_image() -> None:
-    assert ddim_timesteps(99, 100) == list(range(99, -1, -1))
-    assert ddim_timesteps(99, 1) == [99]
-    assert ddim_timesteps(99, 10) == list(range(99, 0, -10))
+def test_kept_timesteps_are_even_and_end_before_the_clean_image() -> None:
+    assert kept_timesteps(99, 100) == list(range(99, -1, -1))
+    assert kept_timesteps(99, 1) == [99]
+    assert kept_timesteps(99, 10) == list(range(99, 0, -10))
     for start, steps in ((99, 7), (199, 64), (5, 4)):
-        chosen = ddim_timesteps(start, steps)
+        chosen = kept_timesteps(start, steps)
         assert chosen[0] == start
         assert chosen[-1] >= 0
         gaps = {a - b for a, b in zip(chosen, [*chosen[1:], -1], strict=True)}
@@ -174,7 +175,7 @@ def test_ddim_with_fewer_calls_steps_to_the_stated_previous_timestep(
     adapter, x = small_dit(), some_images(2)
     batch = NoisyBatch(x, 149, torch.arange(2))
     with torch.no_grad():
-        truth = _ddim_by_hand(adapter, x, ddim_timesteps(first, steps)).float()
+        truth = _ddim_by_hand(adapter, x, kept_timesteps(first, steps)).float()
     value = adapter.predict(batch, Diffusion(steps=steps, start=start), NOISE).value
     assert (value - truth).norm() < 1e-4 * truth.norm()
 
