@@ -255,6 +255,7 @@ WITH_TORCH = (
     "baselines.packing",
     "baselines.replay",
     "baselines.rotary",
+    "baselines.samplers",
     "baselines.spot_attention",
     "baselines.stream_attention",
     "baselines.stream_layers",
