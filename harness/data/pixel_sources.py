@@ -1,4 +1,4 @@
-"""Names of images and clips that are not embedded: `file:PATH?size=N` and `hub:OWNER/NAME#F?size=N`.
+"""Names of images and clips on disk or the Hub: `file:PATH?size=N`, `hub:OWNER/NAME#FIELD?size=N`.
 
 `size=` makes a name one of images, `frames=` besides one of clips. Parsing reads nothing and needs
 no network, so that planning can do it.

@@ -7,7 +7,6 @@ import hashlib
 import json
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.checked import is_checked, note_checked, set_aside
 from harness.data.tokenizer import Tokenizer, token_dtype
 from harness.data.tokenizer import Tokens as Tokens
 from harness.errors import HarnessError
@@ -25,11 +25,9 @@ _FORMAT = 2
 _TOKENS = "tokens.bin"
 _OFFSETS = "offsets.bin"
 _INDEX = "index.json"
-_CHECKED = "checked.json"
+#: Files that may be large.
+_LARGE = (_TOKENS, _OFFSETS)
 _ATTEMPTS = 5
-#: Smaller files are hashed whenever they are opened.
-_LARGE_BYTES = 1 << 24
-_SETTLED_SECONDS = 2.0
 
 #: What comes of a split: (tokens, lengths) of some of its documents, end of text included.
 Encoded = tuple[Tokens, NDArray[np.int64]]
@@ -153,11 +151,11 @@ def open_shards(identity: Identity, cache: Path) -> TextShards | None:
         offsets = np.memmap(folder / _OFFSETS, dtype=np.int64, mode="r")
         if len(tokens) != index["tokens"] or len(offsets) != index["documents"] + 1:
             return None
-        if not _is_checked(folder):
+        if not is_checked(folder, _LARGE):
             digests = [_hashed(mapped) for mapped in (tokens, offsets)]
             if digests != [index["token_digest"], index["offsets_digest"]]:
                 return None
-            _note_checked(folder)
+            note_checked(folder, _LARGE)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return TextShards(
@@ -180,36 +178,6 @@ def _hashed(mapped: NDArray[Any]) -> str:
     return hashlib.sha256(mapped.data).hexdigest()
 
 
-def _state(folder: Path) -> list[list[int]] | None:
-    """What changes when a large file of the folder is written; None for small ones."""
-    stats = [(folder / name).stat() for name in (_TOKENS, _OFFSETS)]
-    if sum(s.st_size for s in stats) < _LARGE_BYTES:
-        return None
-    return [[s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for s in stats]
-
-
-def _is_checked(folder: Path) -> bool:
-    """These very files were hashed before and were as they should be."""
-    state = _state(folder)
-    if state is None or not (folder / _CHECKED).is_file():
-        return False
-    try:
-        return bool(json.loads((folder / _CHECKED).read_bytes()) == state)
-    except ValueError:
-        return False
-
-
-def _note_checked(folder: Path) -> None:
-    """So that a large file is not hashed at each start. One just written may change unseen."""
-    state = _state(folder)
-    if state is None or time.time_ns() - max(s[2] for s in state) < _SETTLED_SECONDS * 1e9:
-        return
-    with contextlib.suppress(OSError):  # another's folder: it is hashed each time
-        temporary = folder / f".{_CHECKED}.{time.time_ns()}"
-        temporary.write_text(json.dumps(state))
-        temporary.replace(folder / _CHECKED)
-
-
 def _publish(folder: Path, *, identity: Identity, cache: Path, encoded: Iterator[Encoded]) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=".building-", dir=cache))
@@ -219,19 +187,10 @@ def _publish(folder: Path, *, identity: Identity, cache: Path, encoded: Iterator
         # A rename that fails means that another process was first; the caller looks again.
         with contextlib.suppress(OSError):
             if open_shards(identity, cache) is None:
-                _set_aside(folder)
+                set_aside(folder)
             building.rename(folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-
-
-def _set_aside(folder: Path) -> None:
-    if folder.exists():
-        damaged = Path(tempfile.mkdtemp(prefix=".damaged-", dir=folder.parent))
-        try:
-            folder.rename(damaged / folder.name)
-        finally:
-            shutil.rmtree(damaged, ignore_errors=True)
 
 
 def _write(folder: Path, *, identity: Identity, encoded: Iterator[Encoded]) -> None:

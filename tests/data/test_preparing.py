@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.data import measured, parts, preparing, reading, shards, streams
+from harness.data import checked, measured, parts, preparing, reading, shards, streams
 from harness.data.datasets import dataset_digest, load_documents
 from harness.data.measured import LOCK, Measured, prepared_digest, write_lock
 from harness.data.overlap import check_disjoint_from, known_overlap, split_overlap
@@ -291,8 +291,8 @@ def test_a_hub_set_is_measured_by_preparing_it(tmp_path: Path) -> None:
 def test_large_shards_are_hashed_once_and_whenever_they_changed(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "_LARGE_BYTES", 1000)
-    monkeypatch.setattr(shards, "_SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr(checked, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(checked, "SETTLED_SECONDS", 0.0)
     good = prepared(data, "bytes", tmp_path / "c")
     expected = good.tokens.tobytes()
     assert (good.folder / "checked.json").is_file()
