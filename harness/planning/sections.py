@@ -123,6 +123,9 @@ class NextFrameSection(Frozen):
     title: str = "Next frames"
     experiment: str
     evaluation: str
+    baseline: str | None = Field(
+        default=None, description="adapter that the others are compared with, at the same labels"
+    )
 
 
 class DownstreamSection(Frozen):

@@ -27,6 +27,7 @@ from harness.planning.located import (
 from harness.planning.planned import PlannedRun, Suite
 from harness.planning.sections import (
     DRAWN,
+    NextFrameSection,
     ScalingSection,
     Section,
     ThinkingAblationSection,
@@ -229,6 +230,8 @@ def _check_report(suite: SuiteDocument, document: Located) -> None:
             _check_drawn(section, key, name, experiment, located)
         if isinstance(section, ThinkingAblationSection):
             _known("full", section.full, experiment.adapters, located)
+        if isinstance(section, NextFrameSection) and section.baseline is not None:
+            _known("baseline", section.baseline, experiment.adapters, located)
         if isinstance(section, ScalingSection):
             _known("baseline", section.baseline, experiment.adapters, located)
             _known("candidate", section.candidate, experiment.adapters, located)
