@@ -201,7 +201,7 @@ def _compression(config: Path) -> Compression:
             if named is None or str(named).endswith("Pipeline")
             else None,
         )
-    settings = _DEFAULTS | read
+    settings: dict[str, Any] = _DEFAULTS | read
     channels, blocks = settings["in_channels"], settings["block_out_channels"]
     numbers = (channels, settings["out_channels"], settings["latent_channels"])
     if not all(isinstance(n, int) and n > 0 for n in numbers) or not isinstance(blocks, list):

@@ -35,8 +35,9 @@ class Autoencoder:
 
     def _batched(self, given: Tensor, through: Callable[[Tensor], Tensor]) -> Tensor:
         with torch.no_grad(), _exactly():
-            parts = given.to(self.device, torch.float32).split(_FRAMES)
-            return torch.cat([through(part) for part in parts])
+            given = given.to(self.device, torch.float32)
+            starts = range(0, len(given), _FRAMES)
+            return torch.cat([through(given[start : start + _FRAMES]) for start in starts])
 
 
 def load_autoencoder(name: str, device: torch.device) -> Autoencoder:
