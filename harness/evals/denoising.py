@@ -1,172 +1,154 @@
-"""PSNR and MSE of denoised images against what each thinking costs."""
+"""PSNR, SSIM and MSE of denoised images against what each thinking costs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import log10, sqrt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.data.datasets import load_images
 from harness.evals.context import EvalContext
+from harness.evals.image_filters import FILTERED, Filter, best_filters
+from harness.evals.image_quality import PEAK, psnr, squared_error, structural_similarity
+from harness.evals.noisy_images import NoisyImages, noisy_images
 from harness.evals.prediction_cost import prediction_cost
+from harness.evals.shared_passes import SharedPass, shared_passes
 from harness.planning.eval_spec import DenoisingEval
-from harness.planning.shapes import timesteps
 from harness.planning.spec import thinking_label
-from harness.protocol import Descent, ImageShape, NoisyBatch, State
+from harness.protocol import NoisyBatch, State
 from harness.records import Measurement
 
 EXAMPLES = "examples.npz"
-PEAK = 255.0
+PER_IMAGE = "per_image.npz"
+NOISY = "noisy"
 #: Images in the batch whose cost is measured.
 TIMED_IMAGES = 16
 
-
-def add_noise(images: Tensor, noise: Tensor, timestep: int, shape: ImageShape) -> Tensor:
-    """sqrt(a) x + sqrt(1 - a) e with a the schedule's cumulative product at `timestep`."""
-    betas = torch.linspace(
-        shape.beta_start, shape.beta_end, shape.num_timesteps, dtype=torch.float64
-    )
-    kept = float((1 - betas)[: timestep + 1].prod())
-    return images * sqrt(kept) + noise * sqrt(1 - kept)
+_Cost = dict[str, float | int | None]
 
 
-def squared_error(predicted: Tensor, clean: Tensor) -> Tensor:
-    """Mean squared error per image (B,), pixels on 0..255 and clamped (paper Table 4)."""
-    scaled = ((predicted.double() + 1) / 2 * PEAK).clamp(0, PEAK)
-    truth = (clean.double() + 1) / 2 * PEAK
-    return (scaled - truth).square().flatten(1).mean(1)
+@dataclass
+class _Qualities:
+    """Squared errors (N,) and SSIM (N,) of one setting's images, batch after batch."""
 
+    mse: list[NDArray[np.float64]] = field(default_factory=list)
+    ssim: list[NDArray[np.float64]] = field(default_factory=list)
 
-def psnr(mse: float) -> float | None:
-    """10 log10(255^2 / MSE) in dB; None for a perfect image."""
-    return None if mse == 0 else 10 * log10(PEAK**2 / mse)
+    def add(self, predicted: Tensor, clean: Tensor) -> None:
+        self.mse.append(squared_error(predicted, clean).cpu().numpy())
+        ssim = structural_similarity(predicted, clean)
+        if ssim is not None:
+            self.ssim.append(ssim.double().cpu().numpy())
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        return np.concatenate(self.mse)
+
+    @property
+    def similarities(self) -> NDArray[np.float64] | None:
+        return np.concatenate(self.ssim) if self.ssim else None
 
 
 def evaluate_denoising(
     spec: DenoisingEval, context: EvalContext, folder: Path
 ) -> list[Measurement]:
-    """MSE, PSNR of the mean MSE (the paper's) and mean PSNR per image, per thinking and seed.
+    """MSE, PSNR of the mean MSE (the paper's), means per image of PSNR and SSIM, per noise seed.
 
-    The evaluator makes the noisy images, so every adapter sees the same ones. `examples.npz` in
-    `folder` keeps the first images: clean, noisy, and every thinking's result.
+    Of every thinking, of the noisy input, and of the best Gaussian and median filter (on the first
+    `FILTERED` images). The evaluator makes the noisy images, so every adapter sees the same ones.
+    In `folder`, `examples.npz` keeps the first images: clean, noisy, filtered, and every thinking's
+    result; `per_image.npz` keeps `mse/SETTING` and `ssim/SETTING`, float32 (noise seeds, images).
     """
-    assert isinstance(context.shape, ImageShape)
-    pixels = load_images(spec.data, spec.split).pixels[: spec.limit]
-    timestep = timesteps(spec.level, context.shape.num_timesteps) - 1
+    images = noisy_images(spec, context)
+    filters = best_filters(images, batch_size=spec.batch_size, seed=spec.noise_seeds[0])
+    settings = {thinking_label(setting): setting for setting in spec.thinking}
+    passes = shared_passes(spec.thinking)
     found: list[Measurement] = []
-    strips: dict[str, Any] = {"clean": pixels[: spec.examples]}
+    kept: dict[str, list[NDArray[np.float32]]] = {}
+    strips: dict[str, Any] = {}
     for seed in spec.noise_seeds:
-        errors, outputs = _errors(spec, context, pixels, timestep, seed)
-        if seed == spec.noise_seeds[0]:
-            strips |= outputs
-        tags = {"data": spec.data, "split": spec.split, "level": spec.level}
-        for name, per_image in errors.items():
-            setting = next((s for s in spec.thinking if thinking_label(s) == name), None)
-            cost = {} if setting is None else _cost(setting, spec, context, pixels, timestep, seed)
-            extra = {"kind": "noisy"} if setting is None else setting.model_dump(mode="json")
-            found += _measurements(per_image, seed, tags | extra, cost, context)
+        qualities, outputs = _qualities(spec, images, passes, filters, seed)
+        strips = strips or outputs
+        for name, own in qualities.items():
+            tags = {"data": spec.data, "split": spec.split, "level": spec.level}
+            cost: _Cost = {}
+            if name in settings:
+                tags |= settings[name].model_dump(mode="json")
+                cost = _cost(settings[name], spec, images, seed)
+            else:
+                width = {"filter_width": filters[name].width} if name in filters else {}
+                tags |= {"kind": name, **width}
+            found += _measurements(own, seed, tags, cost, context)
+            kept.setdefault(f"mse/{name}", []).append(own.errors.astype(np.float32))
+            if own.similarities is not None:
+                kept.setdefault(f"ssim/{name}", []).append(own.similarities.astype(np.float32))
     folder.mkdir(parents=True, exist_ok=True)
+    per_image: dict[str, Any] = {name: np.stack(parts) for name, parts in kept.items()}
     np.savez_compressed(folder / EXAMPLES, **strips)
+    np.savez_compressed(folder / PER_IMAGE, **per_image)
     return found
 
 
-def _errors(
+def _qualities(
     spec: DenoisingEval,
-    context: EvalContext,
-    pixels: NDArray[np.float32],
-    timestep: int,
+    images: NoisyImages,
+    passes: list[SharedPass],
+    filters: Mapping[str, Filter],
     seed: int,
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float32]]]:
-    """Squared error per image of the noisy input and of every thinking; the first outputs."""
-    per_image: dict[str, list[NDArray[np.float64]]] = {}
+) -> tuple[dict[str, _Qualities], dict[str, NDArray[np.float32]]]:
+    """Of the noisy input, the filters and every thinking; and the first images of each."""
+    qualities: dict[str, _Qualities] = {}
     outputs: dict[str, list[NDArray[np.float32]]] = {}
-    with context.inference():
-        for start in range(0, len(pixels), spec.batch_size):
-            clean, batch = _noisy_batch(
-                context, pixels[start : start + spec.batch_size], start, timestep, seed, spec
-            )
-            results = {"noisy": batch.noisy} | _denoise(spec, context, batch, seed)
-            for name, images in results.items():
-                error = squared_error(images, clean).cpu().numpy()
-                per_image.setdefault(name, []).append(error)
-                if start < spec.examples:
-                    outputs.setdefault(name, []).append(images.float().cpu().numpy())
-    return (
-        {name: np.concatenate(parts) for name, parts in per_image.items()},
-        {name: np.concatenate(parts)[: spec.examples] for name, parts in outputs.items()},
-    )
-
-
-def _noisy_batch(
-    context: EvalContext,
-    pixels: NDArray[np.float32],
-    first_row: int,
-    timestep: int,
-    seed: int,
-    spec: DenoisingEval,
-) -> tuple[Tensor, NoisyBatch]:
-    assert isinstance(context.shape, ImageShape)
-    clean = torch.from_numpy(pixels.copy()).to(context.device)
-    rows = torch.arange(first_row, first_row + len(pixels), device=context.device)
-    source = context.noise(seed, f"{spec.data}/{spec.split}")
-    noise = source.normal(rows, clean.shape[1:], purpose="noising", step=timestep)
-    return clean, NoisyBatch(add_noise(clean, noise, timestep, context.shape), timestep, rows)
+    with images.context.inference():
+        for clean, batch in images.batches(spec.batch_size, seed):
+            first = int(batch.rows[0])
+            tried = batch.noisy[: max(0, FILTERED - first)]
+            results = {NOISY: batch.noisy} | _denoise(spec, images.context, batch, passes, seed)
+            if len(tried):
+                results |= {kind: f(tried, images.signal_share) for kind, f in filters.items()}
+            for name, result in results.items():
+                qualities.setdefault(name, _Qualities()).add(result, clean[: len(result)])
+            if first < spec.examples:
+                for name, result in {"clean": clean, **results}.items():
+                    outputs.setdefault(name, []).append(result.float().cpu().numpy())
+    return qualities, {k: np.concatenate(v)[: spec.examples] for k, v in outputs.items()}
 
 
 def _denoise(
-    spec: DenoisingEval, context: EvalContext, batch: NoisyBatch, seed: int
-) -> dict[str, Tensor]:
-    """Every thinking's images; step counts of one descent come from a single pass."""
-    noise = context.noise(seed, f"{spec.data}/{spec.split}/predict")
-    results: dict[str, Tensor] = {}
-    for family in _families(spec.thinking):
-        longest = family[max(family)]
-        if len(family) == 1:
-            prediction = context.adapter.predict(batch, longest, noise)
-            results[thinking_label(longest)] = prediction.value
-            continue
-
-        def keep(state: State, family: dict[int, Any] = family) -> None:
-            if state.step in family:
-                results[thinking_label(family[state.step])] = state.value[:, 0].clone()
-
-        context.adapter.predict(batch, longest, noise, keep)
-    return results
-
-
-def _families(settings: Sequence[Any]) -> list[dict[int, Any]]:
-    """Steps -> setting, of settings that one pass serves: descents of one sample that differ in
-    steps alone, and whose state k is the end of one of k steps. Any other setting is by itself.
-    """
-    families: dict[Any, dict[int, Any]] = {}
-    for setting in settings:
-        extends = isinstance(setting, Descent) and (setting.samples, setting.extra_steps) == (
-            1,
-            "last",
-        )
-        key = setting.model_copy(update={"steps": 1}) if extends else (setting,)
-        families.setdefault(key, {})[setting.steps] = setting
-    return list(families.values())
-
-
-def _cost(
-    setting: Any,
     spec: DenoisingEval,
     context: EvalContext,
-    pixels: NDArray[np.float32],
-    timestep: int,
+    batch: NoisyBatch,
+    passes: list[SharedPass],
     seed: int,
-) -> dict[str, float | int | None]:
+) -> dict[str, Tensor]:
+    """Every thinking's images."""
+    noise = context.noise(seed, f"{spec.data}/{spec.split}/predict")
+    results: dict[str, Tensor] = {}
+    for each in passes:
+        if len(each.settings) <= 1:
+            prediction = context.adapter.predict(batch, each.longest, noise)
+            results[thinking_label(each.longest)] = prediction.value
+            continue
+
+        def keep(state: State, settings: Mapping[int, Any] = each.settings) -> None:
+            if state.step in settings:
+                results[thinking_label(settings[state.step])] = state.value[:, 0].clone()
+
+        context.adapter.predict(batch, each.longest, noise, keep)
+    return {label: results[label] for label in map(thinking_label, spec.thinking)}
+
+
+def _cost(setting: Any, spec: DenoisingEval, images: NoisyImages, seed: int) -> _Cost:
+    context = images.context
     key = ("denoising cost", spec.eval_id, thinking_label(setting))
     if key not in context.shared:
-        count = min(len(pixels), spec.batch_size, TIMED_IMAGES)
-        _, batch = _noisy_batch(context, pixels[:count], 0, timestep, seed, spec)
+        count = min(len(images), spec.batch_size, TIMED_IMAGES)
+        _, batch = images.batch(0, count, seed)
         noise = context.noise(seed, f"{spec.data}/{spec.split}/predict")
         context.shared[key] = prediction_cost(
             context,
@@ -174,32 +156,32 @@ def _cost(
             predictions=count,
             repeats=spec.timing_repeats,
         )
-    cost: dict[str, float | int | None] = context.shared[key]
+    cost: _Cost = context.shared[key]
     return cost
 
 
 def _measurements(
-    per_image: NDArray[np.float64],
-    seed: int,
-    tags: dict[str, Any],
-    cost: dict[str, float | int | None],
-    context: EvalContext,
+    qualities: _Qualities, seed: int, tags: dict[str, Any], cost: _Cost, context: EvalContext
 ) -> list[Measurement]:
-    mean = float(per_image.mean())
-    # A perfect image has no finite PSNR, and then neither has the mean over images.
-    each = 10 * np.log10(PEAK**2 / per_image) if (per_image > 0).all() else None
-    spread = None if each is None or len(each) < 2 else float(each.std(ddof=1))
+    """A value that is not finite is missing: of a diverged image, or the PSNR of a perfect one."""
+    errors = qualities.errors
+    mean = float(errors.mean())
+    with np.errstate(divide="ignore"):
+        decibels = 10 * np.log10(PEAK**2 / errors)
+    similarities = qualities.similarities
     values = [
         ("mse", mean, "squared pixel levels", False),
         ("psnr", psnr(mean), "dB", True),
-        ("psnr_per_image", None if each is None else float(each.mean()), "dB", True),
-        ("psnr_per_image_sd", spread, "dB", None),
+        ("psnr_per_image", float(decibels.mean()), "dB", True),
+        ("psnr_per_image_sd", _deviation(decibels), "dB", None),
+        ("ssim", None if similarities is None else float(similarities.mean()), "SSIM", True),
+        ("ssim_sd", None if similarities is None else _deviation(similarities), "SSIM", None),
     ]
     return [
         context.measurement(
             name,
-            value,
-            n=len(per_image),
+            value if value is not None and isfinite(value) else None,
+            n=len(errors),
             unit=unit,
             higher_is_better=better,
             noise_seed=seed,
@@ -208,3 +190,9 @@ def _measurements(
         )
         for name, value, unit, better in values
     ]
+
+
+def _deviation(values: NDArray[np.float64]) -> float | None:
+    """The sample's standard deviation; None of one value, or of any that is not finite."""
+    known = len(values) > 1 and np.isfinite(values).all()
+    return float(values.std(ddof=1)) if known else None

@@ -1,0 +1,88 @@
+"""A set of images with the noise of one level, as every adapter sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data.datasets import load_images
+from harness.data.images import ImageRows
+from harness.evals.context import EvalContext
+from harness.planning.eval_spec import DenoisingEval
+from harness.planning.shapes import timesteps
+from harness.protocol import ImageShape, NoisyBatch
+
+
+def signal_share(timestep: int, shape: ImageShape) -> float:
+    """The schedule's cumulative product at `timestep`: the variance left of the clean image."""
+    betas = torch.linspace(
+        shape.beta_start, shape.beta_end, shape.num_timesteps, dtype=torch.float64
+    )
+    return float((1 - betas)[: timestep + 1].prod())
+
+
+def add_noise(images: Tensor, noise: Tensor, timestep: int, shape: ImageShape) -> Tensor:
+    """sqrt(a) x + sqrt(1 - a) e with a the schedule's cumulative product at `timestep`."""
+    kept = signal_share(timestep, shape)
+    return images * sqrt(kept) + noise * sqrt(1 - kept)
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyImages:
+    """The first `count` images of `rows` at `timestep`; the noise is keyed by `scope` and row."""
+
+    rows: ImageRows
+    count: int
+    timestep: int
+    scope: str
+    context: EvalContext
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def signal_share(self) -> float:
+        assert isinstance(self.context.shape, ImageShape)
+        return signal_share(self.timestep, self.context.shape)
+
+    def clean(self, start: int, stop: int) -> Tensor:
+        """Images (B, C, H, W) of the rows from `start` to before `stop`."""
+        pixels = self.rows.get(np.arange(start, min(stop, self.count)))
+        return torch.from_numpy(pixels).to(self.context.device)
+
+    def batch(self, start: int, stop: int, seed: int) -> tuple[Tensor, NoisyBatch]:
+        """Those images, and the same with the noise of `seed`."""
+        assert isinstance(self.context.shape, ImageShape)
+        clean = self.clean(start, stop)
+        rows = torch.arange(start, start + len(clean), device=self.context.device)
+        source = self.context.noise(seed, self.scope)
+        noise = source.normal(rows, clean.shape[1:], purpose="noising", step=self.timestep)
+        noisy = add_noise(clean, noise, self.timestep, self.context.shape)
+        return clean, NoisyBatch(noisy, self.timestep, rows)
+
+    def batches(
+        self, size: int, seed: int, *, limit: int | None = None
+    ) -> Iterator[tuple[Tensor, NoisyBatch]]:
+        """All images, or the first `limit`, in batches of `size`."""
+        count = self.count if limit is None else min(limit, self.count)
+        for start in range(0, count, size):
+            yield self.batch(start, min(start + size, count), seed)
+
+
+def noisy_images(spec: DenoisingEval, context: EvalContext) -> NoisyImages:
+    """The evaluation's images; HarnessError where one of them is in the training split too."""
+    assert isinstance(context.shape, ImageShape)
+    images = load_images(spec.data, spec.split)
+    rows = ImageRows(images)
+    return NoisyImages(
+        rows,
+        len(rows) if spec.limit is None else min(spec.limit, len(rows)),
+        timesteps(spec.level, context.shape.num_timesteps) - 1,
+        f"{spec.data}/{spec.split}",
+        context,
+    )
