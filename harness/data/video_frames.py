@@ -6,7 +6,9 @@ PyAV loads where a video file is decoded: it is an extra of its own.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import io
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _BLOCK = 1 << 20
+#: No codec puts a frame further from its place.
+_REORDERED = 16
 
 Frame = TypeVar("Frame")
 
@@ -97,6 +101,22 @@ def _at_times(
         yield shown
 
 
+def in_order(timed: Iterable[tuple[Fraction, Frame]]) -> Iterator[tuple[Fraction, Frame]]:
+    """The frames, which come as they are presented, each with the time that is next.
+
+    An .avi of a codec that reorders frames gives each the time at which it was stored.
+    """
+    times: list[Fraction] = []
+    frames: deque[Frame] = deque()
+    for time, frame in timed:
+        heapq.heappush(times, time)
+        frames.append(frame)
+        if len(frames) > _REORDERED:
+            yield heapq.heappop(times), frames.popleft()
+    while frames:
+        yield heapq.heappop(times), frames.popleft()
+
+
 # --- decoding --------------------------------------------------------------------------------
 
 
@@ -114,7 +134,8 @@ def decoded_clips(
         for clip in chosen_clips(timed, frames=frames, seconds=apart):
             yield [_opened(path) for path in clip]
         return
-    for decoded in chosen_clips(_decoded(video.content), frames=frames, seconds=apart):
+    decoded_in_order = in_order(_decoded(video.content))
+    for decoded in chosen_clips(decoded_in_order, frames=frames, seconds=apart):
         yield [_picture(frame) for frame in decoded]
 
 
