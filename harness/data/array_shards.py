@@ -6,48 +6,51 @@ process that was killed. Once all are there, the folder is named by what it hold
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import HarnessError
+from harness.data.checked import is_checked, note_checked, set_aside
 
-_FORMAT = 1
+_FORMAT = 2
 _INDEX = "index.json"
 _MAGIC = b"harness array part\n"
+#: Parts that are mapped at a time: each holds a file open.
+_MAPPED = 256
 
 
 @dataclass(frozen=True, eq=False)
 class ArrayShards:
     """Items of one shape, in order; behaves like a read-only array of shape (N, *item).
 
-    `index` is what was written beside the parts, such as labels and the digest of the source.
+    `index` is what was written beside the parts, such as the digest of the source; `starts`
+    int64[parts + 1] the number of the first item of each part, and N; `part` maps one.
     """
 
     folder: Path
-    parts: tuple[NDArray[Any], ...]
     starts: NDArray[np.int64]
+    item: tuple[int, ...]
+    dtype: np.dtype[Any]
     index: dict[str, Any]
+    part: Callable[[int], NDArray[Any]]
 
     def __len__(self) -> int:
         return int(self.starts[-1])
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return len(self), *self.parts[0].shape[1:]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.parts[0].dtype
+        return len(self), *self.item
 
     def __getitem__(self, ids: int | slice | NDArray[np.int64]) -> NDArray[Any]:
         """A copy of the items `ids`: one, a slice of them, or an array of ids of any shape."""
@@ -57,12 +60,18 @@ class ArrayShards:
         flat = wanted.reshape(-1)
         if flat.size and (flat.min() < 0 or flat.max() >= len(self)):
             raise IndexError(f"ids must be in [0, {len(self)})")
-        found = np.empty((len(flat), *self.shape[1:]), self.dtype)
+        found = np.empty((len(flat), *self.item), self.dtype)
         places = np.searchsorted(self.starts, flat, side="right") - 1
-        for part in np.unique(places):
-            here = places == part
-            found[here] = self.parts[part][flat[here] - self.starts[part]]
-        return found.reshape(*wanted.shape, *self.shape[1:])
+        for place in np.unique(places):
+            here = places == place
+            found[here] = self.part(int(place))[flat[here] - self.starts[place]]
+        return found.reshape(*wanted.shape, *self.item)
+
+    def beside(self, name: str) -> NDArray[Any] | None:
+        """The array of that name that was published with the items; None where there is none."""
+        if name not in self.index["beside"]:
+            return None
+        return np.asarray(np.load(self.folder / f"{name}.npy", allow_pickle=False))
 
 
 # --- parts -----------------------------------------------------------------------------------
@@ -84,7 +93,7 @@ def write_part(
 ) -> PartHeader:
     """Write a part whole or not at all. OSError where the disk is full or not ours."""
     items = np.ascontiguousarray(items, items.dtype.newbyteorder("<"))
-    header = PartHeader(made_of, items.shape, items.dtype.str, zlib.crc32(items.data), extra)
+    header = PartHeader(made_of, items.shape, items.dtype.str, _crc(items), extra)
     content = json.dumps(header.__dict__).encode() + b"\n"
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -104,11 +113,9 @@ def read_part(path: Path, *, check: bool = True) -> tuple[PartHeader, NDArray[An
     """
     try:
         with path.open("rb") as file:
-            if file.readline() != _MAGIC:
-                return None
-            read = json.loads(file.readline())
-            header = PartHeader(**(read | {"shape": tuple(read["shape"])}))
-            start = file.tell()
+            header, start = _header(file), file.tell()
+        if header is None:
+            return None
         shape, dtype = header.shape, np.dtype(header.dtype)
         if 0 in shape:
             return header, np.empty(shape, dtype)
@@ -117,7 +124,19 @@ def read_part(path: Path, *, check: bool = True) -> tuple[PartHeader, NDArray[An
         return None
     if path.stat().st_size != start + items.nbytes:
         return None
-    return None if check and zlib.crc32(items.data) != header.crc else (header, items)
+    return None if check and _crc(items) != header.crc else (header, items)
+
+
+def _header(file: IO[bytes]) -> PartHeader | None:
+    """The header of a part that is read from its beginning; ValueError where it is damaged."""
+    if file.readline() != _MAGIC:
+        return None
+    read = json.loads(file.readline())
+    return PartHeader(**(read | {"shape": tuple(read["shape"])}))
+
+
+def _crc(items: NDArray[Any]) -> int:
+    return zlib.crc32(np.ascontiguousarray(items).data) if items.size else 0
 
 
 # --- the folder ------------------------------------------------------------------------------
@@ -129,18 +148,43 @@ def shards_folder(cache: Path, identity: dict[str, Any]) -> Path:
     return cache / f"arrays-{hashlib.sha256(key).hexdigest()[:32]}"
 
 
-def publish(building: Path, folder: Path, parts: Sequence[Path], index: dict[str, Any]) -> None:
+def publish(
+    building: Path,
+    folder: Path,
+    parts: Sequence[Path],
+    index: dict[str, Any],
+    beside: Mapping[str, NDArray[Any]] | None = None,
+) -> None:
     """Make `building`, which holds `parts`, into `folder`, whole or not at all.
 
-    Other files of `building` are removed. Where another process was first, its folder stays.
+    The arrays `beside` are kept with the items. Other files of `building` are removed, and so is a
+    damaged `folder`; where another process was first, its folder stays. OSError where the disk is
+    full or not ours; ValueError where a part cannot be read back, or there is none.
     """
     keep = {part.name for part in parts}
     for path in building.iterdir():
         if path.name not in keep:
             path.unlink()
-    content = {"parts": [part.name for part in parts], **index}
-    (building / _INDEX).write_text(json.dumps(content, indent=1) + "\n")
+    found = [_described(part) for part in parts]
+    (shape,) = {(tuple(header.shape[1:]), header.dtype) for header, _ in found}
+    checks = {}
+    for name, array in (beside or {}).items():
+        np.save(building / f"{name}.npy", array)
+        checks[name] = zlib.crc32((building / f"{name}.npy").read_bytes())
+    content = {
+        "item": shape[0],
+        "dtype": shape[1],
+        "parts": [
+            {"name": path.name, "items": header.shape[0], "begin": begin, "crc": header.crc}
+            for path, (header, begin) in zip(parts, found, strict=True)
+        ],
+        "beside": checks,
+    }
+    (building / _INDEX).write_text(json.dumps(content | index, indent=1) + "\n")
     building.chmod(0o755)
+    if open_shards(folder) is None:
+        with suppress(OSError):
+            set_aside(folder)
     try:
         building.rename(folder)
     except OSError:
@@ -150,29 +194,51 @@ def publish(building: Path, folder: Path, parts: Sequence[Path], index: dict[str
 
 
 def open_shards(folder: Path) -> ArrayShards | None:
-    """Open a finished folder; None where there is none.
+    """Open a finished folder; None where there is none, or it is not what was written.
 
-    HarnessError where a part of it is missing or cut short. Its items are not read.
+    It is read through once; that it was whole is known from then on until a file of it changes.
     """
     try:
         index: dict[str, Any] = json.loads((folder / _INDEX).read_bytes())
-        names: list[str] = index["parts"]
+        parts: list[dict[str, Any]] = index["parts"]
+        item, dtype = tuple(index["item"]), np.dtype(index["dtype"])
+        starts = np.cumsum([0, *(part["items"] for part in parts)], dtype=np.int64)
+
+        @functools.lru_cache(_MAPPED)
+        def mapped(place: int) -> NDArray[Any]:
+            part = parts[place]
+            shape = (part["items"], *item)
+            if 0 in shape:
+                return np.empty(shape, dtype)
+            path = folder / part["name"]
+            return np.memmap(path, dtype=dtype, mode="r", offset=part["begin"], shape=shape)
+
+        names = [part["name"] for part in parts] + [f"{name}.npy" for name in index["beside"]]
+        if not is_checked(folder, names):
+            if not _is_whole(folder, index, mapped):
+                return None
+            note_checked(folder, names)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    found = [(name, read_part(folder / name, check=False)) for name in names]
-    for name, part in found:
-        if part is None:
-            raise HarnessError(
-                "a part of the prepared data is missing or cut short",
-                where=str(folder / name),
-                hint=f"remove {folder}; the same command makes it again",
-            )
-    arrays = tuple(part[1] for _, part in found if part is not None)
-    starts = np.cumsum([0, *map(len, arrays)], dtype=np.int64)
-    return ArrayShards(folder, arrays, starts, index)
+    return ArrayShards(folder, starts, item, dtype, index, mapped)
 
 
-def in_order(shards: ArrayShards, size: int, do: Callable[[NDArray[Any]], None]) -> None:
-    """Hand all items to `do`, at most `size` at a time."""
-    for start in range(0, len(shards), size):
-        do(shards[start : start + size])
+def _is_whole(folder: Path, index: dict[str, Any], mapped: Callable[[int], NDArray[Any]]) -> bool:
+    for place, part in enumerate(index["parts"]):
+        items = mapped(place)
+        size = part["begin"] + items.nbytes
+        if (folder / part["name"]).stat().st_size != size or _crc(items) != part["crc"]:
+            return False
+    return all(
+        zlib.crc32((folder / f"{name}.npy").read_bytes()) == crc
+        for name, crc in index["beside"].items()
+    )
+
+
+def _described(path: Path) -> tuple[PartHeader, int]:
+    """A part's header, and where its items begin."""
+    with path.open("rb") as file:
+        header = _header(file)
+        if header is None:
+            raise ValueError(f"{path} is not a part")
+        return header, file.tell()
