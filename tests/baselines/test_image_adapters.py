@@ -11,11 +11,9 @@ from torch.nn import functional as F
 
 from baselines.adapters.image_dit import DiTImage
 from baselines.adapters.image_ebt import EBTImage
-from baselines.dit import linear_schedule
 from baselines.image_records import DIT_IMAGE, EBT_IMAGE
 from baselines.image_settings import DiTImageConfig, EBTImageConfig
-from baselines.samplers import kept_timesteps
-from harness.protocol import Descent, Diffusion, ImageBatch, ImageShape, NoisyBatch, Passes, State
+from harness.protocol import Descent, Diffusion, ImageBatch, ImageShape, NoisyBatch, State
 from tests.baselines.tiny_images import NOISE, SHAPE, SIZES, small_dit, small_ebt, some_images
 
 # --- textbook forms --------------------------------------------------------------------------
@@ -138,58 +136,6 @@ def _as_diffusers(w: dict[str, Tensor], depth: int) -> dict[str, Tensor]:
             out[f"{block}.ff.net.0.proj.{kind}"] = w[f"{mine}.mlp.fc1.{kind}"]
             out[f"{block}.ff.net.2.{kind}"] = w[f"{mine}.mlp.fc2.{kind}"]
     return out
-
-
-# --- the sampler -----------------------------------------------------------------------------
-
-
-def test_kept_timesteps_are_even_and_end_before_the_clean_image() -> None:
-    assert kept_timesteps(99, 100) == list(range(99, -1, -1))
-    assert kept_timesteps(99, 1) == [99]
-    assert kept_timesteps(99, 10) == list(range(99, 0, -10))
-    for start, steps in ((99, 7), (199, 64), (5, 4)):
-        chosen = kept_timesteps(start, steps)
-        assert chosen[0] == start
-        assert chosen[-1] >= 0
-        gaps = {a - b for a, b in zip(chosen, [*chosen[1:], -1], strict=True)}
-        assert gaps <= {(start + 1) // steps, (start + 1) // steps + 1}
-
-
-def _ddim_by_hand(adapter: DiTImage, x: Tensor, timesteps: list[int]) -> Tensor:
-    schedule = linear_schedule(1000, 1e-4, 2e-2, x.device, torch.float64)
-    for t, previous in zip(timesteps, [*timesteps[1:], None], strict=True):
-        noise = adapter.network(x, torch.full((len(x),), t))[:, : SHAPE.channels].double()
-        clean = ((x - schedule.noise[t] * noise) / schedule.signal[t]).clamp(-1, 1)
-        if previous is None:
-            return clean
-        noise = (x - schedule.signal[t] * clean) / schedule.noise[t]
-        x = (schedule.signal[previous] * clean + schedule.noise[previous] * noise).float()
-    raise AssertionError
-
-
-@pytest.mark.parametrize("steps", [1, 7, 50])
-@pytest.mark.parametrize(("start", "first"), [("trained", 99), ("matched", 149)])
-def test_ddim_with_fewer_calls_steps_to_the_stated_previous_timestep(
-    steps: int, start: str, first: int
-) -> None:
-    adapter, x = small_dit(), some_images(2)
-    batch = NoisyBatch(x, 149, torch.arange(2))
-    with torch.no_grad():
-        truth = _ddim_by_hand(adapter, x, kept_timesteps(first, steps)).float()
-    value = adapter.predict(batch, Diffusion(steps=steps, start=start), NOISE).value
-    assert (value - truth).norm() < 1e-4 * truth.norm()
-
-
-def test_recursion_starts_again_from_its_own_output() -> None:
-    adapter, states = small_dit(), []
-    batch = NoisyBatch(some_images(2), 199, torch.arange(2))
-    prediction = adapter.predict(batch, Diffusion(steps=5, recursions=2), NOISE, states.append)
-    once = adapter.predict(batch, Diffusion(steps=5), NOISE).value
-    again = adapter.predict(NoisyBatch(once, 199, batch.rows), Diffusion(steps=5), NOISE).value
-    assert [s.step for s in states] == [5, 10]
-    assert torch.equal(states[0].value[:, 0], once)
-    assert torch.equal(prediction.value, again)
-    assert prediction.passes == Passes(nfe=10, forward=10, backward=0)
 
 
 # --- the contract ----------------------------------------------------------------------------
