@@ -36,11 +36,18 @@ def joint_losses(sums: Floats, n: Floats, *, models: int) -> Floats:
     set it is on all. Calls for equally many documents draw the same ones. Seeds' deviations are
     `stretched`, so a loss may come out below 0 where two seeds differ by a great part of it.
     """
-    documents = _document_counts(np.random.Generator(np.random.Philox(key=_KEY)), len(n))
-    seeds = len(sums)
+    return _losses(sums, n, *joint_draws(len(sums), len(n), models=models))
+
+
+def joint_draws(seeds: int, documents: int, *, models: int) -> tuple[NDArray[np.int64], Floats]:
+    """How often each document is drawn (resamples, documents), and each seed's stretched share.
+
+    The same draws for the same numbers, as in `joint_losses`.
+    """
+    counts = _document_counts(np.random.Generator(np.random.Philox(key=_KEY)), documents)
     random = np.random.Generator(np.random.Philox(key=[_KEY, models + 1]))
     chosen = random.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
-    return _losses(sums, n, documents, stretched(chosen))
+    return counts, stretched(chosen)
 
 
 def stretched(shares: Floats) -> Floats:
