@@ -1,4 +1,4 @@
-"""What was measured of the user's own text: its digest, kept until a file of it changes.
+"""What was measured of the user's own data: their digest, kept until a file of them changes.
 
 A lock file beside the cache says what each prepared name stood for, so that a name whose content
 has changed since is refused.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from harness.data.documents import TextDigest
+from harness.data.pixel_sources import names_pixels, split_pixels
 from harness.data.sources import is_source
 from harness.data.streams import SplitSource, split_named, split_source
 from harness.errors import HarnessError
@@ -26,17 +29,37 @@ SMALL_BYTES = 1 << 22
 #: A file that changed this recently may change again within one tick of its clock.
 _SETTLED_SECONDS = 2.0
 
-#: Path, bytes, times of last change of content and of anything, and inode, of each file.
+#: Path, bytes, times of last change of content and of anything, and inode, of each file; of a
+#: folder, a hash of those of all files in it, their bytes, newest times and number.
 Fingerprint = tuple[tuple[str, int, int, int, int], ...]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The content of a split: digest (as `texts_digest`), documents, bytes of text."""
+    """The content of a split: digest, documents, images or clips, bytes of text or as encoded."""
 
     digest: str
-    documents: int
+    items: int
     bytes: int
+
+
+class Source(Protocol):
+    """Where data of the user's own come from."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def is_local(self) -> bool: ...
+    def files(self, split: str) -> list[Path]: ...
+
+
+class Split(Protocol):
+    """One split of a source."""
+
+    @property
+    def source(self) -> Source: ...
+    @property
+    def split(self) -> str: ...
 
 
 def measure_source(name: str, split: str, *, cache: Path | None) -> Measured:
@@ -68,24 +91,49 @@ def measure_source(name: str, split: str, *, cache: Path | None) -> Measured:
 
 def prepared_digest(name: str, split: str, cache: Path | None) -> str | None:
     """The digest of what was prepared into `cache`; None where nothing was."""
-    known = recall(split_named(name, split), cache)
+    found = split_pixels(name, split) if names_pixels(name) else split_named(name, split)
+    known = recall(found, cache)
     return None if known is None else known.digest
 
 
-def fingerprint(found: SplitSource) -> Fingerprint:
+def fingerprint(found: Split) -> Fingerprint:
     """What tells whether a split's files are as they were, without reading them."""
-    stats = ((path.resolve(), path.stat()) for path in found.source.files(found.split))
-    return tuple(
-        (str(path), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for path, s in stats
-    )
+    return tuple(map(_state, found.source.files(found.split)))
 
 
-def is_small(found: SplitSource) -> bool:
+def _state(path: Path) -> tuple[str, int, int, int, int]:
+    if path.is_dir():
+        return _folder_state(path)
+    s = path.stat()
+    return str(path.resolve()), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino
+
+
+def _folder_state(folder: Path) -> tuple[str, int, int, int, int]:
+    """Of a folder that may hold millions of files: none of their names is kept."""
+    digest = hashlib.sha256(str(folder.resolve()).encode())
+    size = changed = any_changed = count = 0
+    for name, s in _walked(str(folder)):
+        digest.update(f"{name}\0{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}\n".encode())
+        size, count = size + s.st_size, count + 1
+        changed, any_changed = max(changed, s.st_mtime_ns), max(any_changed, s.st_ctime_ns)
+    return digest.hexdigest(), size, changed, any_changed, count
+
+
+def _walked(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_dir():
+                yield from _walked(entry.path)
+            elif entry.is_file():
+                yield entry.path, entry.stat()
+
+
+def is_small(found: Split) -> bool:
     """Its files are read at once and fit in memory."""
     return found.source.is_local and sum(size for _, size, *_ in fingerprint(found)) < SMALL_BYTES
 
 
-def recall(found: SplitSource, cache: Path | None) -> Measured | None:
+def recall(found: Split, cache: Path | None) -> Measured | None:
     """What was measured of the split; None where it is soon read again, changed or not known."""
     path = _note(found, cache)
     if path is None or not path.is_file():
@@ -98,9 +146,7 @@ def recall(found: SplitSource, cache: Path | None) -> Measured | None:
         return None
 
 
-def remember(
-    found: SplitSource, before: Fingerprint, measured: Measured, cache: Path | None
-) -> None:
+def remember(found: Split, before: Fingerprint, measured: Measured, cache: Path | None) -> None:
     """Keep what was measured of the files that were like `before`, unless they changed since."""
     path = _note(found, cache)
     if path is None or fingerprint(found) != before or not _settled(before):
@@ -118,9 +164,10 @@ def _settled(files: Fingerprint) -> bool:
     return time.time_ns() - newest > _SETTLED_SECONDS * 1e9
 
 
-def _note(found: SplitSource, cache: Path | None) -> Path | None:
-    # A dataset's folder is read by a library that takes seconds to load.
-    if cache is None or (found.source.kind == "file" and is_small(found)):
+def _note(found: Split, cache: Path | None) -> Path | None:
+    # A dataset's folder is read by a library that takes seconds to load, and pixels are decoded.
+    read_again = isinstance(found, SplitSource) and found.source.kind == "file"
+    if cache is None or (read_again and is_small(found)):
         return None
     here = [str(Path.cwd())] if found.source.is_local else []
     key = json.dumps([str(found.source), found.split, *here])
@@ -131,7 +178,7 @@ def _note(found: SplitSource, cache: Path | None) -> Path | None:
 
 
 def check_lock(cache: Path, name: str, split: str, digest: str) -> None:
-    """HarnessError where the lock file beside `cache` says that the name stood for other text."""
+    """HarnessError where the lock file beside `cache` says that the name stood for other data."""
     path = cache.parent / LOCK
     if not is_source(name) or not path.exists():
         return

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +24,7 @@ import numpy as np
 from harness.data.crew import Crew
 from harness.data.datasets import load_documents
 from harness.data.documents import Documents, TextDigest
+from harness.data.effort import Effort, cores
 from harness.data.measured import (
     Measured,
     check_lock,
@@ -62,15 +62,6 @@ class Progress:
     kept: int = 0
     fraction: float | None = None
     processes: int = 1
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How it is done, which changes no byte: processes (default: one a core), and who is told."""
-
-    workers: int | None = None
-    on_progress: Callable[[Progress], None] = lambda progress: None
-    on_wait: Callable[[], None] = lambda: None
 
 
 def prepare_text(
@@ -168,7 +159,7 @@ def _prepare(work: _Work, effort: Effort) -> TextShards:
         raise HarnessError(
             "a file changed while it was read", where=work.name, hint="run the same command again"
         )
-    if measured.documents == 0:
+    if measured.items == 0:
         shutil.rmtree(work.parts, ignore_errors=True)
         raise work.found.nothing()
     check_lock(work.cache, work.name, work.found.split, measured.digest)
@@ -268,13 +259,6 @@ def _done(header: Header) -> Future[Header]:
     future: Future[Header] = Future()
     future.set_result(header)
     return future
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _joined(paths: list[Path], tokenizer: Tokenizer) -> Iterator[Encoded]:

@@ -18,9 +18,10 @@ from rich.progress import Progress as Bar
 from harness.data.datasets import find_dataset, load_documents
 from harness.data.disjoint import Overlap, refuse_overlap
 from harness.data.documents import Documents
+from harness.data.effort import Effort
 from harness.data.measured import Measured, write_lock
 from harness.data.overlap import find_overlaps, known_overlap
-from harness.data.preparing import Effort, Progress, prepare_text
+from harness.data.preparing import Progress, prepare_text
 from harness.data.questions import load_questions
 from harness.data.shards import TextShards
 from harness.data.tokenizer import BYTES

@@ -19,9 +19,10 @@ import pytest
 
 from harness.data import checked, measured, parts, preparing, reading, shards, streams
 from harness.data.datasets import dataset_digest, load_documents
+from harness.data.effort import Effort
 from harness.data.measured import LOCK, Measured, prepared_digest, write_lock
 from harness.data.overlap import check_disjoint_from, known_overlap, split_overlap
-from harness.data.preparing import Effort, Progress, prepare_text
+from harness.data.preparing import Progress, prepare_text
 from harness.data.shards import TextShards
 from harness.data.tokenizer import load_tokenizer
 from harness.data.trained_tokenizer import train_tokenizer
@@ -118,7 +119,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from harness.data import measured, streams
-from harness.data.preparing import Effort, prepare_text
+from harness.data.effort import Effort
+from harness.data.preparing import prepare_text
 measured.SMALL_BYTES = 0
 measured._SETTLED_SECONDS = 0.0
 streams.CHUNK_BYTES = 2000
