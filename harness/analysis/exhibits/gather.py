@@ -9,6 +9,7 @@ from typing import Any
 from harness.analysis.exhibits.absent import Absent, absent
 from harness.analysis.exhibits.denoising import DenoisingExhibit, denoising_exhibit
 from harness.analysis.exhibits.downstream import DownstreamExhibit, downstream_exhibit
+from harness.analysis.exhibits.next_frame import NextFrameExhibit, next_frame_exhibit
 from harness.analysis.exhibits.scaling import ScalingExhibit, scaling_exhibit
 from harness.analysis.exhibits.thinking import ThinkingExhibit, thinking_exhibit
 from harness.analysis.exhibits.thinking_ablation import (
@@ -24,6 +25,7 @@ from harness.planning.planned import Suite
 from harness.planning.sections import (
     DenoisingSection,
     DownstreamSection,
+    NextFrameSection,
     ScalingSection,
     Section,
     ThinkingAblationSection,
@@ -42,6 +44,7 @@ Exhibit = (
     | UncertaintyExhibit
     | DenoisingExhibit
     | DownstreamExhibit
+    | NextFrameExhibit
 )
 
 
@@ -85,6 +88,7 @@ _EXHIBITS: dict[type[Section], Callable[[Any, Suite, SuiteFrame], Exhibit]] = {
     ),
     UncertaintySection: lambda section, suite, frame: uncertainty_exhibit(section, frame),
     DownstreamSection: downstream_exhibit,
+    NextFrameSection: next_frame_exhibit,
     DenoisingSection: lambda section, suite, frame: denoising_exhibit(section, frame),
 }
 

@@ -61,6 +61,23 @@ class Sample:
         interval = _t_interval(each) if draws is None else _spread(draws[:, 0] - draws[:, 1])
         return Difference(float(np.mean(each)), interval, len(seeds), draws is not None)
 
+    def gain_over(self, other: Sample) -> Difference | None:
+        """How much lower than `other`, as a fraction of it: a ratio of sums, paired as `minus`.
+
+        None without seeds in common, and where `other` is 0.
+        """
+        seeds = [seed for seed in self.by_seed if seed in other.by_seed]
+        if not seeds or any(other.by_seed[seed] == 0 for seed in seeds):
+            return None
+        ours, theirs = ([s.by_seed[seed] for seed in seeds] for s in (self, other))
+        draws = _draws([self, other], seeds)
+        if draws is None or draws[:, 1].min() <= 0:
+            each = [1 - own / their for own, their in zip(ours, theirs, strict=True)]
+            interval = _t_interval(each)
+        else:
+            interval = _spread(1 - draws[:, 0] / draws[:, 1])
+        return Difference(1 - sum(ours) / sum(theirs), interval, len(seeds), draws is not None)
+
 
 @dataclass(frozen=True)
 class Difference:

@@ -1,0 +1,175 @@
+"""Example frames of a next-frame section: what was seen, what came, what was predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from harness.analysis.exhibits.next_frame import (
+    FrameExamples,
+    FrameRow,
+    NextFrameExhibit,
+    load_frames,
+)
+from harness.analysis.figures.page import DataRow, Drawing, Frame, blank, surround
+from harness.analysis.figures.style import REFERENCE, TEXT, WIDTH, family_color, theme
+from harness.analysis.tables.next_frame import loss_text
+
+Images = NDArray[np.float32]
+
+_SHOWN = 8
+#: So that a few frames do not fill a page.
+_MOST_INCHES = 0.75
+_LABEL_INCHES = 1.6
+_MARGIN = 0.06
+_GAP = 0.03
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """One row of frames; of errors they are |predicted - true|, white where there is none."""
+
+    name: str
+    details: tuple[str, ...]
+    color: str
+    frames: Images
+    errors: bool = False
+    examples: FrameExamples | None = None
+
+
+def frame_strips(exhibit: NextFrameExhibit, *, missing: str = "") -> list[Drawing]:
+    """Per set: the last frame of the context, the true next one, and each model's with its error.
+
+    None for a set of which no pixels are kept.
+    """
+    found = []
+    for data, split in exhibit.sets:
+        kept = [e for e in exhibit.examples if (e.data, e.split) == (data, split)]
+        if kept:
+            found.append(_figure(exhibit, _strips(exhibit.of(data, split), kept), kept, missing))
+    return found
+
+
+def _strips(rows: Sequence[FrameRow], kept: Sequence[FrameExamples]) -> list[_Strip]:
+    found: list[_Strip] = []
+    for examples in kept:
+        frames = load_frames(examples.path)
+        truth = frames["truth"]
+        if not found:
+            found += [
+                _Strip("last frame seen", ("what copying predicts",), REFERENCE, frames["last"]),
+                _Strip("next frame", ("the truth",), TEXT, truth),
+            ]
+            if "reconstruction" in frames:
+                found.append(
+                    _Strip("its latents, decoded", (), REFERENCE, frames["reconstruction"])
+                )
+        color = family_color(examples.family)
+        row = next(r for r in rows if r.model == examples.model)
+        details = [f"loss {loss_text(row.loss.value, None)}"]
+        if row.psnr_per_frame is not None:
+            details.append(f"PSNR {row.psnr_per_frame.value:.2f} dB")
+        found += [
+            _Strip(examples.model, tuple(details), color, frames["predicted"], examples=examples),
+            _Strip("", ("its error",), color, frames["predicted"] - truth, errors=True),
+        ]
+    return found
+
+
+def _figure(
+    exhibit: NextFrameExhibit,
+    strips: Sequence[_Strip],
+    kept: Sequence[FrameExamples],
+    missing: str,
+) -> Drawing:
+    data, split = kept[0].data, kept[0].split
+    count = min(_SHOWN, *(len(s.frames) for s in strips))
+    suffix = f" of {data}" if len(exhibit.sets) > 1 else ""
+    title = f"{exhibit.section.title}: example frames{suffix}"
+    size = min((WIDTH - 2 * _MARGIN - _LABEL_INCHES) / count, _MOST_INCHES)
+    height = size * len(strips)
+    seeds = sorted({examples.seed for examples in kept})
+    first = exhibit.of(data, split)[0]
+    note = (
+        f"The last frame of the first {count} rows of {data} ({split}), predicted from the true "
+        f"frames before it by the lowest training seed ({', '.join(map(str, seeds))}); numbers "
+        f"beside them are means over all {first.n:,} frames and training seeds. Errors: the "
+        "absolute difference from the truth, white for none, black for the whole range of pixels."
+    )
+    with theme():
+        figure = blank()
+        frame = Frame(title, "", (), [note, *([missing] if missing else [])])
+        bottom = surround(figure, frame, height=height)
+        total = figure.get_figheight()
+        # One axes in inches: an axes per frame takes seconds to draw.
+        axes = figure.add_axes((0, bottom / total, 1, height / total))
+        axes.set_axis_off()
+        axes.set_autoscale_on(False)
+        axes.set(xlim=(0, WIDTH), ylim=(0, height))
+        for index, strip in enumerate(strips):
+            _draw(axes, strip, low=height - (index + 1) * size, size=size, count=count)
+    name = "next_frame-examples" + (f"-{exhibit.sets.index((data, split))}" if suffix else "")
+    return Drawing(name, title, figure, tuple(_data(strips, count)))
+
+
+def _draw(axes: Axes, strip: _Strip, *, low: float, size: float, count: int) -> None:
+    for column in range(count):
+        left = _MARGIN + _LABEL_INCHES + column * size
+        axes.imshow(
+            _pixels(strip.frames[column], errors=strip.errors),
+            cmap="gray",
+            vmin=0,
+            vmax=1,
+            aspect="auto",
+            extent=(left, left + size - _GAP, low, low + size - _GAP),
+            interpolation="nearest",
+        )
+    axes.text(
+        _MARGIN,
+        low + (size - _GAP) / 2,
+        "\n".join(filter(None, [strip.name, *strip.details])),
+        color=strip.color,
+        size=7,
+        va="center",
+        linespacing=1.35,
+    )
+
+
+def _pixels(frame: Images, *, errors: bool) -> Images:
+    """(C, H, W) in [-1, 1] as (H, W) grey or (H, W, 3) in [0, 1]; of errors 1 less their size."""
+    scaled = 1 - np.abs(frame).mean(0, keepdims=True) / 2 if errors else (frame + 1) / 2
+    scaled = np.clip(scaled, 0, 1)
+    if scaled.shape[0] == 1:
+        return np.asarray(scaled[0], dtype=np.float32)
+    return np.asarray(np.moveaxis(scaled[:3], 0, -1), dtype=np.float32)
+
+
+def _data(strips: Sequence[_Strip], count: int) -> list[DataRow]:
+    """One row per predicted frame shown: where its pixels are, and its MSE on 0..255."""
+    truth = next(strip.frames for strip in strips if strip.color == TEXT)
+    found: list[DataRow] = []
+    for strip in strips:
+        if strip.examples is None:
+            continue
+        for index in range(count):
+            error = _levels(strip.frames[index]) - _levels(truth[index])
+            found.append(
+                {
+                    "data": strip.examples.data,
+                    "split": strip.examples.split,
+                    "model": strip.examples.model,
+                    "seed": strip.examples.seed,
+                    "row": index,
+                    "mse_of_levels": float(np.square(error).mean()),
+                    "source": "/".join(strip.examples.path.parts[-5:]),
+                }
+            )
+    return found
+
+
+def _levels(frame: Images) -> NDArray[np.float64]:
+    return np.clip((frame.astype(np.float64) + 1) / 2, 0, 1) * 255

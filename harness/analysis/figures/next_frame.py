@@ -1,0 +1,241 @@
+"""Figure of a next-frame section: loss and PSNR of every model beside copying the last frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from harness.analysis.exhibits.next_frame import (
+    COPY_LAST,
+    RECONSTRUCTION,
+    FrameRow,
+    NextFrameExhibit,
+    Quantity,
+    ReferenceRow,
+)
+from harness.analysis.exhibits.scaling import FINAL_CHECKPOINT
+from harness.analysis.figures.axes import Span, padded, span
+from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
+from harness.analysis.figures.style import (
+    REFERENCE,
+    REFERENCE_LINE,
+    Line,
+    Mark,
+    marks,
+    theme,
+)
+from harness.analysis.tables.next_frame import gain_text, interval_words, loss_text, sizes
+
+_ROW_INCHES, _FRAME_INCHES = 0.21, 0.62
+_LINES: dict[str, Line] = {COPY_LAST: REFERENCE_LINE, RECONSTRUCTION: ":"}
+#: More models than this say theirs in the table alone.
+_SAID = 3
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """What one axis shows: a number of each model, and of each reference that has it."""
+
+    label: str
+    of_model: Callable[[FrameRow], Quantity | None]
+    of_reference: Callable[[ReferenceRow], float | None]
+
+
+_PANELS = (
+    _Panel("smooth L1 per frame (left is better)", lambda r: r.loss, lambda r: r.loss),
+    _Panel(
+        "PSNR per frame in dB (right is better)",
+        lambda r: r.psnr_per_frame,
+        lambda r: r.psnr_per_frame,
+    ),
+)
+
+
+def next_frame_figure(exhibit: NextFrameExhibit, *, missing: str = "") -> Drawing | None:
+    """A dot and an interval per model, set by set; None without rows.
+
+    PSNR has no panel where no model has one.
+    """
+    if not exhibit.rows:
+        return None
+    shown = [p for p in _PANELS if any(p.of_model(row) is not None for row in exhibit.rows)]
+    by = marks((row.adapter, row.family) for row in exhibit.rows)
+    heights = [
+        _FRAME_INCHES + _ROW_INCHES * len(exhibit.of(data, split)) for data, split in exhibit.sets
+    ]
+    title = f"{exhibit.section.title}: predicted frames beside copies of the last"
+    clipped = False
+    with theme():
+        figure, grid = panels(len(exhibit.sets), len(shown), share_y="row")
+        grid[0, 0].get_gridspec().set_height_ratios(heights)
+        for axes_row, (data, split) in zip(grid, exhibit.sets, strict=True):
+            own, references = exhibit.of(data, split), exhibit.references_of(data, split)
+            for axes, panel in zip(axes_row, shown, strict=True):
+                clipped |= _draw(axes, panel, own, references, by)
+            axes_row[0].set_yticks(range(len(own)), [row.model for row in own])
+            axes_row[0].set_title(f"{data} ({split})", loc="left")
+        drawn = list(dict.fromkeys(row.name for row in exhibit.references))
+        frame = Frame(
+            title,
+            _finding(exhibit),
+            _handles(exhibit, by, drawn),
+            _notes(exhibit, clipped=clipped, missing=missing),
+        )
+        surround(figure, frame, height=sum(heights))
+    return Drawing("next_frame", title, figure, tuple(_data(exhibit, shown)))
+
+
+# --- drawing ---------------------------------------------------------------------------------
+
+
+def _draw(
+    axes: Axes,
+    panel: _Panel,
+    rows: Sequence[FrameRow],
+    references: Sequence[ReferenceRow],
+    by: dict[str, Mark],
+) -> bool:
+    """Draw one panel; whether an interval reaches beyond its axis."""
+    for reference in references:
+        at = panel.of_reference(reference)
+        if at is not None:
+            line = _LINES[reference.name]
+            axes.axvline(at, color=REFERENCE, linewidth=0.9, linestyle=line, zorder=1)
+    for place, row in enumerate(rows):
+        quantity = panel.of_model(row)
+        if quantity is None:
+            continue
+        mark = by[row.adapter]
+        if quantity.interval is not None:
+            axes.plot(quantity.interval, [place, place], color=mark.color, linewidth=1.1, zorder=3)
+        axes.plot(
+            quantity.value,
+            place,
+            linestyle="",
+            marker=mark.marker,
+            color=mark.color,
+            markerfacecolor="white" if row.verdict == "undecided" else mark.color,
+            markersize=4.5,
+            zorder=4,
+        )
+    limits = _limits(panel, rows, references)
+    if limits is not None:
+        axes.set_xlim(*padded(limits))
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.set_xlabel(panel.label)
+    return limits is not None and limits.clipped
+
+
+def _limits(
+    panel: _Panel, rows: Sequence[FrameRow], references: Sequence[ReferenceRow]
+) -> Span | None:
+    quantities = [q for row in rows if (q := panel.of_model(row)) is not None]
+    values = [q.value for q in quantities]
+    values += [at for row in references if (at := panel.of_reference(row)) is not None]
+    if not values:
+        return None
+    return span(values, [bound for q in quantities for bound in q.interval or ()])
+
+
+# --- words -----------------------------------------------------------------------------------
+
+
+def _finding(exhibit: NextFrameExhibit) -> str:
+    """Each model's verdict, and the difference from the baseline where there is one."""
+    if len(exhibit.rows) > _SAID * len(exhibit.sets):
+        return ""
+    return " ".join(_said(row, several=len(exhibit.sets) > 1) for row in exhibit.rows)
+
+
+def _said(row: FrameRow, *, several: bool) -> str:
+    name = f"{row.model} on {row.data}" if several else row.model
+    verdict = "not decided" if row.verdict == "undecided" else row.verdict
+    text = f"{name}: {verdict} against copying"
+    if row.gain is not None:
+        text += f" ({gain_text(row)} below its loss)"
+    comparison = row.comparison
+    if comparison is not None:
+        difference = comparison.loss
+        text += (
+            f"; loss less that of {comparison.baseline} "
+            f"{loss_text(difference.value, difference.interval, sign='+', size=row.loss.value)}, "
+            f"{comparison.verdict}"
+        )
+    return f"{text}."
+
+
+def _handles(
+    exhibit: NextFrameExhibit, by: dict[str, Mark], references: Sequence[str]
+) -> list[Artist]:
+    handles: list[Artist] = [
+        Line2D([], [], color=mark.color, marker=mark.marker, linewidth=1.1, label=adapter)
+        for adapter, mark in by.items()
+    ]
+    if any(row.verdict == "undecided" for row in exhibit.rows):
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color="#555555",
+                marker="o",
+                markerfacecolor="white",
+                linestyle="",
+                label="open: against copying undecided",
+            )
+        )
+    named = {COPY_LAST: "copy of the last frame", RECONSTRUCTION: "true latents, decoded: ceiling"}
+    handles += [
+        Line2D([], [], color=REFERENCE, linestyle=_LINES[name], linewidth=0.9, label=named[name])
+        for name in references
+    ]
+    return handles
+
+
+def _notes(exhibit: NextFrameExhibit, *, clipped: bool, missing: str) -> list[str]:
+    text = (
+        f"{interval_words(exhibit)} Means over {sizes(exhibit)}; smooth L1 with beta 1, PSNR of "
+        f"pixels on 0..255. {FINAL_CHECKPOINT}"
+    )
+    if clipped:
+        text += " Lines that reach the frame end beyond it."
+    return [text, *([missing] if missing else [])]
+
+
+def _data(exhibit: NextFrameExhibit, shown: Sequence[_Panel]) -> list[DataRow]:
+    found: list[DataRow] = []
+    for panel in shown:
+        for row in exhibit.rows:
+            quantity = panel.of_model(row)
+            if quantity is None:
+                continue
+            low, high = quantity.interval or (None, None)
+            found.append(
+                {
+                    "panel": panel.label,
+                    "data": row.data,
+                    "split": row.split,
+                    "model": row.model,
+                    "value": quantity.value,
+                    "low": low,
+                    "high": high,
+                    "than_copying": row.verdict,
+                    "n": row.n,
+                    "clips": row.clips,
+                    "seeds": row.seeds,
+                    "noise_seeds": row.noise_seeds,
+                }
+            )
+        for reference in exhibit.references:
+            at = panel.of_reference(reference)
+            if at is not None:
+                place = {"data": reference.data, "split": reference.split}
+                found.append({"panel": panel.label, **place, "model": reference.name, "value": at})
+    return found
