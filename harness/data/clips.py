@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from harness.data.array_shards import ArrayShards
 from harness.data.documents import FILE_PREFIX, FILE_SPLITS, check_split
+from harness.data.images import scaled
 from harness.errors import HarnessError
 
 CLIP_SUFFIXES = (".npy", ".npz", ".safetensors")
@@ -29,17 +31,19 @@ ClipShape = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Clips:
-    """The clips of one split: numbers float[N, F, C, H, W], F frames each, read-only.
+    """The clips of one split: numbers [N, F, C, H, W], F frames each, read-only.
 
-    Pixels are in [-1, 1], latents as they are. digest: sha256 over type, shape and numbers.
+    Pixels are float in [-1, 1], or uint8 from 0 to 255; latents are float, as they are. digest:
+    sha256 of the content. `hashes` uint64[N] are of each clip's pixels, where they are known.
     """
 
     name: str
     split: str
-    pixels: NDArray[Any]
+    pixels: NDArray[Any] | ArrayShards
     digest: str
     source: str
     licence: str
+    hashes: NDArray[np.uint64] | None = None
 
 
 class _Header(NamedTuple):
@@ -128,13 +132,25 @@ def clips_digest(pixels: NDArray[Any]) -> str:
 
 
 def shared_clip(training: Clips, evaluation: Clips) -> int | None:
-    """The first clip of `evaluation` whose numbers are those of one to train on; None for none."""
-    known = set(map(_content, training.pixels))
-    return next((i for i, c in enumerate(evaluation.pixels) if _content(c) in known), None)
+    """The first clip of `evaluation` whose pixels are those of one to train on; None for none."""
+    shared = np.flatnonzero(np.isin(clip_hashes(evaluation), clip_hashes(training)))
+    return int(shared[0]) if len(shared) else None
 
 
-def _content(clip: NDArray[Any]) -> bytes:
-    return hashlib.sha256(clip.astype(np.float32).tobytes()).digest()
+def clip_hashes(clips: Clips) -> NDArray[np.uint64]:
+    """The hash of each clip: kept with it, or of its numbers in float32, read one at a time."""
+    if clips.hashes is not None:
+        return clips.hashes
+    hashes = (clip_hash(clips.pixels[place]) for place in range(len(clips.pixels)))
+    return np.fromiter(hashes, np.uint64, len(clips.pixels))
+
+
+def clip_hash(clip: NDArray[Any]) -> int:
+    """64 bits of a clip's numbers, pixels in [-1, 1]. Among a million clips, two that differ share
+    them with a chance of 3e-8.
+    """
+    digest = hashlib.sha256(scaled(clip).tobytes()).digest()
+    return int.from_bytes(digest[:8], "little")
 
 
 @functools.lru_cache(maxsize=4)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from harness.data.autoencoders import latent_shape
 from harness.data.clips import (
     Clips,
-    ClipShape,
     clip_file_shape,
     find_clip_file,
     is_clip_file,
@@ -26,9 +26,10 @@ from harness.data.documents import (
     Documents,
     check_split,
 )
-from harness.data.embedded_images import CLIP_FRAMES, CLIPS, embedded_clips, embedded_images
+from harness.data.embedded_images import CLIP_FRAMES, embedded_clips, embedded_images
 from harness.data.embedded_text import embedded_documents
 from harness.data.images import Images
+from harness.data.latent_clips import latent_clips
 from harness.data.measured import measure_source
 from harness.data.questions import questions_digest
 from harness.data.sources import is_source, names_records, parse_source
@@ -40,6 +41,8 @@ _OOD = ("test",)
 
 Modality = Literal["text", "image", "video"]
 Split = Literal["train", "validation", "test"]
+#: Frames of a clip, and channels, height and width of each.
+FrameShape = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -184,16 +187,23 @@ def check_file(name: str, split: str, modality: str) -> None:
         split_source(name, split)
 
 
-def clip_shape(name: str, split: str) -> ClipShape:
-    """Clips, frames, channels, height and width of a split, without reading its numbers.
+def frame_shape(name: str, split: str, autoencoder: str | None = None) -> FrameShape:
+    """Frames, channels, height and width of a split's clips, or latents, reading no numbers.
 
     Raises HarnessError as `load_clips` does.
     """
+    frames, channels, height, width = _frame_shape(name, split)
+    if autoencoder is not None:
+        channels, height, width = latent_shape(autoencoder, (channels, height, width))
+    return frames, channels, height, width
+
+
+def _frame_shape(name: str, split: str) -> FrameShape:
     if name.startswith(FILE_PREFIX):
-        return clip_file_shape(name, split=split)
+        return clip_file_shape(name, split=split)[1:]
     record = _record(name, split=split, modality="video")
     assert record.image_shape is not None
-    return CLIPS[split], CLIP_FRAMES, *record.image_shape
+    return CLIP_FRAMES, *record.image_shape
 
 
 def dataset_digest(name: str, split: str, *, cache: Path | None = None) -> str:
@@ -237,11 +247,25 @@ def load_images(name: str, split: str) -> Images:
     return embedded_images(name, split)
 
 
-def load_clips(name: str, split: str, *, frames: int = CLIP_FRAMES) -> Clips:
-    """Return the clips of a split, or of the user's `file:...`; generated ones have `frames`.
+def load_clips(
+    name: str,
+    split: str,
+    *,
+    cache: Path | None = None,
+    autoencoder: str | None = None,
+    frames: int = CLIP_FRAMES,
+) -> Clips:
+    """Return the clips of a split, or their latents under an `autoencoder`; generated ones have
+    `frames`. What is decoded or encoded is kept in `cache`.
 
-    Raises HarnessError for an unknown name or split, a wrong modality, or a file that holds none.
+    Raises HarnessError for an unknown name or split, a wrong modality, a file that holds none, or
+    an autoencoder that is not there or not for such frames.
     """
+    clips = _load_clips(name, split, frames)
+    return clips if autoencoder is None else latent_clips(clips, autoencoder, cache=cache)
+
+
+def _load_clips(name: str, split: str, frames: int) -> Clips:
     if name.startswith(FILE_PREFIX):
         return load_clip_file(name, split=split)
     _record(name, split=split, modality="video")

@@ -13,7 +13,7 @@ from harness.data.autoencoders import autoencoder_digest, weights_file
 from harness.errors import HarnessError
 
 #: Frames that go through the autoencoder together.
-_FRAMES = 16
+_FRAMES = 32
 
 
 class Autoencoder:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.clips import Clips
+from harness.data.images import scaled
 from harness.errors import HarnessError
 
 
@@ -40,4 +41,8 @@ class ClipRows:
             raise IndexError(f"row ids must be in [0, {len(self)})")
         clips, windows = np.divmod(ids, self.windows)
         frames = windows[:, None] * self.context + np.arange(self.context + 1)
-        return self.clips.pixels[clips[:, None], frames].astype(np.float32)
+        pixels = self.clips.pixels
+        if isinstance(pixels, np.ndarray):
+            return scaled(pixels[clips[:, None], frames])
+        # Shards are read a clip at a time, and of a clip all.
+        return scaled(np.stack([pixels[clip][f] for clip, f in zip(clips, frames, strict=True)]))

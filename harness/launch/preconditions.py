@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.data.autoencoders import autoencoder_digest
 from harness.data.datasets import dataset_digest
 from harness.data.sources import is_source
 from harness.data.text import load_tokenizer, prepare_text
 from harness.errors import HarnessError
-from harness.planning.spec import NextTokenTask, TrainSpec
+from harness.planning.spec import NextFrameTask, NextTokenTask, TrainSpec
 from harness.records import RunFolder, read_json
 
 
@@ -37,7 +38,7 @@ def begun(folder: RunFolder) -> bool:
 
 
 def data_digests(spec: TrainSpec, cache: Path) -> dict[str, str]:
-    """Name -> digest, as of now, of what the run trains on: data set and tokenizer.
+    """Name -> digest, as of now, of what the run trains on: data set, and tokenizer or autoencoder.
 
     Text of the user's own is prepared into `cache` first: one process reads it, for all.
     """
@@ -47,6 +48,8 @@ def data_digests(spec: TrainSpec, cache: Path) -> dict[str, str]:
     digests = {f"{task.data}/train": dataset_digest(task.data, "train", cache=cache)}
     if isinstance(task, NextTokenTask):
         digests[f"tokenizer {task.tokenizer}"] = load_tokenizer(task.tokenizer).digest
+    if isinstance(task, NextFrameTask) and task.autoencoder is not None:
+        digests[f"autoencoder {task.autoencoder}"] = autoencoder_digest(task.autoencoder)
     return digests
 
 

@@ -229,7 +229,8 @@ def _training_rows(spec: TrainSpec, cache: Path) -> TextRows | ImageRows | ClipR
         shards = prepare_text(task.data, "train", tokenizer=task.tokenizer, cache=cache)
         return TextRows(shards, context=task.context, rows=task.rows, drop_last=True)
     if isinstance(task, NextFrameTask):
-        return ClipRows(load_clips(task.data, "train"), context=task.context)
+        clips = load_clips(task.data, "train", cache=cache, autoencoder=task.autoencoder)
+        return ClipRows(clips, context=task.context)
     return ImageRows(load_images(task.data, "train"))
 
 

@@ -45,10 +45,10 @@ from harness.planning.shapes import (
     shape_of,
     timesteps,
 )
-from harness.planning.spec import TrainSpec
+from harness.planning.spec import NextFrameTask, TrainSpec
 from harness.planning.templates import check_templates, check_tokens
 from harness.planning.validate import as_written, checked, validate
-from harness.protocol import AdapterRecord, Descent, ImageShape, Thinking, VideoShape
+from harness.protocol import AdapterRecord, Descent, ImageShape, Thinking
 from harness.registry import adapter as find_adapter
 
 THINKING: TypeAdapter[Any] = TypeAdapter(Thinking)
@@ -201,9 +201,8 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
         else:
             split = _split(setting, data, where, spec)
             check_file(data, split, MODALITY[spec.task.kind], where)
-        shape = shape_of(spec.task)
-        if isinstance(shape, VideoShape):
-            check_clips(data, split, shape, where)
+        if isinstance(spec.task, NextFrameTask):
+            check_clips(data, split, spec.task, where)
         yield from _on_data(setting, thinking, common | {"data": data, "split": split})
 
 

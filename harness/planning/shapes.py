@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from harness.data import datasets
-from harness.data.datasets import DatasetRecord, clip_shape, find_dataset, list_datasets
+from harness.data.datasets import DatasetRecord, find_dataset, frame_shape, list_datasets
 from harness.data.tokenizer import vocabulary_size
 from harness.errors import HarnessError
 from harness.planning.located import Located
@@ -23,7 +23,7 @@ def shape_of(task: AnyTask) -> Shape:
     if isinstance(task, NextTokenTask):
         return TextShape(vocabulary_size(task.tokenizer), task.context)
     if isinstance(task, NextFrameTask):
-        _, _, *frame = clip_shape(task.data, "train")
+        _, *frame = frame_shape(task.data, "train", task.autoencoder)
         return VideoShape(task.context, *frame)
     image_shape = find_dataset(task.data).image_shape
     assert image_shape is not None, "check_task comes first"
@@ -69,11 +69,14 @@ def check_task(task: AnyTask, record: AdapterRecord, settings: Located) -> None:
         )
     if isinstance(task, NextFrameTask):
         try:
-            shape = shape_of(task)
+            frame_shape(task.data, "train")
         except HarnessError as error:
             raise error.located(where) from error
-        assert isinstance(shape, VideoShape)
-        check_clips(task.data, "train", shape, settings.where(("task", "context")))
+        try:
+            shape_of(task)
+        except HarnessError as error:
+            raise error.located(settings.where(("task", "autoencoder"))) from error
+        check_clips(task.data, "train", task, settings.where(("task", "context")))
     if isinstance(task, NextTokenTask):
         where = settings.where(("task", "tokenizer"))
         try:
@@ -96,16 +99,19 @@ def check_file(name: str, split: str, modality: str, where: str) -> None:
         raise error.located(where) from error
 
 
-def check_clips(name: str, split: str, shape: VideoShape, where: str) -> None:
+def check_clips(name: str, split: str, task: NextFrameTask, where: str) -> None:
     """Clips are long enough for the context, of the model's frames; else a HarnessError."""
+    shape = shape_of(task)
+    assert isinstance(shape, VideoShape)
     try:
-        _, frames, *frame = clip_shape(name, split)
+        frames, *frame = frame_shape(name, split, task.autoencoder)
     except HarnessError as error:
         raise error.located(where) from error
     trained = [shape.channels, shape.height, shape.width]
     if frame != trained:
+        what = "holds frames" if task.autoencoder is None else "gives latents"
         raise HarnessError(
-            f"data set {name!r} holds frames of {' x '.join(map(str, frame))}, "
+            f"data set {name!r} {what} of {' x '.join(map(str, frame))}, "
             f"the model is trained on {' x '.join(map(str, trained))}",
             where=where,
         )

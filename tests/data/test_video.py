@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from harness.data.clips import Clips, shared_clip
-from harness.data.datasets import clip_shape, dataset_digest, find_dataset, load_clips
+from harness.data.datasets import dataset_digest, find_dataset, frame_shape, load_clips
 from harness.data.video import ClipRows
 from harness.errors import HarnessError
 
@@ -76,7 +76,7 @@ def test_the_kinds_of_file_hold_the_same_clips(tmp_path: Path, dtype: Any) -> No
         write(tmp_path / f"train{suffix}", array)
         name = f"file:{tmp_path}/{{split}}{suffix}"
         assert find_dataset(name).modality == "video"
-        assert clip_shape(name, "train") == array.shape
+        assert frame_shape(name, "train") == array.shape[1:]
         loaded = load_clips(name, "train")
         np.testing.assert_array_equal(loaded.pixels, array)
         assert not loaded.pixels.flags.writeable
@@ -89,9 +89,9 @@ def test_one_array_among_several_is_named(tmp_path: Path) -> None:
     np.savez(path, latents=latents(), labels=np.arange(3))
     np.testing.assert_array_equal(load_clips(f"file:{path}#latents", "test").pixels, latents())
     with pytest.raises(HarnessError, match=r"(?s)the file holds 2 arrays.*latents, labels"):
-        clip_shape(f"file:{path}", "test")
+        frame_shape(f"file:{path}", "test")
     with pytest.raises(HarnessError, match="did you mean 'latents'"):
-        clip_shape(f"file:{path}#latent", "test")
+        frame_shape(f"file:{path}#latent", "test")
 
 
 def test_a_changed_file_has_another_digest(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_arrays_that_are_no_clips_are_refused(
     path = tmp_path / f"clips{suffix}"
     WRITE[suffix](path, array)
     with pytest.raises(HarnessError, match=message) as caught:
-        clip_shape(f"file:{path}", "train")
+        frame_shape(f"file:{path}", "train")
     assert caught.value.where == str(path)
 
 

@@ -1,0 +1,158 @@
+"""Clips as an autoencoder's latents: encoded once, part by part, and kept beside the pixels.
+
+The folder in the cache is named by the digests of the clips and of the autoencoder. An encoding
+that was interrupted goes on from its finished parts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.array_shards import (
+    ArrayShards,
+    open_shards,
+    publish,
+    read_part,
+    shards_folder,
+    write_part,
+)
+from harness.data.autoencoders import autoencoder_digest, latent_shape
+from harness.data.clips import Clips, clip_hashes
+from harness.data.images import scaled
+from harness.data.shards import writable
+from harness.errors import HarnessError
+from harness.records import locked
+
+_FORMAT = 1
+_TYPE = np.float16
+#: Numbers of frames that make the latents of one part.
+_PART_NUMBERS = 1 << 27
+
+
+def latent_clips(
+    clips: Clips,
+    autoencoder: str,
+    *,
+    cache: Path | None,
+    on_progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Clips:
+    """The clips' latents float16[N, F, c, h, w], the mean of the posterior, not scaled.
+
+    Encoded unless `cache` has them, and in memory where it is None; `on_progress` is told the clips
+    that are done, and how many there are. Raises HarnessError where the autoencoder is not there or
+    not for such frames, for latents that are not finite in float16, and where `cache` cannot be
+    written.
+    """
+    channels, height, width = clips.pixels.shape[2:]
+    latent_shape(autoencoder, (channels, height, width))
+    work = _Work(clips, autoencoder, on_progress)
+    shards = None if cache is None else work.into(cache)
+    return replace(
+        clips,
+        pixels=np.concatenate(list(work.parts())) if shards is None else shards,
+        digest=work.digest,
+        hashes=_hashes(clips, shards),
+    )
+
+
+def _hashes(clips: Clips, shards: ArrayShards | None) -> NDArray[np.uint64]:
+    kept = None if shards is None else shards.beside("hashes")
+    return clip_hashes(clips) if kept is None else kept
+
+
+class _Work:
+    """Clips to be encoded."""
+
+    def __init__(
+        self, clips: Clips, autoencoder: str, on_progress: Callable[[int, int], None]
+    ) -> None:
+        self._clips, self._name, self._told = clips, autoencoder, on_progress
+        self._identity = {
+            "latents": _FORMAT,
+            "clips": clips.digest,
+            "autoencoder": autoencoder_digest(autoencoder),
+            "type": np.dtype(_TYPE).str,
+        }
+        self._loaded: Any = None
+        size = math.prod(clips.pixels.shape[1:])
+        step = max(1, _PART_NUMBERS // size)
+        self._starts = range(0, len(clips.pixels), step)
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(self._identity, sort_keys=True).encode()).hexdigest()
+
+    def parts(self) -> Iterator[NDArray[np.float16]]:
+        """The latents of each part, in order."""
+        for start in self._starts:
+            yield self._encoded(start)
+
+    def into(self, cache: Path) -> ArrayShards:
+        """The shards in `cache`, encoded first where it has none; one process does, others wait."""
+        folder = shards_folder(cache, self._identity)
+        found = open_shards(folder)
+        if found is not None:
+            return found
+        with (
+            writable(cache),
+            locked(cache / "measured" / f"{folder.name}.lock", wait_seconds=math.inf),
+        ):
+            found = open_shards(folder)
+            if found is None:
+                self._write(cache / f".parts-{folder.name}", folder)
+                found = open_shards(folder)
+        if found is None:
+            raise HarnessError(
+                "the latents differ from what was written when they are read back",
+                where=str(folder),
+                hint="check the disk; the same command makes them again",
+            )
+        return found
+
+    def _write(self, building: Path, folder: Path) -> None:
+        building.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for index, start in enumerate(self._starts):
+            path = building / f"{index:08d}"
+            made_of = f"{start} of {self._starts}"
+            known = read_part(path)
+            if known is None or known[0].made_of != made_of:
+                write_part(path, self._encoded(start), made_of=made_of, extra={})
+            paths.append(path)
+            done = min(start + self._starts.step, len(self._clips.pixels))
+            self._told(done, len(self._clips.pixels))
+        about = {"made_of": self._identity, "autoencoder": self._name}
+        publish(building, folder, paths, about, {"hashes": clip_hashes(self._clips)})
+
+    def _encoded(self, start: int) -> NDArray[np.float16]:
+        """The latents of the part's clips; the autoencoder is loaded for the first of them."""
+        import torch
+
+        from harness.data.latents import load_autoencoder
+
+        if self._loaded is None:
+            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            self._loaded = load_autoencoder(self._name, device)
+        pixels = self._clips.pixels[start : start + self._starts.step]
+        found = []
+        for place, clip in enumerate(pixels, start):
+            latents = self._loaded.encode(torch.from_numpy(scaled(clip))).cpu().numpy()
+            with np.errstate(over="ignore"):
+                found.append(latents.astype(_TYPE))
+            if not np.isfinite(found[-1]).all():
+                raise HarnessError(
+                    "a clip's latents are not finite in float16",
+                    where=f"{self._clips.name} ({self._clips.split})",
+                    given=f"clip {place}, largest {np.abs(latents).max():g}",
+                    hint=f"are the clips pixels in [-1, 1], and is {self._name} made for them?",
+                )
+        return np.stack(found)
