@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from harness.capabilities import Compiles, Generates, Replays
+from harness.capabilities import Compiles, Features, Generates, Replays
 from harness.conformance.independence import kept
 from harness.conformance.outcome import Outcome, failed, not_offered, passed, within
-from harness.conformance.subject import NOISE, ROWS, Recorded, Subject, difference
-from harness.protocol import Prediction, State, TextBatch
+from harness.conformance.subject import NOISE, ROWS, Recorded, Subject, difference, rows_of
+from harness.protocol import ImageBatch, Prediction, State, TextBatch
 
 #: Relative differences that bfloat16 may make: to the loss, and to this share of a prediction's
 #: numbers. The rest may end elsewhere altogether, where steps are large enough to be chaotic.
@@ -118,6 +118,36 @@ def decoder(subject: Subject) -> Outcome:
         if not worst <= subject.rounding:
             return failed(f"after {length} tokens: relative difference {worst:.1e}")
     return passed(f"largest relative difference {worst:.1e}")
+
+
+def features(subject: Subject) -> Outcome:
+    """An image's features are finite numbers (B, D), its own alone, the same at each call."""
+    model = subject.stirred(dtype=subject.dtype).eval()
+    batch = subject.batch(dtype=subject.dtype)
+    if not isinstance(model, Features) or not isinstance(batch, ImageBatch):
+        return not_offered("no features, so no linear probe")
+    found = model.features(batch)
+    if not isinstance(found, Tensor):
+        return failed(f"features gave a {type(found).__name__}, not a tensor")
+    if found.dim() != 2 or len(found) != ROWS or not found.is_floating_point():
+        return failed(f"features are {found.dtype} {tuple(found.shape)} for {ROWS} images")
+    if not _finite(found):
+        return failed("features are not finite")
+    if found.requires_grad:
+        return failed("features still require a gradient")
+    if not torch.equal(model.features(batch), found):
+        return failed("other features at the second call")
+    with torch.inference_mode():
+        inside = model.features(rows_of(batch, slice(None)))
+    if not torch.equal(inside, found):
+        return failed("other features under torch.inference_mode")
+    worst = 0.0
+    for rows in ([0], [ROWS - 1], [2, 0], list(reversed(range(ROWS)))):
+        part = model.features(rows_of(batch, torch.tensor(rows)))
+        worst = max(worst, difference(part, found[rows]))
+        if not worst <= subject.rounding:
+            return failed(f"rows {rows} alone have other features: {worst:.1e} relative")
+    return passed(f"{found.shape[1]} numbers an image; largest relative difference {worst:.1e}")
 
 
 def replay(subject: Subject) -> Outcome:

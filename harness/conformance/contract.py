@@ -146,7 +146,7 @@ def passes(subject: Subject) -> Outcome:
         return failed(f"{text}; every evaluation takes at least one forward pass")
     asked = None
     if isinstance(thinking, Descent):
-        asked = thinking.steps * thinking.samples
+        asked = thinking.steps * thinking.samples * thinking.recursions
     if isinstance(thinking, Diffusion):
         asked = thinking.steps * thinking.recursions
     if asked is not None and found.nfe != asked:

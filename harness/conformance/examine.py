@@ -42,6 +42,7 @@ CHECKS: tuple[Check, ...] = (
     capabilities.saving,
     capabilities.bfloat16,
     capabilities.decoder,
+    capabilities.features,
     capabilities.replay,
     capabilities.declares_compile,
     capabilities.compiled,

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from harness.protocol import Prediction, State
-from tests.conformance.working import Decoder, Descender, Replayer, Slider
+from tests.conformance.working import Cleaner, Decoder, Descender, Replayer, Slider
 
 
 class CannotBeBuilt(Descender):
@@ -303,6 +303,43 @@ class DecodesTwice(Descender):
                 return Prediction(logits[:, None], None, passes)
 
         return Long(self, rows, thinking, noise)
+
+
+class FeaturesByPatch(Cleaner):
+    def features(self, batch):
+        return super().features(batch)[:, None]
+
+
+class FeaturesWithAGraph(Cleaner):
+    def features(self, batch):
+        return self.down(batch.images.flatten(1))
+
+
+class FeaturesOfAnEmptyImage(Cleaner):
+    """Normalised by a spread that rounding makes imaginary."""
+
+    def features(self, batch):
+        found = super().features(batch)
+        return found / (found.var(1, keepdim=True) - 1e3).sqrt()
+
+
+class FeaturesOfTheBatch(Cleaner):
+    def features(self, batch):
+        found = super().features(batch)
+        return found - 1e-3 * found.mean(0)
+
+
+class FeaturesWithNoise(Cleaner):
+    draws = 0
+
+    def features(self, batch):
+        self.draws += 1
+        return super().features(batch) + 1e-6 * self.draws
+
+
+class FeaturesOfAnotherMode(Cleaner):
+    def features(self, batch):
+        return super().features(batch) * (1 + 1e-3 * torch.is_inference_mode_enabled())
 
 
 class LosesItsReplay(Replayer):

@@ -16,7 +16,7 @@ from harness.conformance.subject import Subject, subject_of
 from harness.protocol import AdapterRecord, FlopCount, ImageShape, ParameterCount, VideoShape
 from harness.registry import adapter, adapter_names
 from tests.conformance import broken, working
-from tests.conformance.working import DESCENDER, REPLAYER, SLIDER, subject
+from tests.conformance.working import CLEANER, DESCENDER, REPLAYER, SLIDER, subject
 
 SIZE = {"depth": 2, "width": 32, "heads": 2}
 #: Settings beside an adapter's example, under which it is checked too.
@@ -54,7 +54,7 @@ def test_registered_adapters_keep_the_contract(name: str, settings: dict[str, An
     assert found["compiled"].startswith("skipped")
 
 
-@pytest.mark.parametrize("record", [DESCENDER, REPLAYER, SLIDER], ids=lambda r: r.name)
+@pytest.mark.parametrize("record", [DESCENDER, REPLAYER, SLIDER, CLEANER], ids=lambda r: r.name)
 def test_working_adapters_pass_every_check(record: AdapterRecord) -> None:
     assert failures(subject(record)) == {}
 
@@ -64,9 +64,10 @@ def test_what_is_not_offered_is_not_called_passed() -> None:
         found = verdicts(subject(record), slow=True)
         return {name for name, said in found.items() if said.startswith("not offered")}
 
-    assert not_offered(DESCENDER) == {"replay"}
-    assert not_offered(REPLAYER) == set()
-    assert not_offered(SLIDER) == {"descends", "decoder", "replay", "compiled"}
+    assert not_offered(DESCENDER) == {"replay", "features"}
+    assert not_offered(REPLAYER) == {"features"}
+    assert not_offered(SLIDER) == {"descends", "decoder", "features", "replay", "compiled"}
+    assert not_offered(CLEANER) == {"leakage", "descends", "decoder", "replay", "compiled"}
     hidden = perform(learning.descends, subject(DESCENDER, broken.HidesItsEnergies))
     assert hidden.verdict == "not offered"
     image = adapter("dit_image")
@@ -168,6 +169,12 @@ FAULTS: list[tuple[Check, AdapterRecord, type | None, dict[str, Any], str]] = [
     (capabilities.decoder, DESCENDER, broken.ForgetsWhatItWasFed, {}, "after 6 tokens"),
     (capabilities.decoder, DESCENDER, broken.DecodesWithNoise, {}, "after 1 tokens"),
     (capabilities.decoder, DESCENDER, broken.DecodesTwice, {}, "logits have shape"),
+    (capabilities.features, CLEANER, broken.FeaturesByPatch, {}, "(4, 1, 12) for 4 images"),
+    (capabilities.features, CLEANER, broken.FeaturesWithAGraph, {}, "require a gradient"),
+    (capabilities.features, CLEANER, broken.FeaturesOfAnEmptyImage, {}, "not finite"),
+    (capabilities.features, CLEANER, broken.FeaturesOfTheBatch, {}, "rows [0] alone"),
+    (capabilities.features, CLEANER, broken.FeaturesWithNoise, {}, "at the second call"),
+    (capabilities.features, CLEANER, broken.FeaturesOfAnotherMode, {}, "torch.inference_mode"),
     (capabilities.replay, REPLAYER, None, {"replay_bytes": None}, "replay_bytes says None"),
     (capabilities.replay, REPLAYER, None, {"replay_bytes": lambda c, s: 9}, "replay_bytes says 9"),
     (capabilities.declares_compile, DESCENDER, None, {"compiles": False}, "has compile_body"),

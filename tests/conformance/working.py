@@ -2,7 +2,8 @@
 
 `Descender` (text) descends E(p) = |W p - c|^2 / 2 from noise, where c summarises the tokens seen.
 `Replayer` trains on rows of its last batch too, with one or two steps by chance. `Slider` (video)
-moves and fades the last frame.
+moves and fades the last frame. `Cleaner` (image) takes a noisy image through a few numbers, which
+for a clean one are its features.
 """
 
 from __future__ import annotations
@@ -199,6 +200,38 @@ class Slider(nn.Module):
         return [ParamGroup("mix", list(self.parameters()))]
 
 
+class Cleaner(nn.Module):
+    """The clean image is a linear function of `width` numbers of the noisy one."""
+
+    def __init__(self, config, shape):
+        super().__init__()
+        numbers = shape.channels * shape.height * shape.width
+        self.down, self.up = nn.Linear(numbers, config.width), nn.Linear(config.width, numbers)
+
+    def _cleaned(self, noisy):
+        return self.up(self.down(noisy.flatten(1))).view(noisy.shape).to(noisy)
+
+    def training_loss(self, batch, noise):
+        images = batch.images
+        drawn = noise.normal(batch.rows, images.shape[1:], purpose="noising").to(images)
+        error = (self._cleaned(images + 0.3 * drawn) - images).square().flatten(1).mean(1)
+        return StepOutput(error.sum(), len(error))
+
+    def predict(self, batch, thinking, noise, on_state=None):
+        with torch.inference_mode(False), torch.no_grad():
+            value = self._cleaned(batch.noisy.clone())
+            if on_state is not None:
+                on_state(State(1, range(1), value[:, None], None))
+        return Prediction(value, None, Passes(nfe=1, forward=1, backward=0))
+
+    @torch.no_grad()
+    def features(self, batch):
+        return self.down(batch.images.flatten(1))
+
+    def param_groups(self):
+        return [ParamGroup("weights", list(self.parameters()))]
+
+
 # --- records ---------------------------------------------------------------------------------
 
 
@@ -261,6 +294,33 @@ SLIDER = AdapterRecord(
     parameters=lambda config, shape: ParameterCount(*[shape.numbers * (shape.numbers + 1)] * 2),
     training_flops=lambda config, shape: FlopCount(4.0 * shape.context * shape.numbers**2),
     prediction_flops=lambda config, shape, t: FlopCount(2.0 * shape.context * shape.numbers**2),
+    source="tests",
+)
+
+
+def _image_product(config, shape):
+    """FLOPs of a (numbers, width) product."""
+    return 2.0 * shape.channels * shape.height * shape.width * config.width
+
+
+def image_parameters(config, shape):
+    numbers = shape.channels * shape.height * shape.width
+    return ParameterCount(*[2 * numbers * config.width + numbers + config.width] * 2)
+
+
+CLEANER = AdapterRecord(
+    name="cleaner",
+    version="1",
+    family="toy",
+    modality="image",
+    description="a linear bottleneck",
+    config=Config,
+    factory="tests.conformance.working:Cleaner",
+    thinking=("single",),
+    trained_thinking=lambda config: Single(),
+    parameters=image_parameters,
+    training_flops=lambda config, shape: FlopCount(5 * _image_product(config, shape)),
+    prediction_flops=lambda config, shape, t: FlopCount(2 * _image_product(config, shape)),
     source="tests",
 )
 
