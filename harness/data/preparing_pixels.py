@@ -1,0 +1,336 @@
+"""Encoded images or videos into shards: decoded side by side in parts, once, and resumable.
+
+A split is read once, as a stream cut into parts of about CHUNK_BYTES. Each part is a file; one that
+was finished before, by a process that was killed, is kept if it was made of the same bytes. Parts
+follow from the source alone, so neither the number of threads nor interruptions change a byte.
+Memory holds the parts that are being made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections import deque
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data import recipes
+from harness.data.array_shards import (
+    ArrayShards,
+    PartHeader,
+    open_shards,
+    publish,
+    read_part,
+    shards_folder,
+    write_part,
+)
+from harness.data.effort import Effort, cores
+from harness.data.measured import Measured, check_lock, fingerprint, recall, remember
+from harness.data.reading import Meter
+from harness.data.recipes import (
+    Broken,
+    Loaded,
+    PixelDigest,
+    Recipe,
+    chunks,
+    load_items,
+    made_of,
+    naming,
+    pool,
+)
+from harness.data.shards import writable
+from harness.errors import HarnessError
+from harness.records import locked
+
+_FORMAT = 1
+
+
+@dataclass
+class PixelProgress:
+    """How far it is: items, and encoded bytes of finished parts; `made` are those made now.
+
+    `fraction` of the source was read, None where its size is not known.
+    """
+
+    items: int = 0
+    bytes: int = 0
+    made_items: int = 0
+    made_bytes: int = 0
+    kept: int = 0
+    skipped: int = 0
+    fraction: float | None = None
+
+
+def prepare_pixels(recipe: Recipe, cache: Path, effort: Effort | None = None) -> ArrayShards:
+    """The shards of a recipe, made unless `cache` holds them already.
+
+    The folder is named by what it holds and appears whole or not at all; one process makes it,
+    others wait. HarnessError for what cannot be read or decoded, for content that is not what the
+    lock file says, and when `cache` cannot be written.
+    """
+    work, effort = _Work(recipe, cache), effort or Effort()
+    ready = work.ready()
+    if ready is not None:
+        return ready
+    work.lock.parent.mkdir(parents=True, exist_ok=True)
+    with locked(work.lock) as held:
+        if held:
+            return work.ready() or _prepare(work, effort)
+    effort.on_wait()
+    with locked(work.lock, wait_seconds=math.inf):
+        return work.ready() or _prepare(work, effort)
+
+
+def find_prepared(recipe: Recipe, cache: Path) -> ArrayShards | None:
+    """What was prepared before, where the source is still what it was; reads none of it."""
+    return _Work(recipe, cache).ready()
+
+
+# --- one split -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A split to be decoded, and where."""
+
+    recipe: Recipe
+    cache: Path
+
+    @property
+    def _key(self) -> str:
+        found = self.recipe.found
+        here = str(Path.cwd()) if found.source.is_local else ""
+        name = str(replace(found.source, broken=None))
+        key = [_FORMAT, name, found.split, here, dict(self.recipe.identity), recipes.CHUNK_BYTES]
+        return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+
+    @property
+    def name(self) -> str:
+        return str(self.recipe.found.source)
+
+    @property
+    def parts(self) -> Path:
+        """Folder of finished parts, which becomes the shards."""
+        return self.cache / f".parts-{self._key}"
+
+    @property
+    def lock(self) -> Path:
+        return self.cache / "measured" / f"{self._key}.lock"
+
+    def folder(self, measured: Measured) -> Path:
+        identity = {
+            **self.recipe.identity,
+            "format": _FORMAT,
+            "digest": measured.digest,
+            "item": list(self.recipe.item),
+            "broken": self.recipe.found.source.broken,
+        }
+        return shards_folder(self.cache, identity)
+
+    def ready(self) -> ArrayShards | None:
+        measured = recall(self.recipe.found, self.cache)
+        if measured is None:
+            return None
+        check_lock(self.cache, self.name, self.recipe.found.split, measured.digest)
+        return open_shards(self.folder(measured))
+
+
+@dataclass
+class _Made:
+    """What came of all parts so far."""
+
+    digest: PixelDigest = field(default_factory=PixelDigest)
+    paths: list[Path] = field(default_factory=list)
+    hashes: list[NDArray[np.uint8]] = field(default_factory=list)
+    labels: list[NDArray[np.int64]] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    items: int = 0
+    empty: int = 0
+
+
+def _prepare(work: _Work, effort: Effort) -> ArrayShards:
+    found = work.recipe.found
+    before = fingerprint(found)
+    try:
+        with writable(work.cache):
+            work.parts.mkdir(parents=True, exist_ok=True)
+            total = sum(size for _, size, *_ in before) or None
+            made = _make_parts(work, effort, Meter(total=total))
+    finally:
+        with suppress(OSError):  # unless it holds a part
+            work.parts.rmdir()
+    if fingerprint(found) != before:
+        raise HarnessError(
+            "a file changed while it was read", where=work.name, hint="run the same command again"
+        )
+    if made.items == 0:
+        shutil.rmtree(work.parts, ignore_errors=True)
+        raise found.nothing()
+    classes = work.recipe.classes()
+    measured = made.digest.measured(classes)
+    check_lock(work.cache, work.name, found.split, measured.digest)
+    folder = work.folder(measured)
+    with writable(work.cache):
+        _publish(work, made, folder, {"digest": measured.digest, "classes": classes})
+    shards = open_shards(folder)
+    if shards is None:
+        raise HarnessError(
+            "the prepared data differ from what was written when they are read back",
+            where=str(folder),
+            hint="check the disk, or choose another cache folder",
+        )
+    remember(found, before, measured, work.cache)
+    return shards
+
+
+def _publish(work: _Work, made: _Made, folder: Path, content: dict[str, Any]) -> None:
+    hashes = np.concatenate(made.hashes)
+    beside: dict[str, NDArray[Any]] = {"hashes": hashes}
+    if made.labels:
+        beside["labels"] = np.concatenate(made.labels)
+    index = content | {
+        "pixel_digest": hashlib.sha256(hashes.tobytes()).hexdigest(),
+        "encoded_bytes": made.digest.size,
+        "sources": made.digest.items,
+        "skipped": made.skipped,
+        "empty": made.empty,
+        "decoder": dict(work.recipe.decoder),
+    }
+    publish(work.parts, folder, made.paths, index, beside)
+
+
+# --- parts -----------------------------------------------------------------------------------
+
+
+def _make_parts(work: _Work, effort: Effort, meter: Meter) -> _Made:
+    """Every part of the split in its folder; those that are there already are only checked."""
+    recipe, made, progress = work.recipe, _Made(), PixelProgress()
+    workers = effort.workers or cores()
+    waiting: deque[tuple[Path, list[Loaded], Future[PartHeader] | None]] = deque()
+    taken = settled = 0
+
+    def settle() -> None:
+        nonlocal settled
+        path, chunk, future = waiting.popleft()
+        size = sum(loaded.size for loaded in chunk)
+        settled += size
+        header = _header(path) if future is None else future.result()
+        if not _is_enough(made, recipe):
+            _take(made, recipe, path, chunk, header)
+        progress.items, progress.bytes = made.items, made.digest.size
+        progress.skipped = len(made.skipped)
+        progress.kept += future is None
+        if future is not None:
+            progress.made_items += header.shape[0]
+            progress.made_bytes += size
+        if meter.total and taken:
+            # Of what was read, some is still being made.
+            progress.fraction = min(1.0, meter.done / meter.total) * settled / taken
+        effort.on_progress(progress)
+
+    with pool(workers) as makers, pool(2 * workers) as readers:
+        loaded = load_items(recipe, meter, readers, 4 * workers)
+        for index, chunk in enumerate(chunks(loaded, recipe.item)):
+            path = work.parts / f"{index:08d}"
+            taken += sum(each.size for each in chunk)
+            known = read_part(path)
+            done = known is not None and known[0].made_of == made_of(chunk)
+            waiting.append(
+                (path, chunk, None if done else makers.submit(_make_part, path, chunk, recipe))
+            )
+            if len(waiting) > workers + 1:
+                settle()
+            if _is_enough(made, recipe):
+                break
+        meter.done = meter.total or 0  # also where not all of it was wanted
+        while waiting:
+            settle()
+    return made
+
+
+def _is_enough(made: _Made, recipe: Recipe) -> bool:
+    return recipe.limit is not None and made.items >= recipe.limit
+
+
+def _take(made: _Made, recipe: Recipe, path: Path, chunk: list[Loaded], header: PartHeader) -> None:
+    """Count a finished part in; of the last one, only so many items as were asked for."""
+    for loaded in chunk:
+        made.digest.add(loaded)
+    extra, items = header.extra, header.shape[0]
+    for name, why, where in extra["skipped"]:
+        if recipe.found.source.broken is None:
+            raise _refusal(recipe, name, why, where)
+        made.skipped.append((name, why))
+    if recipe.limit is not None and made.items + items > recipe.limit:
+        items = recipe.limit - made.items
+        found = read_part(path)
+        assert found is not None, "it was just made or read"
+        write_part(path, found[1][:items], made_of="", extra=extra)
+    made.items += items
+    made.empty += extra["empty"]
+    made.paths.append(path)
+    made.hashes.append(
+        np.frombuffer(bytes.fromhex(extra["hashes"]), np.uint8).reshape(-1, 32)[:items]
+    )
+    if extra["labels"] is not None:
+        made.labels.append(np.asarray(extra["labels"][:items], np.int64))
+
+
+def _make_part(path: Path, chunk: list[Loaded], recipe: Recipe) -> PartHeader:
+    """Decode a chunk and write it; HarnessError where an item of it is broken and not skipped."""
+    arrays = [np.empty((0, *recipe.item), np.uint8)]
+    labels: list[int | None] = []
+    skipped: list[tuple[str, str, str]] = []
+    empty = 0
+    for loaded in chunk:
+        item = loaded.item
+        try:
+            with naming(item):
+                decoded = recipe.decode(loaded)
+        except Broken as error:
+            skipped.append((item.name, str(error), item.where))
+            if recipe.found.source.broken is None:
+                raise _refusal(recipe, *skipped[-1]) from error
+            continue
+        arrays.append(decoded)
+        labels += [item.label] * len(decoded)
+        empty += len(decoded) == 0
+    items = np.concatenate(arrays)
+    labelled = bool(chunk) and chunk[0].item.label is not None
+    extra = {
+        "hashes": b"".join(hashlib.sha256(each.tobytes()).digest() for each in items).hex(),
+        "labels": labels if labelled else None,
+        "skipped": skipped,
+        "empty": empty,
+    }
+    return write_part(path, items, made_of=made_of(chunk), extra=extra)
+
+
+def _header(path: Path) -> PartHeader:
+    found = read_part(path, check=False)
+    if found is None:
+        raise HarnessError(
+            "a finished part cannot be read back",
+            where=str(path),
+            hint="check the disk; the same command makes it again",
+        )
+    return found[0]
+
+
+def _refusal(recipe: Recipe, name: str, why: str, where: str) -> HarnessError:
+    source = recipe.found.source
+    what = "image" if source.frames is None else "clip"
+    return HarnessError(
+        f"the {what} cannot be decoded: {why}",
+        where=where,
+        hint=f"mend or remove it; {replace(source, broken='skip')} leaves out what is broken, and "
+        "lists it",
+    )
