@@ -1,11 +1,15 @@
-"""Error of predicted next frames over a whole set, beside that of repeating the last frame."""
+"""Error and PSNR of predicted next frames over a whole set, beside those of repeating the last."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.data.clips import Clips, shared_clip
@@ -14,75 +18,82 @@ from harness.data.tensors import video_batch
 from harness.data.video import ClipRows
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext
+from harness.evals.frame_pixels import FramePixels, frame_pixels
+from harness.evals.image_quality import PEAK, psnr, squared_error
 from harness.evals.prediction_cost import prediction_cost
 from harness.planning.eval_spec import EvalBase, NextFrameEval
+from harness.planning.spec import NextFrameTask
 from harness.protocol import VideoBatch, VideoShape
 from harness.records import Measurement
 
 COPY_LAST = "copy_last_"
+RECONSTRUCTION = "reconstruction_"
+PER_CLIP = "per_clip.npz"
+EXAMPLES = "examples.npz"
 #: Rows in the batch whose cost is measured.
 TIMED_ROWS = 8
 
 _Cost = dict[str, float | int | None]
+#: Errors by name, each (B, S): of every frame a mean over its numbers.
+_Errors = dict[str, Tensor]
+_Sums = dict[str, NDArray[np.float64]]
 
 
-class _Errors:
-    """Sums over predicted frames of errors averaged over the numbers of a frame."""
+def evaluate_next_frame(
+    spec: NextFrameEval, context: EvalContext, folder: Path
+) -> list[Measurement]:
+    """Smooth-L1 (beta 1, the loss of training), MSE and PSNR over frames, per noise seed.
 
-    def __init__(self) -> None:
-        self.loss, self.mse, self.n = 0.0, 0.0, 0
+    Loss and MSE are of what is predicted, pixels or latents; PSNR is of pixels on 0..255, latents
+    decoded, and is left out where there is no decoder. `copy_last_...` are the same for predictions
+    that repeat the last observed frame, `reconstruction_...` those of the true latents: the ceiling
+    that the autoencoder allows. HarnessError where a clip of the set is one of the training split.
 
-    def add(self, predicted: Tensor, frames: Tensor) -> None:
-        """Count predictions (B, S, C, H, W) of `frames`."""
-        predicted, frames = predicted.double(), frames.double()
-        self.loss += _sum(F.smooth_l1_loss(predicted, frames, reduction="none"))
-        self.mse += _sum((predicted - frames).square())
-        self.n += predicted.shape[0] * predicted.shape[1]
-
-
-def _sum(errors: Tensor) -> float:
-    return float(errors.flatten(2).mean(2).sum())
-
-
-def evaluate_next_frame(spec: NextFrameEval, context: EvalContext) -> list[Measurement]:
-    """Smooth-L1 (beta 1, the loss of training) and MSE, means over frames, per noise seed.
-
-    `copy_last_...` are the same for predictions that repeat the last observed frame. HarnessError
-    where a clip of the set is one of the training split.
+    `per_clip.npz` in `folder` keeps sums over each clip's frames, (noise seeds, clips) of the
+    predictions and (clips,) of the others, with `n` (clips,); `examples.npz` the first rows' last
+    frame of the context (`last`), the true one, the predicted and the reconstructed one.
     """
     rows = clip_rows(spec, context)
+    pixels = frame_pixels(spec, context, rows)
     cost = _cost(spec, rows, context)
-    copied = _Errors()
-    for batch in _batches(spec, rows, context):
-        copied.add(batch.frames[:, :-1], batch.frames[:, 1:])
+    n = np.bincount(np.arange(_count(spec, rows)) // rows.windows) * rows.context
+    kept: _Sums = {"n": n.astype(np.float64)}
     found: list[Measurement] = []
     for seed in spec.noise_seeds:
-        errors = _Errors()
-        noise = context.noise(seed, f"{spec.data}/{spec.split}")
-        with context.inference():
-            for batch in _batches(spec, rows, context):
-                predicted = context.adapter.predict(batch, spec.thinking, noise).value
-                errors.add(predicted, batch.frames[:, 1:])
-        found += _measurements(spec, context, "", errors, seed, cost)
-    return found + _measurements(spec, context, COPY_LAST, copied, None, {})
+        sums = _predicted_sums(spec, rows, context, pixels, seed)
+        for name, per_clip in sums.items():
+            kept[name] = np.stack([*kept.get(name, ()), per_clip])
+        found += _measurements(spec, context, sums, int(n.sum()), noise_seed=seed, cost=cost)
+    references = _reference_sums(spec, rows, context, pixels)
+    for prefix, sums in references.items():
+        kept |= {prefix + name: per_clip for name, per_clip in sums.items()}
+        found += _measurements(spec, context, sums, int(n.sum()), prefix=prefix)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = kept
+    np.savez_compressed(folder / PER_CLIP, **arrays)
+    if pixels is not None and spec.examples:
+        _keep_examples(spec, rows, context, pixels, folder)
+    return found
 
 
 def clip_rows(spec: EvalBase, context: EvalContext) -> ClipRows:
     """The rows of the set, apart from training's; HarnessError where a clip is shared."""
     task = context.spec.task
     assert isinstance(context.shape, VideoShape)
+    assert isinstance(task, NextFrameTask)
     key = ("clips", spec.data, spec.split)
     if key not in context.shared:
-        clips = load_clips(spec.data, spec.split)
+        clips = load_clips(spec.data, spec.split, cache=context.cache, autoencoder=task.autoencoder)
         if (spec.data, spec.split) != (task.data, "train"):
-            _check_apart(clips, task.data)
+            _check_apart(clips, task, context.cache)
         context.shared[key] = ClipRows(clips, context=context.shape.context)
     rows: ClipRows = context.shared[key]
     return rows
 
 
-def _check_apart(clips: Clips, training: str) -> None:
-    shared = shared_clip(load_clips(training, "train"), clips)
+def _check_apart(clips: Clips, task: NextFrameTask, cache: Path) -> None:
+    training = load_clips(task.data, "train", cache=cache, autoencoder=task.autoencoder)
+    shared = shared_clip(training, clips)
     if shared is not None:
         raise HarnessError(
             f"clip {shared} of {clips.name} ({clips.split}) is in the training split too",
@@ -90,39 +101,149 @@ def _check_apart(clips: Clips, training: str) -> None:
         )
 
 
-def _batches(spec: NextFrameEval, rows: ClipRows, context: EvalContext) -> Iterator[VideoBatch]:
-    count = len(rows) if spec.limit is None else min(spec.limit, len(rows))
+def _count(spec: NextFrameEval, rows: ClipRows) -> int:
+    return len(rows) if spec.limit is None else min(spec.limit, len(rows))
+
+
+def _batches(
+    spec: NextFrameEval, rows: ClipRows, context: EvalContext
+) -> Iterator[tuple[NDArray[np.int64], VideoBatch]]:
+    count = _count(spec, rows)
     for start in range(0, count, spec.batch_size):
         ids = np.arange(start, min(start + spec.batch_size, count))
-        yield video_batch(rows, ids, context.device)
+        yield ids, video_batch(rows, ids, context.device)
+
+
+# --- sums per clip ---------------------------------------------------------------------------
+
+
+def _predicted_sums(
+    spec: NextFrameEval,
+    rows: ClipRows,
+    context: EvalContext,
+    pixels: FramePixels | None,
+    seed: int,
+) -> _Sums:
+    noise = context.noise(seed, f"{spec.data}/{spec.split}")
+    sums: _Sums = {}
+    for ids, batch in _batches(spec, rows, context):
+        with context.inference():
+            predicted = context.adapter.predict(batch, spec.thinking, noise).value
+        errors = _errors(predicted, batch.frames[:, 1:])
+        if pixels is not None:
+            truth = pixels.true(ids, context.device)[:, 1:]
+            errors |= _pixel_errors(pixels.shown(predicted), truth)
+        _add(sums, errors, ids // rows.windows, _clips(spec, rows))
+    return sums
+
+
+def _reference_sums(
+    spec: NextFrameEval, rows: ClipRows, context: EvalContext, pixels: FramePixels | None
+) -> dict[str, _Sums]:
+    """Of copies of the last frame, and of what the decoder makes of the true latents."""
+    copied: _Sums = {}
+    decoded: _Sums = {}
+    for ids, batch in _batches(spec, rows, context):
+        clips, count = ids // rows.windows, _clips(spec, rows)
+        errors = _errors(batch.frames[:, :-1], batch.frames[:, 1:])
+        if pixels is not None:
+            shown = pixels.shown(batch.frames)
+            truth = pixels.true(ids, context.device)[:, 1:]
+            errors |= _pixel_errors(shown[:, :-1], truth)
+            if pixels.decodes:
+                _add(decoded, _pixel_errors(shown[:, 1:], truth), clips, count)
+        _add(copied, errors, clips, count)
+    return {COPY_LAST: copied} | ({RECONSTRUCTION: decoded} if decoded else {})
+
+
+def _clips(spec: NextFrameEval, rows: ClipRows) -> int:
+    return (_count(spec, rows) - 1) // rows.windows + 1
+
+
+def _errors(predicted: Tensor, frames: Tensor) -> _Errors:
+    predicted, frames = predicted.double(), frames.double()
+    smooth = F.smooth_l1_loss(predicted, frames, reduction="none")
+    return {
+        "loss": smooth.flatten(2).mean(2),
+        "mse": (predicted - frames).square().flatten(2).mean(2),
+    }
+
+
+def _pixel_errors(predicted: Tensor, truth: Tensor) -> _Errors:
+    """Squared error on 0..255, and PSNR in dB: infinite for a perfect frame."""
+    # A row at a time: in float64 all frames of a batch would be several times the batch.
+    squared = torch.stack(list(map(squared_error, predicted, truth)))
+    return {"squared_levels": squared, "psnr_per_frame": 10 * torch.log10(PEAK**2 / squared)}
+
+
+def _add(sums: _Sums, errors: _Errors, clips: NDArray[np.int64], count: int) -> None:
+    """Add the errors (B, S) of rows to the sums (count,) of the clips (B,) they are of."""
+    for name, of_frames in errors.items():
+        own = sums.setdefault(name, np.zeros(count))
+        np.add.at(own, clips, of_frames.sum(1).cpu().numpy())
+
+
+# --- what is written -------------------------------------------------------------------------
 
 
 def _measurements(
     spec: NextFrameEval,
     context: EvalContext,
-    prefix: str,
-    errors: _Errors,
-    seed: int | None,
-    cost: _Cost,
+    sums: Mapping[str, NDArray[np.float64]],
+    n: int,
+    *,
+    prefix: str = "",
+    noise_seed: int | None = None,
+    cost: _Cost | None = None,
 ) -> list[Measurement]:
-    tags = {"data": spec.data, "split": spec.split}
-    values = {
-        "loss": (errors.loss / errors.n, "smooth L1"),
-        "mse": (errors.mse / errors.n, "squared"),
-    }
+    """The means that there are sums of; a mean PSNR is None where a frame is perfect."""
+    means = {name: float(of_clips.sum()) / n for name, of_clips in sums.items()}
+    values: list[tuple[str, float | None, str, bool]] = [
+        (name, means[name], unit, False)
+        for name, unit in (("loss", "smooth L1"), ("mse", "squared"))
+        if name in means
+    ]
+    if "squared_levels" in means:
+        each = means["psnr_per_frame"]
+        values += [
+            ("psnr", psnr(means["squared_levels"]), "dB", True),
+            ("psnr_per_frame", each if np.isfinite(each) else None, "dB", True),
+        ]
     return [
         context.measurement(
             prefix + name,
             value,
-            n=errors.n,
+            n=n,
             unit=unit,
-            higher_is_better=False,
-            noise_seed=seed,
-            tags=tags,
+            higher_is_better=better,
+            noise_seed=noise_seed,
+            tags={"data": spec.data, "split": spec.split},
             cost=cost,
         )
-        for name, (value, unit) in values.items()
+        for name, value, unit, better in values
     ]
+
+
+def _keep_examples(
+    spec: NextFrameEval,
+    rows: ClipRows,
+    context: EvalContext,
+    pixels: FramePixels,
+    folder: Path,
+) -> None:
+    """Pixels (rows, C, H, W) of the first rows, predicted under the first noise seed."""
+    ids = np.arange(min(spec.examples, _count(spec, rows)))
+    batch = video_batch(rows, ids, context.device)
+    noise = context.noise(spec.noise_seeds[0], f"{spec.data}/{spec.split}")
+    with context.inference():
+        predicted = context.adapter.predict(batch, spec.thinking, noise).value
+    true = pixels.true(ids, context.device)
+    shown = {"predicted": pixels.shown(predicted[:, -1:])[:, 0]}
+    if pixels.decodes:
+        shown["reconstruction"] = pixels.shown(batch.frames[:, -1:])[:, 0]
+    shown |= {"last": true[:, -2], "truth": true[:, -1]}
+    images: dict[str, Any] = {name: each.float().cpu().numpy() for name, each in shown.items()}
+    np.savez_compressed(folder / EXAMPLES, rows=ids, **images)
 
 
 def _cost(spec: NextFrameEval, rows: ClipRows, context: EvalContext) -> _Cost:

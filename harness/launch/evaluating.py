@@ -44,7 +44,7 @@ EVALUATORS: dict[type[EvalBase], Callable[[Any, EvalContext, Path], list[Measure
     ThinkingEval: evaluate_thinking,
     EnergyEval: evaluate_energy,
     LmTaskEval: evaluate_lm_task,
-    NextFrameEval: lambda spec, context, folder: evaluate_next_frame(spec, context),
+    NextFrameEval: evaluate_next_frame,
     DenoisingEval: evaluate_denoising,
 }
 
