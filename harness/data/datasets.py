@@ -31,6 +31,8 @@ from harness.data.embedded_text import embedded_documents
 from harness.data.images import Images
 from harness.data.latent_clips import latent_clips
 from harness.data.measured import measure_source
+from harness.data.pixel_sources import names_pixels, parse_pixels, split_pixels
+from harness.data.prepared_images import images_digest, load_prepared_images
 from harness.data.questions import questions_digest
 from harness.data.sources import is_source, names_records, parse_source
 from harness.data.streams import load_source_documents, split_source
@@ -169,6 +171,8 @@ def find_dataset(name: str) -> DatasetRecord:
     """The record of a named dataset, or of `file:...` and `hub:...`; HarnessError if unknown."""
     if name.startswith(FILE_PREFIX) and is_clip_file(name):
         return DatasetRecord(name, "video", FILE_SPLITS, "the user's file", "")
+    if names_pixels(name):
+        return _pixel_record(name)
     if is_source(name):
         source = parse_source(name)
         what = "the user's file" if source.kind == "file" else "a dataset of the Hub"
@@ -183,6 +187,8 @@ def check_file(name: str, split: str, modality: str) -> None:
     """
     if modality == "video" and name.startswith(FILE_PREFIX):
         find_clip_file(name, split=split)
+    elif names_pixels(name):
+        split_pixels(name, split)
     elif is_source(name):
         split_source(name, split)
 
@@ -211,6 +217,8 @@ def dataset_digest(name: str, split: str, *, cache: Path | None = None) -> str:
 
     What was measured of large files is kept in `cache` for as long as they stay as they are.
     """
+    if names_pixels(name):
+        return images_digest(name, split, cache=cache)
     if is_source(name) and names_records(name):
         return questions_digest(name, split, cache=cache)
     if name.startswith(FILE_PREFIX) and is_clip_file(name):
@@ -238,11 +246,15 @@ def load_documents(name: str, split: str) -> Documents:
     return embedded_documents(name, split)
 
 
-def load_images(name: str, split: str) -> Images:
-    """Return the images of a split.
+def load_images(name: str, split: str, *, cache: Path | None = None) -> Images:
+    """Return the images of a split; those of `file:…` and `hub:…` are prepared into `cache`.
 
-    Raises HarnessError for an unknown name or split, or a wrong modality.
+    Raises HarnessError for an unknown name or split, a wrong modality, images that cannot be read,
+    and a dataset of the Hub that was not prepared before.
     """
+    if is_source(name):
+        assert cache is not None, "what is decoded is kept"
+        return load_prepared_images(name, split, cache=cache)
     _record(name, split=split, modality="image")
     return embedded_images(name, split)
 
@@ -272,6 +284,16 @@ def _load_clips(name: str, split: str, frames: int) -> Clips:
     return embedded_clips(split, frames=frames)
 
 
+def _pixel_record(name: str) -> DatasetRecord:
+    source = parse_pixels(name)
+    # A folder's classes are its subfolders, and labels may lie beside MNIST's images.
+    labelled = source.label is not None if source.layout in ("parquet", "hub") else None
+    what = "the user's files" if source.kind == "file" else "a dataset of the Hub"
+    return DatasetRecord(
+        name, source.modality, source.splits, what, "", source.shape, labelled=labelled
+    )
+
+
 def _record(
     name: str, *, split: str | None = None, modality: Modality | None = None
 ) -> DatasetRecord:
@@ -281,6 +303,8 @@ def _record(
         files = {
             "text": "your own text: file:path.txt, file:path.jsonl#field, .parquet#field and more, "
             "or of the Hub: hub:OWNER/NAME#field (suites/README.md)",
+            "image": "your own images: file:FOLDER?size=32, file:path.parquet#image?size=32 and "
+            "more, or of the Hub: hub:OWNER/NAME#image?size=32 (suites/README.md)",
             "video": "your own clips: file:path.npz, .npy or .safetensors",
         }
         hint = files.get(modality or "text")

@@ -1,7 +1,8 @@
-"""A set of images, and its rows: what the loop and the evaluators read."""
+"""A set of images, its rows (what the loop and the evaluators read), and what two sets share."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.array_shards import ArrayShards
+from harness.errors import HarnessError
+
+_CHUNK = 1024
+#: Less than a thousandth of a level.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,3 +67,56 @@ def scaled(pixels: NDArray[Any]) -> NDArray[np.float32]:
     if pixels.dtype == np.uint8:
         return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
     return pixels.astype(np.float32)
+
+
+# --- what two sets share ---------------------------------------------------------------------
+
+
+def check_images_apart(training: Images, evaluation: Images) -> None:
+    """HarnessError where an image to evaluate on has the very pixels of one to train on."""
+    shared = shared_images(training, evaluation)
+    if len(shared) == 0:
+        return
+    of = f"{evaluation.name} ({evaluation.split})"
+    raise HarnessError(
+        f"{len(shared):,} of {len(evaluation.pixels):,} images of {of} are in "
+        f"{training.name} ({training.split}) too, which is trained on; the first is image "
+        f"{shared[0] + 1}",
+        hint="evaluate on other images, or divide one set by holdout=0.05",
+    )
+
+
+def shared_images(training: Images, evaluation: Images) -> NDArray[np.int64]:
+    """The rows of `evaluation` whose pixels are those of an image of `training`, in order."""
+    known, found = image_hashes(training), image_hashes(evaluation)
+    # Of millions of hashes, a first look at eight bytes of each.
+    likely = np.flatnonzero(np.isin(_beginnings(found), _beginnings(known)))
+    wanted = set(_beginnings(found[likely]).tolist())
+    among = known[np.isin(_beginnings(known), np.array(sorted(wanted), np.uint64))]
+    whole = {bytes(each) for each in among}
+    return np.array([row for row in likely if bytes(found[row]) in whole], np.int64)
+
+
+def image_hashes(images: Images) -> NDArray[np.uint8]:
+    """sha256 of each image's pixels [N, 32], as uint8 where they are levels of 0 to 255."""
+    pixels = images.pixels
+    if isinstance(pixels, ArrayShards) and (kept := pixels.beside("hashes")) is not None:
+        return kept
+    found = [
+        hashlib.sha256(_as_levels(each).tobytes()).digest()
+        for start in range(0, len(pixels), _CHUNK)
+        for each in pixels[start : start + _CHUNK]
+    ]
+    return np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32)
+
+
+def _beginnings(hashes: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(hashes[:, :8]).view(np.uint64).reshape(-1)
+
+
+def _as_levels(pixels: NDArray[Any]) -> NDArray[Any]:
+    """An image as uint8 where it is that, or was before it was scaled; else as it is."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    levels = np.clip(np.rint((pixels + 1) * 127.5), 0, 255).astype(np.uint8)
+    return levels if np.abs(scaled(levels) - pixels).max(initial=0) < _ROUNDING else pixels
