@@ -84,7 +84,8 @@ class Ancestral(NamedTuple):
     log_variances: tuple[float, float] | None  # of the posterior; of beta
 
 
-def ancestral(shape: ImageShape, timesteps: list[int]) -> list[Ancestral]:
+@lru_cache(maxsize=16)
+def ancestral(shape: ImageShape, timesteps: tuple[int, ...]) -> list[Ancestral]:
     """The updates of the process that knows `timesteps` alone, with its own betas."""
     ends = shape.beta_start, shape.beta_end
     schedule = linear_schedule(shape.num_timesteps, *ends, torch.device("cpu"), torch.float64)
@@ -107,7 +108,7 @@ def ddpm(shape: ImageShape, timesteps: list[int], drawn: Callable[[int], Tensor]
     beta (Nichol & Dhariwal, arXiv 2102.09672). `drawn(call)` is the standard normal noise that a
     call adds, which diffusers' scheduler would draw for a whole batch from one generator.
     """
-    updates = ancestral(shape, timesteps)
+    updates = ancestral(shape, tuple(timesteps))
 
     def update(call: int, output: Tensor, x: Tensor) -> Tensor:
         own = updates[call % len(updates)]
