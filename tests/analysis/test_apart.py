@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from harness.analysis.exhibits.denoising import denoising_exhibit
+from harness.analysis.exhibits.equal_quality import equal_quality
 from harness.analysis.exhibits.gather import gather
 from harness.analysis.exhibits.thinking import MIN_DOCUMENTS, thinking_exhibit
 from harness.analysis.frame import load_frame
@@ -165,7 +166,7 @@ def test_models_of_two_sizes_are_two_rows(tmp_path):
     rows = {row.adapter: row for row in exhibit.rows if row.nfe is not None}
     assert {name: row.psnr.value for name, row in rows.items()} == {"ebt 16": 17.0, "ebt 64": 19.0}
     assert rows["ebt 64"].flops == 19.0
-    assert {pair.against for pair in exhibit.equal_quality()} == {"ebt 16", "ebt 64"}
+    assert {pair.against for pair in equal_quality(exhibit)} == {"ebt 16", "ebt 64"}
 
 
 def test_results_on_data_that_changed_since_are_missing(tmp_path, monkeypatch):

@@ -11,7 +11,6 @@ import pytest
 from harness.analysis.exhibits.denoising import denoising_exhibit
 from harness.analysis.exhibits.thinking import thinking_exhibit
 from harness.analysis.figures.denoising import denoising_figure
-from harness.analysis.figures.examples import stored_name
 from harness.analysis.figures.thinking import thinking_figures
 from harness.analysis.frame import load_frame
 from harness.errors import HarnessError
@@ -141,7 +140,7 @@ def test_thinking_has_a_row_and_a_line_for_each_way(text: Suite, tmp_path: Path)
 def test_denoising_has_a_row_and_a_line_for_each_way(images: Suite, tmp_path: Path) -> None:
     write_suite(images, tmp_path, denoised)
     exhibit = denoising_exhibit(images.report[0], load_frame(images, tmp_path))
-    rows = {stored_name(row): row for row in exhibit.rows if row.nfe is not None}
+    rows = {row.label: row for row in exhibit.models}
     assert rows.keys() == {thinking_label(s) for s in SETTINGS}
     for index, setting in enumerate(SETTINGS):
         row = rows[thinking_label(setting)]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from harness.analysis.exhibits.denoising import denoising_exhibit
+from harness.analysis.exhibits.equal_quality import equal_quality
 from harness.analysis.exhibits.scaling import scaling_exhibit
 from harness.analysis.exhibits.thinking import thinking_exhibit
 from harness.analysis.frame import load_frame
@@ -301,7 +302,7 @@ def test_denoising_pools_the_error_and_compares_at_equal_quality(tmp_path):
     assert [(r.adapter, r.setting) for r in exhibit.rows] == [
         ("noisy input", ""), ("dit", "1 call"), ("dit", "10 calls"), ("ebt", "1 step"),
     ]  # fmt: skip
-    pairs = {(p.row.adapter): p for p in exhibit.equal_quality()}
+    pairs = {(p.row.adapter): p for p in equal_quality(exhibit)}
     assert pairs["ebt"].other.setting == "10 calls"
     assert pairs["ebt"].ratio("nfe") == 10
     assert pairs["ebt"].ratio("flops") == pytest.approx(10 / 3)

@@ -1,109 +1,167 @@
-"""A denoising section: quality against cost at each noise level, and equal-quality ratios."""
+"""A denoising section: quality against cost at each noise level, beside what is not learnt."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.analysis.exhibits.image_sums import (
+    GROUPS,
+    Drawn,
+    Floats,
+    interval_of,
+    load_image_sums,
+)
+from harness.analysis.exhibits.samples import Interval
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import SeedMean, over_seeds
+from harness.analysis.resampling import SEEDS_STRETCHED
 from harness.planning.sections import DenoisingSection
-from harness.planning.spec import descent_variant
+from harness.planning.spec import descent_variant, thinking_label
+from harness.protocol import Descent, Diffusion, Single
 from harness.quantities import counted
 
 EXAMPLES = "examples.npz"
 NOISY = "noisy input"
+#: What is no model's, by the kind under which it is measured.
+REFERENCES = {
+    "noisy": NOISY,
+    "gaussian filter": "Gaussian filter",
+    "median filter": "median filter",
+}
+
+Over = Literal["", "seeds", "images", "seeds and images"]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Mean over training seeds with its 95 % interval, None where there is none."""
+
+    value: float
+    interval: Interval | None = None
+
+    @property
+    def low(self) -> float | None:
+        return None if self.interval is None else self.interval[0]
+
+    @property
+    def high(self) -> float | None:
+        return None if self.interval is None else self.interval[1]
+
+    @property
+    def half_width(self) -> float | None:
+        return None if self.interval is None else (self.interval[1] - self.interval[0]) / 2
+
+
+@dataclass(frozen=True)
+class Place:
+    """A set and a noise level; `trained` says whether it is the one of training, if all agree."""
+
+    data: str
+    level: float
+    trained: bool | None = None
+
+    @property
+    def within(self) -> str:
+        """`in distribution`, `out of distribution`; empty where models differ."""
+        return {True: "in distribution", False: "out of distribution", None: ""}[self.trained]
 
 
 @dataclass(frozen=True)
 class DenoisingRow:
-    """One model's thinking at one level, over training seeds. Costs are per image.
+    """One model's thinking at one place, over training seeds. Costs are per image.
 
-    `adapter` is the model's name: the adapter's label, with its place on the axes if there are any.
+    `adapter` is the model's name: the adapter's label, with its place on the axes if there are any;
+    or what is no model (`REFERENCES`), which has no thinking and no cost, and is one run's copy.
 
     `psnr` is of the mean MSE over all images (the paper's), `psnr_per_image` the mean of each
-    image's (None where an image is perfect). The noisy input itself has no cost. `variant` is how a
-    descent differs from the trained one besides steps and samples.
+    image's (None where an image is perfect). `over` is what the intervals resample.
     """
 
     adapter: str
     family: str
-    level: float
+    place: Place
+    thinking: Single | Descent | Diffusion | None
     setting: str
-    recursions: int | None
-    start: str | None
-    psnr: SeedMean
-    psnr_per_image: SeedMean | None
-    mse: SeedMean
+    psnr: Quality
+    psnr_per_image: Quality | None
+    mse: float
+    ssim: Quality | None
     nfe: float | None
     flops: float | None
     seconds: float | None
     images: int
+    seeds: int
     noise_seeds: int
-    samples: int = 1
-    variant: str = ""
+    over: Over = ""
+    drawn: Drawn | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def label(self) -> str:
+        """The setting's name in records."""
+        return "" if self.thinking is None else thinking_label(self.thinking)
 
-#: Settings this close to an adapter's best PSNR count as equal to it, so that the cheapest of them
-#: is compared and not the one that wins by a rounding.
-TOLERANCE_DB = 0.1
+    @property
+    def recursions(self) -> int:
+        return getattr(self.thinking, "recursions", 1)
+
+    @property
+    def start(self) -> str | None:
+        return getattr(self.thinking, "start", None)
+
+    @property
+    def sampler(self) -> str | None:
+        return getattr(self.thinking, "sampler", None)
 
 
 @dataclass(frozen=True)
-class EqualQuality:
-    """A model's cheapest setting within `TOLERANCE_DB` of its best, and the cheapest setting of
-    model `against` that is at least as good within that tolerance; ratios are other over row.
-    """
+class Example:
+    """Where the example images of one model at one place are: its lowest training seed's."""
 
-    row: DenoisingRow
-    against: str
-    other: DenoisingRow | None
-
-    def ratio(self, cost: str) -> float | None:
-        own = getattr(self.row, cost)
-        theirs = None if self.other is None else getattr(self.other, cost)
-        return None if own is None or theirs is None else float(theirs) / float(own)
+    adapter: str
+    place: Place
+    path: Path
 
 
 @dataclass(frozen=True)
 class DenoisingExhibit:
-    """Rows in order of level, adapter and NFE; the noisy input first at each level."""
+    """Rows in order of set, level, adapter and NFE; at each place what is not learnt comes first.
+
+    `lost` are settings left out since some seed's error is not finite.
+    """
 
     section: DenoisingSection
     rows: tuple[DenoisingRow, ...]
     device: tuple[str, ...]
-    examples: tuple[tuple[str, float, Path], ...]
+    examples: tuple[Example, ...]
+    lost: tuple[str, ...] = ()
 
     @property
-    def levels(self) -> list[float]:
-        return sorted({row.level for row in self.rows})
+    def places(self) -> list[Place]:
+        return list(dict.fromkeys(row.place for row in self.rows))
 
-    def equal_quality(self) -> list[EqualQuality]:
-        """At each level, each adapter's best row against the cheapest equal of every other."""
-        found = []
-        for level in self.levels:
-            at = [r for r in self.rows if r.level == level and r.nfe is not None]
-            adapters = list(dict.fromkeys(r.adapter for r in at))
-            for adapter in adapters:
-                own = [r for r in at if r.adapter == adapter]
-                top = max(r.psnr.value for r in own)
-                best = _cheapest(own, top)
-                assert best is not None
-                found += [
-                    EqualQuality(best, other, _cheapest([r for r in at if r.adapter == other], top))
-                    for other in adapters
-                    if other != adapter
-                ]
-        return found
+    @property
+    def models(self) -> list[DenoisingRow]:
+        return [row for row in self.rows if row.thinking is not None]
 
+    def at(self, place: Place) -> list[DenoisingRow]:
+        """The models' rows at one place."""
+        return [row for row in self.models if row.place == place]
 
-def _cheapest(rows: list[DenoisingRow], quality: float) -> DenoisingRow | None:
-    equal = [r for r in rows if r.psnr.value >= quality - TOLERANCE_DB]
-    return min(equal, key=lambda r: r.flops or 0.0, default=None)
+    def references(self, place: Place) -> list[DenoisingRow]:
+        """The noisy input and the filters at one place."""
+        return [row for row in self.rows if row.place == place and row.thinking is None]
+
+    def place_name(self, place: Place) -> str:
+        """`noise level 0.1`, with the set's name where there are several."""
+        several = len({each.data for each in self.places}) > 1
+        return (f"{place.data}, " if several else "") + f"noise level {place.level:g}"
 
 
 def denoising_exhibit(section: DenoisingSection, frame: SuiteFrame) -> DenoisingExhibit:
@@ -111,87 +169,161 @@ def denoising_exhibit(section: DenoisingSection, frame: SuiteFrame) -> Denoising
     rows = frame.of(section.experiment, section.evaluation) if len(frame.rows) else frame.rows
     if not len(rows):
         return DenoisingExhibit(section, (), (), ())
-    named = rows.assign(
-        setting=[_setting(record) for _, record in rows.iterrows()],
-        adapter=(rows["adapter"] + " " + rows["point"]).str.strip(),
-    )
+    named = rows.assign(adapter=(rows["adapter"] + " " + rows["point"]).str.strip())
     found: list[DenoisingRow] = []
-    for _, at in named.groupby("level"):
-        # The noisy input is no model's: one run's copy of it says all.
-        noisy = at[(at["kind"] == "noisy") & (at["run"] == at["run"].iloc[0])]
-        found.append(_row(noisy, adapter=NOISY, family=NOISY))
-        settings = [
-            _row(own, adapter=str(adapter), family=str(own["family"].iloc[0]))
-            for (adapter, _), own in at[at["kind"] != "noisy"].groupby(
-                ["adapter", "setting"], sort=False
+    examples: list[Example] = []
+    lost: list[str] = []
+    for (data, level), at in named.groupby(["data", "level"]):
+        place = Place(str(data), float(str(level)), _trained(at, float(str(level))))
+        found += _references(at, place)
+        models = [
+            (str(adapter), own)
+            for (adapter, _), own in at[at["thinking"].notna()].groupby(
+                ["adapter", at["thinking"].map(_label)], sort=False
             )
         ]
-        found += sorted(settings, key=lambda r: (r.adapter, r.start or "", r.nfe or 0))
-    return DenoisingExhibit(
-        section, tuple(found), tuple(sorted(set(rows["device"]))), tuple(_examples(named))
-    )
+        bad = [(adapter, own) for adapter, own in models if _lost(own)]
+        lost += [f"{name}, {_setting(own['thinking'].iloc[0])} at {level:g}" for name, own in bad]
+        settings = [
+            _row(own, adapter, str(own["family"].iloc[0]), place)
+            for adapter, own in models
+            if not _lost(own)
+        ]
+        found += sorted(settings, key=_order)
+        examples += _examples(at, place)
+    devices = tuple(sorted(set(rows["device"])))
+    return DenoisingExhibit(section, tuple(found), devices, tuple(examples), tuple(lost))
 
 
-def _setting(record: pd.Series) -> str:
-    """How people call a setting: `3 steps`, `100 calls x 2, start matched`."""
-    kind = record["kind"]
-    if kind == "noisy":
+def _order(row: DenoisingRow) -> tuple[str, str, str, float]:
+    return row.adapter, row.sampler or "", row.start or "", row.nfe or 0.0
+
+
+def _label(thinking: Single | Descent | Diffusion | None) -> str:
+    return "" if thinking is None else thinking_label(thinking)
+
+
+def _trained(rows: pd.DataFrame, level: float) -> bool | None:
+    levels = set(rows["train_level"].dropna())
+    return levels == {level} if len(levels) == 1 else None
+
+
+def _references(rows: pd.DataFrame, place: Place) -> list[DenoisingRow]:
+    """The noisy input and the filters: no model's, so one run's copy of them says all."""
+    own = rows[(rows["run"] == rows["run"].iloc[0]) & rows["thinking"].isna()]
+    found = [(name, own[own["kind"] == kind]) for kind, name in REFERENCES.items()]
+    return [_row(of, name, name, place) for name, of in found if len(of) and not _lost(of)]
+
+
+def _lost(own: pd.DataFrame) -> bool:
+    return bool(own[own["metric"] == "psnr"]["value"].isna().any())
+
+
+def _setting(thinking: Single | Descent | Diffusion) -> str:
+    """How people call a setting: `3 steps`, `100 calls × 2, DDPM, matched start`."""
+    if isinstance(thinking, Single):
+        return "one pass"
+    times = f" × {thinking.recursions}" if thinking.recursions > 1 else ""
+    if isinstance(thinking, Descent):
+        samples = counted(thinking.samples, "sample") if thinking.samples > 1 else ""
+        once = descent_variant(thinking.model_copy(update={"recursions": 1}))
+        said = [counted(thinking.steps, "step") + times, samples, once]
+    else:
+        ddpm = "DDPM" if thinking.sampler == "ddpm" else ""
+        matched = "matched start" if thinking.start == "matched" else ""
+        said = [counted(thinking.steps, "call") + times, ddpm, matched]
+    return ", ".join(filter(None, said))
+
+
+def _width(first: pd.Series) -> str:
+    """`σ = 0.8 px` or `3 × 3 px`; empty of the noisy input."""
+    if first["kind"] == "noisy":
         return ""
-    if kind == "descent":
-        descent = record["thinking"]
-        samples = counted(descent.samples, "sample") if descent.samples > 1 else ""
-        said = (counted(descent.steps, "step"), samples, descent_variant(descent))
-        return ", ".join(filter(None, said))
-    calls = counted(record["steps"], "call")
-    times = f" × {record['recursions']}" if record["recursions"] > 1 else ""
-    return f"{calls}{times}" + (", matched start" if record["start"] == "matched" else "")
+    width = f"{first['filter_width']:g}"
+    return f"σ = {width} px" if first["kind"] == "gaussian filter" else f"{width} × {width} px"
 
 
-def _row(own: pd.DataFrame, *, adapter: str, family: str) -> DenoisingRow:
+def _row(own: pd.DataFrame, adapter: str, family: str, place: Place) -> DenoisingRow:
     first = own.iloc[0]
-
-    def values(metric: str) -> list[float]:
-        found = own[own["metric"] == metric].groupby("seed")["value"].mean()
-        return [float(v) for v in found.dropna()]
-
-    per_image = values("psnr_per_image")
-
+    thinking = None if pd.isna(first["thinking"]) else first["thinking"]
+    folders = own.sort_values("seed").drop_duplicates("run")["folder"]
+    sums = load_image_sums([Path(str(f)) for f in folders], _label(thinking) or str(first["kind"]))
+    drawn = None if sums is None else sums.drawn()
+    values = _values(own, "psnr")
+    psnr = _quality(values, None if drawn is None else drawn.psnr)
+    assert psnr is not None, "no value is missing"
     return DenoisingRow(
         adapter=adapter,
         family=family,
-        level=float(first["level"]),
-        setting=str(first["setting"]),
-        recursions=None if pd.isna(first["recursions"]) else int(first["recursions"]),
-        start=None if pd.isna(first["start"]) else str(first["start"]),
-        psnr=over_seeds(values("psnr")),
-        psnr_per_image=over_seeds(per_image) if per_image else None,
-        mse=over_seeds(values("mse")),
+        place=place,
+        thinking=thinking,
+        setting=_width(first) if thinking is None else _setting(thinking),
+        psnr=psnr,
+        psnr_per_image=_quality(
+            _values(own, "psnr_per_image"), None if drawn is None else drawn.per_image
+        ),
+        mse=float(np.mean(_values(own, "mse"))),
+        ssim=_quality(_values(own, "ssim"), None if drawn is None else drawn.ssim),
         nfe=_mean(own["nfe"]),
         flops=_mean(own["flops"]),
         seconds=None if own["seconds"].isna().all() else float(own["seconds"].median()),
         images=int(first["n"]),
+        seeds=len(values),
         noise_seeds=int(own["noise_seed"].nunique()),
-        samples=first["thinking"].samples if first["kind"] == "descent" else 1,
-        variant=descent_variant(first["thinking"]) if first["kind"] == "descent" else "",
+        over=_over(len(values), drawn),
+        drawn=drawn,
     )
+
+
+def _values(own: pd.DataFrame, metric: str) -> list[float]:
+    """One value per training seed, mean over noise seeds; none where one of them is missing."""
+    rows = own[own["metric"] == metric]
+    if rows["value"].isna().any():
+        return []
+    return [float(value) for value in rows.groupby("seed")["value"].mean()]
+
+
+def _quality(values: Sequence[float], draws: Floats | None) -> Quality | None:
+    if not values:
+        return None
+    mean: SeedMean = over_seeds(values)
+    if draws is not None:
+        return Quality(mean.value, interval_of(draws))
+    bounds = None if mean.low is None or mean.high is None else (mean.low, mean.high)
+    return Quality(mean.value, bounds)
+
+
+def _over(seeds: int, drawn: Drawn | None) -> Over:
+    if drawn is not None:
+        return "seeds and images" if seeds > 1 else "images"
+    return "seeds" if seeds > 1 else ""
+
+
+def intervals_over(rows: Sequence[DenoisingRow]) -> str:
+    """What the intervals of rows resample, in words; empty where none has one."""
+    over = {row.over for row in rows} - {""}
+    groups = f", in {GROUPS:,} groups" if any(row.images > GROUPS for row in rows) else ""
+    said = {
+        "seeds and images": f"training seeds ({SEEDS_STRETCHED}), then images{groups}",
+        "images": f"images{groups} (one training seed: of other trainings they say nothing)",
+        "seeds": "training seeds (Student's t)",
+    }
+    return "; or ".join(text for name, text in said.items() if name in over)
 
 
 def _mean(costs: pd.Series) -> float | None:
     return None if costs.isna().all() else float(costs.mean())
 
 
-def _examples(rows: pd.DataFrame) -> list[tuple[str, float, Path]]:
-    """(adapter, level, file) of the lowest training seed's example images."""
-    found = []
-    for (adapter, level), own in rows.groupby(["adapter", "level"], sort=False):
-        folder = own.sort_values("seed")["folder"].iloc[0]
-        path = Path(str(folder)) / EXAMPLES
+def _examples(rows: pd.DataFrame, place: Place) -> Iterable[Example]:
+    """The lowest training seed's example images of each model."""
+    for adapter, own in rows.groupby("adapter", sort=False):
+        path = Path(str(own.sort_values("seed")["folder"].iloc[0])) / EXAMPLES
         if path.exists():
-            found.append((str(adapter), float(str(level)), path))
-    return found
+            yield Example(str(adapter), place, path)
 
 
 def load_examples(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Setting -> images (N, C, H, W) in [-1, 1]; `clean` and `noisy` among them."""
+    """Setting -> images (N, C, H, W) in [-1, 1]; `clean`, `noisy` and the filters among them."""
     with np.load(path) as stored:
         return {name: stored[name] for name in stored.files}

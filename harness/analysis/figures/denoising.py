@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from harness.analysis.exhibits.denoising import DenoisingExhibit, DenoisingRow
+from harness.analysis.exhibits.denoising import (
+    DenoisingExhibit,
+    DenoisingRow,
+    Place,
+    intervals_over,
+)
+from harness.analysis.exhibits.equal_quality import highest
 from harness.analysis.figures.axes import Span, log_cost, padded, span
 from harness.analysis.figures.page import (
     DataRow,
@@ -20,14 +27,45 @@ from harness.analysis.figures.page import (
     panels,
     surround,
 )
-from harness.analysis.figures.style import REFERENCE, REFERENCE_LINE, Line, Mark, marks, theme
+from harness.analysis.figures.style import (
+    REFERENCE,
+    REFERENCE_LINE,
+    Line,
+    Mark,
+    marks,
+    theme,
+    tint,
+)
+from harness.planning.spec import descent_variant
+from harness.protocol import Descent, Single
 
 _COSTS = (
     ("nfe", "NFE per image", "plain"),
     ("flops", "FLOPs per image", "si"),
     ("seconds", "time per image", "seconds"),
 )
-_ROW_HEIGHT = 1.6
+_ROW_HEIGHT = 1.7
+_FILTER_LINE: Line = (0, (1, 1.5))
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How settings think, steps, calls and recursions apart: what makes them one line."""
+
+    sampler: str
+    start: str
+    samples: int
+    variant: str
+
+    @property
+    def suffix(self) -> str:
+        """What it is besides the usual."""
+        said = (
+            "matched start" if self.start == "matched" else "",
+            f"{self.samples} samples" if self.samples > 1 else "",
+            self.variant,
+        )
+        return "".join(f", {part}" for part in said if part)
 
 
 @dataclass(frozen=True)
@@ -35,116 +73,144 @@ class _Series:
     """One line: settings of one adapter that differ only in how much they compute."""
 
     label: str
-    mark: Mark
+    color: str
+    marker: str
+    face: str
     line: Line
-    filled: bool
     rows: tuple[DenoisingRow, ...]
+
+    @property
+    def style(self) -> dict[str, Any]:
+        return {
+            "color": self.color,
+            "marker": self.marker,
+            "markerfacecolor": self.face,
+            "linestyle": self.line,
+            "linewidth": 1.1,
+        }
 
 
 def denoising_figure(exhibit: DenoisingExhibit, *, missing: str = "") -> Drawing | None:
-    """PSNR of every setting at every level against its costs; None without rows."""
-    thinking = [r for r in exhibit.rows if r.nfe is not None]
+    """PSNR of every setting at every place against its costs; None without rows."""
+    thinking = exhibit.models
     if not thinking:
         return None
     by = marks((r.adapter, r.family) for r in thinking)
     title = f"{exhibit.section.title}: quality against cost"
-    series = {
-        level: _series([r for r in thinking if r.level == level], by) for level in exhibit.levels
-    }
+    series = {place: _series(exhibit.at(place), by) for place in exhibit.places}
     clipped = False
     with theme():
-        figure, grid = panels(len(exhibit.levels), len(_COSTS), share_y="row")
-        for row, level in zip(grid, exhibit.levels, strict=True):
-            noisy = next((r for r in exhibit.rows if r.level == level and r.nfe is None), None)
-            limits = _limits(series[level], noisy)
+        figure, grid = panels(len(series), len(_COSTS), share_y="row")
+        for row, place in zip(grid, series, strict=True):
+            lines = _references(exhibit, place)
+            limits = _limits(series[place], [reference for reference, _, _ in lines])
             clipped |= limits.clipped
             for axes, (cost, label, kind) in zip(row, _COSTS, strict=True):
-                _panel(axes, series[level], noisy, cost)
+                _panel(axes, series[place], cost)
                 xs = [float(getattr(r, cost)) for r in thinking if getattr(r, cost) is not None]
                 log_cost(axes, xs, label, kind=kind)
                 axes.set_ylim(*padded(limits))
                 axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-            row[0].set_ylabel(f"noise level {level:g}\nPSNR (dB)")
-            if noisy is not None:
-                label_right(
-                    row[-1],
-                    [(noisy.psnr.value, f"noisy\n{noisy.psnr.value:.1f} dB")],
-                    color=REFERENCE,
-                )
+                for reference, line, _ in lines:
+                    style = {"color": REFERENCE, "linewidth": 0.8, "linestyle": line}
+                    axes.axhline(reference.psnr.value, **style)
+            row[0].set_ylabel("\n".join(filter(None, (*_named(exhibit, place), "PSNR (dB)"))))
+            at_edge = [(r.psnr.value, f"{short}\n{r.psnr.value:.1f}") for r, _, short in lines]
+            label_right(row[-1], at_edge, color=REFERENCE, gap=0.16)
         for row in grid[:-1]:
             for axes in row:
                 axes.set_xlabel("")
-        frame = Frame(title, "", _handles(series), _notes(exhibit, thinking, clipped, missing))
-        surround(figure, frame, height=_ROW_HEIGHT * len(exhibit.levels) + 0.2)
+        handles = _handles(exhibit, [one for at in series.values() for one in at])
+        frame = Frame(title, "", handles, _notes(exhibit, clipped, missing))
+        surround(figure, frame, height=_ROW_HEIGHT * len(series) + 0.2)
     return Drawing("denoising", title, figure, tuple(_data(r) for r in exhibit.rows))
 
 
+def _named(exhibit: DenoisingExhibit, place: Place) -> tuple[str, ...]:
+    """The lines that name a row of panels."""
+    return *exhibit.place_name(place).split(", "), place.within
+
+
+def _references(exhibit: DenoisingExhibit, place: Place) -> list[tuple[DenoisingRow, Line, str]]:
+    """The noisy input and the better filter, each with its line and short name."""
+    rows = exhibit.references(place)
+    noisy = [(r, REFERENCE_LINE, "noisy") for r in rows if not r.setting]
+    filters = [r for r in rows if r.setting]
+    best = [highest(filters)] if filters else []
+    return [*noisy, *((r, _FILTER_LINE, r.adapter.split()[0]) for r in best)]
+
+
+# --- lines -----------------------------------------------------------------------------------
+
+
 def _series(rows: Sequence[DenoisingRow], by: dict[str, Mark]) -> list[_Series]:
-    """Per adapter, start and way to descend: one line over calls or steps, and one over recursions
-    per number of calls.
+    """Per adapter and way to think: one line over calls or steps, and one over recursions per
+    number of calls or steps, which begins where these are done once.
     """
     found = []
     for adapter, mark in by.items():
         own = [r for r in rows if r.adapter == adapter]
-        ways = dict.fromkeys((r.start, r.samples, r.variant) for r in own)
-        for start, samples, variant in sorted(
-            ways, key=lambda way: (way[0] != "trained", way[1:] != (1, ""))
-        ):
-            at = [r for r in own if (r.start, r.samples, r.variant) == (start, samples, variant)]
-            single = [r for r in at if (r.recursions or 1) == 1]
-            suffix = ", matched start" if start == "matched" else ""
-            suffix += f", {samples} samples" if samples > 1 else ""
-            suffix += f", {variant}" if variant else ""
-            what = "descent steps" if start is None else "DDIM calls"
+        for way in sorted(dict.fromkeys(map(_way, own)), key=_usual_first):
+            at = [r for r in own if _way(r) == way]
+            single = [r for r in at if r.recursions == 1]
             if single:
-                found.append(
-                    _Series(
-                        f"{adapter}: {what}{suffix}",
-                        mark,
-                        "-" if not suffix else ":",
-                        not suffix,
-                        _by_nfe(single),
-                    )
-                )
-            for calls in sorted({_calls(r) for r in at if (r.recursions or 1) > 1}):
-                # The line starts at the same calls without recursion.
-                chain = [r for r in at if r.recursions is not None and _calls(r) == calls]
-                found.append(
-                    _Series(
-                        f"{adapter}: recursions of {calls} calls{suffix}",
-                        mark,
-                        "--",
-                        False,
-                        _by_nfe(chain),
-                    )
-                )
+                found.append(_once(adapter, mark, way, single))
+            for passes in sorted({_passes(r) for r in at if r.recursions > 1}):
+                chain = [r for r in at if _passes(r) == passes]
+                found.append(_repeated(adapter, mark, way, chain))
     return found
 
 
-def _calls(row: DenoisingRow) -> int:
-    assert row.nfe is not None
-    return round(row.nfe) // (row.recursions or 1)
+def _way(row: DenoisingRow) -> _Way:
+    thinking = row.thinking
+    if isinstance(thinking, Descent):
+        once = thinking.model_copy(update={"recursions": 1})
+        return _Way("", "", thinking.samples, descent_variant(once))
+    return _Way(row.sampler or "", row.start or "", 1, "")
 
 
-def _by_nfe(rows: Sequence[DenoisingRow]) -> tuple[DenoisingRow, ...]:
-    return tuple(sorted(rows, key=lambda r: r.nfe or 0))
+def _usual_first(way: _Way) -> tuple[object, ...]:
+    return way.sampler == "ddpm", way.start == "matched", way.samples, way.variant
 
 
-def _panel(axes: Axes, series: Sequence[_Series], noisy: DenoisingRow | None, cost: str) -> None:
-    if noisy is not None:
-        axes.axhline(noisy.psnr.value, color=REFERENCE, linewidth=0.8, linestyle=REFERENCE_LINE)
+def _passes(row: DenoisingRow) -> int:
+    return getattr(row.thinking, "steps", 1)
+
+
+def _once(adapter: str, mark: Mark, way: _Way, rows: Sequence[DenoisingRow]) -> _Series:
+    what = {"": "descent steps", "ddim": "DDIM calls", "ddpm": "DDPM calls"}[way.sampler]
+    what = "one pass" if isinstance(rows[0].thinking, Single) else what
+    face = mark.color if not way.suffix else "white"
+    line: Line = "-" if not way.suffix else ":"
+    if way.sampler == "ddpm":
+        face, line = tint(mark.color, 0.6), "-." if not way.suffix else (0, (1, 2.5))
+    return _drawn(f"{adapter}: {what}{way.suffix}", mark, face, line, rows)
+
+
+def _repeated(adapter: str, mark: Mark, way: _Way, rows: Sequence[DenoisingRow]) -> _Series:
+    sampler = "DDPM, " if way.sampler == "ddpm" else ""
+    face = tint(mark.color, 0.6) if way.suffix or sampler else "white"
+    line: Line = (0, (6, 1.5, 1, 1.5)) if sampler else "--"
+    return _drawn(f"{adapter}: {sampler}recursions{way.suffix}", mark, face, line, rows)
+
+
+def _drawn(label: str, mark: Mark, face: str, line: Line, rows: Sequence[DenoisingRow]) -> _Series:
+    ordered = tuple(sorted(rows, key=lambda r: r.nfe or 0))
+    return _Series(label, mark.color, mark.marker, face, line, ordered)
+
+
+def _panel(axes: Axes, series: Sequence[_Series], cost: str) -> None:
     # Filled markers last, so that the setting a recursion starts from keeps its own.
-    for order, one in enumerate(sorted(series, key=lambda s: s.filled)):
+    for order, one in enumerate(sorted(series, key=lambda s: s.face == s.color)):
         rows = [r for r in one.rows if getattr(r, cost) is not None]
         axes.errorbar(
             [float(getattr(r, cost)) for r in rows],
             [r.psnr.value for r in rows],
-            yerr=[r.psnr.half_width or 0.0 for r in rows],
-            color=one.mark.color,
-            marker=one.mark.marker,
-            markerfacecolor=one.mark.color if one.filled else "white",
-            linestyle=one.line,
-            linewidth=1.1,
+            yerr=[
+                [r.psnr.value - _or_own(r.psnr.low, r) for r in rows],
+                [_or_own(r.psnr.high, r) - r.psnr.value for r in rows],
+            ],
+            **one.style,
             elinewidth=0.7,
             capsize=1.8,
             capthick=0.7,
@@ -152,44 +218,43 @@ def _panel(axes: Axes, series: Sequence[_Series], noisy: DenoisingRow | None, co
         )
 
 
-def _limits(series: Sequence[_Series], noisy: DenoisingRow | None) -> Span:
-    rows = [r for one in series for r in one.rows] + ([] if noisy is None else [noisy])
+def _or_own(bound: float | None, row: DenoisingRow) -> float:
+    return row.psnr.value if bound is None else bound
+
+
+def _limits(series: Sequence[_Series], references: Sequence[DenoisingRow]) -> Span:
+    rows = [*(r for one in series for r in one.rows), *references]
     bounds = [b for r in rows for b in (r.psnr.low, r.psnr.high) if b is not None]
     return span([r.psnr.value for r in rows], bounds)
 
 
-def _handles(series: dict[float, list[_Series]]) -> list[Artist]:
-    named = {one.label: one for at in series.values() for one in at}
-    handles: list[Artist] = [
-        Line2D(
-            [],
-            [],
-            color=one.mark.color,
-            marker=one.mark.marker,
-            linestyle=one.line,
-            markerfacecolor=one.mark.color if one.filled else "white",
-            linewidth=1.1,
-            label=label,
-        )
-        for label, one in named.items()
+# --- around them -----------------------------------------------------------------------------
+
+
+def _handles(exhibit: DenoisingExhibit, series: Sequence[_Series]) -> list[Artist]:
+    named = {one.label: one for one in series}
+    handles: list[Artist] = [Line2D([], [], label=label, **s.style) for label, s in named.items()]
+    names: dict[str, Line] = {}
+    for place in exhibit.places:
+        for reference, line, short in _references(exhibit, place):
+            names[reference.adapter if short == "noisy" else "best filter"] = line
+    return handles + [
+        Line2D([], [], color=REFERENCE, linestyle=line, linewidth=0.8, label=name)
+        for name, line in names.items()
     ]
-    handles.append(
-        Line2D(
-            [], [], color=REFERENCE, linestyle=REFERENCE_LINE, linewidth=0.8, label="noisy input"
-        )
-    )
-    return handles
 
 
-def _notes(
-    exhibit: DenoisingExhibit, thinking: Sequence[DenoisingRow], clipped: bool, missing: str
-) -> list[str]:
-    first = thinking[0]
+def _notes(exhibit: DenoisingExhibit, clipped: bool, missing: str) -> list[str]:
+    first = exhibit.models[0]
+    over = intervals_over(exhibit.models)
+    bars = f"; error bars: 95 % interval over {over}" if over else ""
     text = (
-        f"PSNR of the mean MSE over {first.images:,} images, pixels on 0..255; error bars: 95 % t "
-        f"interval over {first.psnr.seeds} training seeds. One descent step is a forward and a "
-        f"backward pass of the network. Time on {', '.join(exhibit.device)}."
+        f"PSNR of the mean MSE over {first.images:,} images, pixels on 0..255{bars}. One descent "
+        "step is a forward and a backward pass of the network. "
+        f"Time on {', '.join(exhibit.device)}."
     )
+    if any(r.setting for place in exhibit.places for r in exhibit.references(place)):
+        text += " Filters: Gaussian or median, of the width that is best on these very images."
     if clipped:
         text += " Error bars that reach the frame end beyond it."
     return [text, *([missing] if missing else [])]
@@ -197,11 +262,13 @@ def _notes(
 
 def _data(row: DenoisingRow) -> DataRow:
     return {
-        "level": row.level,
+        "data": row.place.data,
+        "level": row.place.level,
         "model": row.adapter,
         "thinking": row.setting,
         "start": row.start,
-        "recursions": row.recursions,
+        "sampler": row.sampler,
+        "recursions": None if row.thinking is None else row.recursions,
         "nfe": row.nfe,
         "flops": row.flops,
         "seconds": row.seconds,
@@ -209,5 +276,5 @@ def _data(row: DenoisingRow) -> DataRow:
         "psnr_low": row.psnr.low,
         "psnr_high": row.psnr.high,
         "images": row.images,
-        "seeds": row.psnr.seeds,
+        "seeds": row.seeds,
     }

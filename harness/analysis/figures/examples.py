@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.exhibits.denoising import (
-    NOISY,
-    TOLERANCE_DB,
+    REFERENCES,
     DenoisingExhibit,
     DenoisingRow,
+    Place,
     load_examples,
 )
+from harness.analysis.exhibits.equal_quality import TOLERANCE_DB, cheapest_best, highest
 from harness.analysis.figures.page import (
     DataRow,
     Drawing,
@@ -48,89 +49,78 @@ class _Strip:
 
 
 def example_figures(exhibit: DenoisingExhibit, *, missing: str = "") -> list[Drawing]:
-    """Clean, noisy and denoised images at each level that has stored examples.
-
-    Each adapter shows its cheapest setting, its best (the cheapest within `TOLERANCE_DB` of the
-    highest PSNR) and its dearest.
-    """
+    """Clean, noisy, filtered and denoised images at each place that has stored examples."""
     found = []
-    for level in exhibit.levels:
-        stored = {
-            adapter: (path, load_examples(path))
-            for adapter, at, path in exhibit.examples
-            if at == level
-        }
-        strips = _strips(exhibit, level, {a: s for a, s in stored.items() if a != NOISY})
+    sets = list(dict.fromkeys(place.data for place in exhibit.places))
+    for place in exhibit.places:
+        strips = _strips(exhibit, place)
+        number = f"-{sets.index(place.data) + 1}" if len(sets) > 1 else ""
         if strips:
-            found.append(_figure(exhibit, level, strips, missing))
+            name = f"denoising-examples{number}-{place.level:g}"
+            found.append(_figure(exhibit, place, strips, name, missing))
     return found
 
 
 def chosen(rows: Sequence[DenoisingRow]) -> list[DenoisingRow]:
-    """The cheapest, the best and the dearest of one adapter's settings, each once."""
+    """The cheapest, the best and the dearest of one adapter's settings, and the best of each
+    sampler, each once.
+    """
     by_cost = sorted(rows, key=lambda r: (r.nfe or 0, r.flops or 0.0))
-    top = max(r.psnr.value for r in rows) - TOLERANCE_DB
-    best = next(r for r in by_cost if r.psnr.value >= top)
-    return [r for r in by_cost if r in (by_cost[0], best, by_cost[-1])]
+    samplers = dict.fromkeys(r.sampler for r in rows)
+    best = [cheapest_best([r for r in by_cost if r.sampler == sampler]) for sampler in samplers]
+    wanted = [by_cost[0], cheapest_best(by_cost), *best, by_cost[-1]]
+    return [r for r in by_cost if any(r is w for w in wanted)]
 
 
-def stored_name(row: DenoisingRow) -> str:
-    """The name under which the evaluator keeps a setting's images: `diffusion 100 x3 trained`."""
-    steps = row.setting.split()[0]
-    if row.start is None:
-        return f"{steps}x{row.samples} {row.variant}".strip()
-    return f"diffusion {steps} x{row.recursions} {row.start}"
-
-
-def _strips(
-    exhibit: DenoisingExhibit, level: float, stored: Mapping[str, tuple[Path, dict[str, Images]]]
-) -> list[_Strip]:
+def _strips(exhibit: DenoisingExhibit, place: Place) -> list[_Strip]:
     found: list[_Strip] = []
-    for adapter, (path, images) in stored.items():
+    for example in exhibit.examples:
+        if example.place != place:
+            continue
+        images = load_examples(example.path)
         if not found:
-            noisy = next((r for r in exhibit.rows if r.level == level and r.nfe is None), None)
-            given = () if noisy is None else (f"PSNR {noisy.psnr.value:.2f} dB",)
-            found += [
-                _Strip("clean", (), TEXT, images["clean"], None, "clean", path),
-                _Strip("noisy input", given, REFERENCE, images["noisy"], noisy, "noisy", path),
-            ]
-        own = [
-            r
-            for r in exhibit.rows
-            if (r.level, r.adapter) == (level, adapter) and stored_name(r) in images
-        ]
+            found.append(_Strip("clean", (), TEXT, images["clean"], None, "clean", example.path))
+            found += _reference_strips(exhibit, place, images, example.path)
+        own = [r for r in exhibit.at(place) if r.adapter == example.adapter and r.label in images]
         for row in chosen(own) if own else ():
-            name = stored_name(row)
-            quality = f"PSNR {row.psnr.value:.2f} dB, {si(row.flops)}FLOP"
-            found.append(
-                _Strip(
-                    adapter,
-                    (row.setting, quality),
-                    family_color(row.family),
-                    images[name],
-                    row,
-                    name,
-                    path,
-                )
-            )
+            details = (row.setting, f"PSNR {row.psnr.value:.2f} dB, {si(row.flops)}FLOP")
+            color = family_color(row.family)
+            pixels = images[row.label]
+            found.append(_Strip(row.adapter, details, color, pixels, row, row.label, example.path))
+    return found
+
+
+def _reference_strips(
+    exhibit: DenoisingExhibit, place: Place, images: Mapping[str, Images], path: Path
+) -> list[_Strip]:
+    """The noisy input and the better filter."""
+    rows = exhibit.references(place)
+    filters = [r for r in rows if r.setting]
+    shown = [*(r for r in rows if not r.setting), *([highest(filters)] if filters else [])]
+    kinds = {name: kind for kind, name in REFERENCES.items()}
+    found = []
+    for row in shown:
+        details = (*filter(None, [row.setting]), f"PSNR {row.psnr.value:.2f} dB")
+        kind = kinds[row.adapter]
+        if kind in images:
+            found.append(_Strip(row.adapter, details, REFERENCE, images[kind], row, kind, path))
     return found
 
 
 def _figure(
-    exhibit: DenoisingExhibit, level: float, strips: Sequence[_Strip], missing: str
+    exhibit: DenoisingExhibit, place: Place, strips: Sequence[_Strip], name: str, missing: str
 ) -> Drawing:
     count = min(_SHOWN, *(len(s.images) for s in strips))
-    title = f"{exhibit.section.title}: examples at noise level {level:g}"
+    title = f"{exhibit.section.title}: examples, {exhibit.place_name(place)}"
     size = (WIDTH - 2 * _MARGIN - _LABEL_INCHES) / _SHOWN
     height = size * len(strips)
-    # The noisy input is the same for every training seed, and so has one.
-    first = max((s.row for s in strips if s.row is not None), key=lambda row: row.psnr.seeds)
-    seeds = counted(first.psnr.seeds, "training seed")
+    first = exhibit.at(place)[0]
+    seeds = counted(first.seeds, "training seed")
     note = (
         f"The first {count} images, of the lowest training seed. PSNR of the setting: of the mean "
         f"MSE over all {first.images:,} images, mean of {seeds}. Of each "
-        f"model: the cheapest setting, the cheapest within {TOLERANCE_DB:g} dB of its best, and "
-        "the dearest."
+        f"model: the cheapest setting, the cheapest within {TOLERANCE_DB:g} dB of its best (and "
+        "of each sampler's), and the dearest."
     )
     with theme():
         figure = blank()
@@ -164,8 +154,7 @@ def _figure(
                 va="center",
                 linespacing=1.35,
             )
-    data = tuple(_data(strips, count, level))
-    return Drawing(f"denoising-examples-{level:g}", title, figure, data)
+    return Drawing(name, title, figure, tuple(_data(strips, count, place)))
 
 
 def _pixels(image: Images) -> Images:
@@ -176,7 +165,7 @@ def _pixels(image: Images) -> Images:
     return np.asarray(np.moveaxis(scaled[:3], 0, -1), dtype=np.float32)
 
 
-def _data(strips: Sequence[_Strip], count: int, level: float) -> list[DataRow]:
+def _data(strips: Sequence[_Strip], count: int, place: Place) -> list[DataRow]:
     """One row per image shown: where its pixels are, its own MSE, and its setting's PSNR."""
     clean = strips[0].images
     found: list[DataRow] = []
@@ -185,7 +174,8 @@ def _data(strips: Sequence[_Strip], count: int, level: float) -> list[DataRow]:
             error = _pixels(strip.images[image]) - _pixels(clean[image])
             found.append(
                 {
-                    "level": level,
+                    "data": place.data,
+                    "level": place.level,
                     "model": strip.name if strip.row is None else strip.row.adapter,
                     "thinking": "" if strip.row is None else strip.row.setting,
                     "image": image,

@@ -220,14 +220,18 @@ def wrapped(figure: Figure, text: str, points: float) -> list[str]:
     return lines
 
 
-def label_right(axes: Axes, lines: Sequence[tuple[float, str]], *, color: str) -> None:
-    """Name horizontal lines at the right edge, outside the axes, pushed apart where too close."""
+def label_right(
+    axes: Axes, lines: Sequence[tuple[float, str]], *, color: str, gap: float = 0.075
+) -> None:
+    """Name horizontal lines at the right edge, outside the axes, pushed apart where too close.
+
+    Names keep `gap` of the axes' height from each other.
+    """
     low, high = axes.get_ylim()
     log = axes.get_yscale() == "log"
     scale = np.log if log else np.asarray
     inside = [(value, text) for value, text in sorted(lines) if low <= value <= high]
     places = [float((scale(v) - scale(low)) / (scale(high) - scale(low))) for v, _ in inside]
-    gap = 0.075
     for index in range(1, len(places)):
         places[index] = max(places[index], places[index - 1] + gap)
     for index in range(len(places) - 1, -1, -1):

@@ -1,146 +1,346 @@
-"""Tables of a denoising section: quality against cost, and cost ratios at equal quality."""
+"""Tables of a denoising section: quality against cost, what equal quality costs, and verdicts."""
 
 from __future__ import annotations
 
+from math import isinf
+
 from harness.analysis.exhibits.denoising import (
-    TOLERANCE_DB,
     DenoisingExhibit,
     DenoisingRow,
+    Place,
+    Quality,
+    intervals_over,
+)
+from harness.analysis.exhibits.equal_quality import (
+    COSTS,
+    TOLERANCE_DB,
+    Cost,
     EqualQuality,
+    Gap,
+    best_gaps,
+    equal_quality,
+    highest,
+    hundredfold,
 )
 from harness.analysis.tables.table import Cell, Table, plus_minus
 from harness.quantities import counted, si
 
+_RATIOS = ("NFE ×", "FLOPs ×", "time ×")
+
 
 def denoising_tables(exhibit: DenoisingExhibit, stem: str) -> list[Table]:
-    """Quality against cost, and what equal quality costs the other adapter."""
-    return [_quality(exhibit, stem), _ratios(exhibit, f"{stem}-equal-quality")]
+    """Quality against cost, what equal quality costs the others, and which model is better.
+
+    Last, where there are such settings, the paper's comparison of k passes with 100 k.
+    """
+    tables = [_quality(exhibit, stem), _ratios(exhibit, stem), _gaps(exhibit, stem)]
+    passes = _passes(exhibit, stem)
+    return [*tables, passes] if passes.rows else tables
+
+
+# --- quality against cost --------------------------------------------------------------------
 
 
 def _quality(exhibit: DenoisingExhibit, name: str) -> Table:
-    best = {
-        (level, adapter): max(own, key=lambda r: r.psnr.value)
-        for level in exhibit.levels
-        for adapter in {r.adapter for r in exhibit.rows}
-        if (own := [r for r in exhibit.rows if r.level == level and r.adapter == adapter])
-    }
-    notes = []
-    if exhibit.rows:
-        first = exhibit.rows[-1]
-        notes = [
-            f"n = {first.images} images, {counted(first.psnr.seeds, 'training seed')}, "
-            f"{counted(first.noise_seeds, 'noise seed')}; ± 95 % t interval over training seeds. "
-            "PSNR of the mean MSE (the paper's), pixels on 0..255; bold: best of each model at a "
-            "level.",
-            "NFE, FLOPs and time per image; one descent step is a forward and a backward pass. "
-            f"Time on {', '.join(exhibit.device)}.",
-        ]
+    best = [
+        highest([r for r in exhibit.at(place) if r.adapter == adapter])
+        for place in exhibit.places
+        for adapter in dict.fromkeys(r.adapter for r in exhibit.at(place))
+    ]
     return Table(
         name=name,
         title=f"{exhibit.section.title}: quality against cost",
         header=(
-            "noise level",
+            *_places(exhibit),
             "model",
             "thinking",
             "NFE",
             "FLOPs/image",
             "ms/image",
             "PSNR ↑ (dB)",
-            "per-image PSNR ↑ (dB)",
+            "per image ↑ (dB)",
+            "SSIM ↑",
             "MSE ↓",
         ),
-        rows=[_cells(r, best[r.level, r.adapter] is r) for r in exhibit.rows],
+        rows=[_cells(exhibit, r, any(r is b for b in best)) for r in exhibit.rows],
         data=[_data(r) for r in exhibit.rows],
-        notes=notes,
-        text_columns=3,
+        notes=_notes(exhibit),
+        text_columns=len(_places(exhibit)) + 2,
     )
 
 
-def _cells(row: DenoisingRow, best: bool) -> list[Cell]:
-    mean = row.psnr_per_image
-    per_image = "" if mean is None else plus_minus(mean.value, mean.half_width, 2)
+def _notes(exhibit: DenoisingExhibit) -> list[str]:
+    if not exhibit.models:
+        return []
+    first = exhibit.models[0]
+    over = intervals_over(exhibit.rows)
+    notes = [
+        f"n = {first.images:,} images, {counted(first.seeds, 'training seed')}, "
+        f"{counted(first.noise_seeds, 'noise seed')}. PSNR of the mean MSE (the paper's) and its "
+        "mean over images, pixels on 0..255; bold: each model's best."
+        + (f" ± half a 95 % interval over {over}." if over else ""),
+        "NFE, FLOPs and time per image; one descent step is a forward and a backward pass. "
+        f"Time on {', '.join(exhibit.device)}.",
+    ]
+    filtered = [r for r in exhibit.rows if r.thinking is None and r.setting]
+    if filtered:
+        notes.append(
+            f"Filters: of the width with the lowest MSE on the first {filtered[0].images:,} of "
+            "these very images, which flatters them."
+        )
+    if all(r.ssim is None for r in exhibit.models):
+        notes.append("No SSIM: the images are smaller than its window of 11 pixels.")
+    if exhibit.lost:
+        notes.append(f"Left out, their error is not finite: {'; '.join(exhibit.lost)}.")
+    return notes
+
+
+def _places(exhibit: DenoisingExhibit) -> tuple[str, ...]:
+    return ("data", "noise") if len({p.data for p in exhibit.places}) > 1 else ("noise",)
+
+
+def _place_cells(exhibit: DenoisingExhibit, place: Place) -> list[Cell]:
+    level = Cell(f"{place.level:g}")
+    return [Cell(place.data), level] if len(_places(exhibit)) > 1 else [level]
+
+
+def _cells(exhibit: DenoisingExhibit, row: DenoisingRow, best: bool) -> list[Cell]:
     return [
-        Cell(f"{row.level:g}"),
+        *_place_cells(exhibit, row.place),
         Cell(row.adapter),
         Cell(row.setting),
         Cell("" if row.nfe is None else f"{row.nfe:g}"),
         Cell(si(row.flops).strip()),
         Cell("" if row.seconds is None else f"{1e3 * row.seconds:.2f}"),
-        Cell(plus_minus(row.psnr.value, row.psnr.half_width, 2), bold=best and row.nfe is not None),
-        Cell(per_image),
-        Cell(f"{row.mse.value:.1f}"),
+        Cell(_shown(row.psnr, 2), bold=best),
+        Cell(_shown(row.psnr_per_image, 2)),
+        Cell(_shown(row.ssim, 3)),
+        Cell(f"{row.mse:.1f}"),
     ]
+
+
+def _shown(quality: Quality | None, digits: int) -> str:
+    return "" if quality is None else plus_minus(quality.value, quality.half_width, digits)
 
 
 def _data(row: DenoisingRow) -> dict[str, object]:
+    numbers: dict[str, object] = {}
+    for name in ("psnr", "psnr_per_image", "ssim"):
+        quality: Quality | None = getattr(row, name)
+        numbers[name] = None if quality is None else quality.value
+        numbers[f"{name}_low"] = None if quality is None else quality.low
+        numbers[f"{name}_high"] = None if quality is None else quality.high
     return {
-        "level": row.level,
+        **_place_data(row.place),
         "model": row.adapter,
         "thinking": row.setting,
-        "recursions": row.recursions,
+        "recursions": None if row.thinking is None else row.recursions,
         "start": row.start,
+        "sampler": row.sampler,
         "nfe": row.nfe,
         "flops": row.flops,
         "seconds": row.seconds,
-        "psnr": row.psnr.value,
-        "psnr_low": row.psnr.low,
-        "psnr_high": row.psnr.high,
-        "psnr_per_image": None if row.psnr_per_image is None else row.psnr_per_image.value,
-        "mse": row.mse.value,
+        **numbers,
+        "mse": row.mse,
         "images": row.images,
-        "seeds": row.psnr.seeds,
+        "seeds": row.seeds,
         "noise_seeds": row.noise_seeds,
+        "intervals_over": row.over,
     }
 
 
-def _ratios(exhibit: DenoisingExhibit, name: str) -> Table:
-    pairs = exhibit.equal_quality()
+def _place_data(place: Place) -> dict[str, object]:
+    return {"data": place.data, "level": place.level, "distribution": place.within}
+
+
+# --- what equal quality costs ----------------------------------------------------------------
+
+
+def _ratios(exhibit: DenoisingExhibit, stem: str) -> Table:
+    pairs = equal_quality(exhibit)
+    over = intervals_over(exhibit.models)
+    resampled = (
+        f" [95 % interval], and the share of resamples without an equal, over {over}: each "
+        "resample chooses best and equal anew."
+    )
     return Table(
-        name=name,
+        name=f"{stem}-equal-quality",
         title=f"{exhibit.section.title}: what equal quality costs",
         header=(
-            "noise level",
+            *_places(exhibit),
             "model",
             "its best",
             "PSNR (dB)",
-            "cheapest equal of",
+            "equal of",
             "is",
-            "NFE ×",
-            "FLOPs ×",
-            "time ×",
+            *_RATIOS,
+            "never",
         ),
-        rows=[_ratio_cells(pair) for pair in pairs],
-        data=[
-            {
-                "level": p.row.level,
-                "model": p.row.adapter,
-                "best": p.row.setting,
-                "psnr": p.row.psnr.value,
-                "against": p.against,
-                "equal": None if p.other is None else p.other.setting,
-                "nfe_ratio": p.ratio("nfe"),
-                "flops_ratio": p.ratio("flops"),
-                "seconds_ratio": p.ratio("seconds"),
-            }
-            for p in pairs
+        rows=[
+            [
+                *_place_cells(exhibit, pair.row.place),
+                Cell(pair.row.adapter),
+                Cell(pair.row.setting),
+                Cell(f"{pair.row.psnr.value:.2f}"),
+                Cell(pair.against),
+                Cell("never reached" if pair.other is None else pair.other.setting),
+                *(Cell(_ratio_text(pair, cost)) for cost in COSTS),
+                Cell("" if pair.never is None else f"{100 * pair.never:.0f} %"),
+            ]
+            for pair in pairs
         ],
+        data=[_ratio_data(pair) for pair in pairs],
         notes=[
             f"Best: the cheapest setting within {TOLERANCE_DB:g} dB of the model's highest PSNR. "
-            "Ratios: the other model's cost over this one's, at a PSNR no lower within the same "
-            "tolerance. A ratio of NFE is not one of compute.",
+            "Ratios: the other model's cheapest equal over it, at a PSNR no lower within the same "
+            "tolerance." + (resampled if any(p.never is not None for p in pairs) else ""),
+            "A ratio of NFE is not one of compute: 99 % fewer passes is one of NFE alone.",
         ],
-        text_columns=3,
+        text_columns=len(_places(exhibit)) + 2,
     )
 
 
-def _ratio_cells(pair: EqualQuality) -> list[Cell]:
-    ratios = [pair.ratio(cost) for cost in ("nfe", "flops", "seconds")]
+def _ratio_text(pair: EqualQuality, cost: Cost) -> str:
+    """`12 [9.1, 25]`, with ∞ for a resample in which the other never gets there."""
+    value, interval = pair.ratio(cost), pair.ratio_interval(cost)
+    if value is None and interval is None:
+        return ""
+    shown = "∞" if value is None else f"{value:.3g}"
+    return shown if interval is None else f"{shown} [{_bound(interval[0])}, {_bound(interval[1])}]"
+
+
+def _bound(value: float) -> str:
+    return "∞" if isinf(value) else f"{value:.3g}"
+
+
+def _ratio_data(pair: EqualQuality) -> dict[str, object]:
+    found: dict[str, object] = {
+        **_place_data(pair.row.place),
+        "model": pair.row.adapter,
+        "best": pair.row.setting,
+        "psnr": pair.row.psnr.value,
+        "against": pair.against,
+        "equal": None if pair.other is None else pair.other.setting,
+    }
+    for cost in COSTS:
+        interval = pair.ratio_interval(cost)
+        low, high = (None, None) if interval is None else interval
+        found |= {
+            f"{cost}_ratio": pair.ratio(cost),
+            f"{cost}_ratio_low": _finite(low),
+            f"{cost}_ratio_high": _finite(high),
+        }
+    return found | {"never_reached": pair.never}
+
+
+def _finite(bound: float | None) -> float | None:
+    """Missing where it is infinite: `never_reached` says why."""
+    return None if bound is None or isinf(bound) else bound
+
+
+# --- which is better -------------------------------------------------------------------------
+
+
+def _gaps(exhibit: DenoisingExhibit, stem: str) -> Table:
+    gaps = best_gaps(exhibit)
+    over = intervals_over(exhibit.models)
+    notes = ["Each model's setting of highest PSNR, chosen on these images."]
+    if over:
+        notes[0] += (
+            f" Differences with 95 % interval over {over}, paired by training seed, noise seed and "
+            "image; better or worse where it excludes 0."
+        )
+    if any(gap.interval is None for gap in gaps):
+        notes.append("Undecided without an interval: too few images, or not the same ones.")
+    return Table(
+        name=f"{stem}-verdicts",
+        title=f"{exhibit.section.title}: which is better",
+        header=(
+            *_places(exhibit),
+            "model",
+            "its highest",
+            "PSNR (dB)",
+            "against",
+            "at",
+            "PSNR (dB)",
+            "difference (dB)",
+            "verdict",
+        ),
+        rows=[[*_gap_cells(exhibit, gap), Cell(gap.verdict)] for gap in gaps],
+        data=[_gap_data(gap) for gap in gaps],
+        notes=notes,
+        text_columns=len(_places(exhibit)) + 2,
+    )
+
+
+def _passes(exhibit: DenoisingExhibit, stem: str) -> Table:
+    gaps = hundredfold(exhibit)
+    return Table(
+        name=f"{stem}-passes",
+        title=f"{exhibit.section.title}: k passes against 100 k (the paper's comparison)",
+        header=(
+            *_places(exhibit),
+            "model",
+            "k passes",
+            "PSNR (dB)",
+            "against",
+            "100 k passes",
+            "PSNR (dB)",
+            "difference (dB)",
+            *_RATIOS,
+        ),
+        rows=[
+            [
+                *_gap_cells(exhibit, gap),
+                *(Cell("" if (r := gap.ratio(c)) is None else f"{r:.3g}") for c in COSTS),
+            ]
+            for gap in gaps
+        ],
+        data=[
+            _gap_data(gap) | {f"{cost}_ratio": gap.ratio(cost) for cost in COSTS} for gap in gaps
+        ],
+        notes=[
+            "99 % fewer passes is a ratio of NFE: FLOPs and time stand beside it, the other over "
+            "the model."
+        ],
+        text_columns=len(_places(exhibit)) + 2,
+    )
+
+
+def _gap_cells(exhibit: DenoisingExhibit, gap: Gap) -> list[Cell]:
     return [
-        Cell(f"{pair.row.level:g}"),
-        Cell(pair.row.adapter),
-        Cell(pair.row.setting),
-        Cell(f"{pair.row.psnr.value:.2f}"),
-        Cell(pair.against),
-        Cell("never reached" if pair.other is None else pair.other.setting),
-        *(Cell("" if ratio is None else f"{ratio:.3g}") for ratio in ratios),
+        *_place_cells(exhibit, gap.row.place),
+        Cell(gap.row.adapter),
+        Cell(gap.row.setting),
+        Cell(f"{gap.row.psnr.value:.2f}"),
+        Cell(gap.other.adapter),
+        Cell(gap.other.setting),
+        Cell(f"{gap.other.psnr.value:.2f}"),
+        Cell(_difference(gap)),
     ]
+
+
+def _difference(gap: Gap) -> str:
+    def one(value: float) -> str:
+        return f"{value:+.2f}".replace("-", "−")
+
+    if gap.interval is None:
+        return one(gap.difference)
+    return f"{one(gap.difference)} [{one(gap.interval[0])}, {one(gap.interval[1])}]"
+
+
+def _gap_data(gap: Gap) -> dict[str, object]:
+    low, high = (None, None) if gap.interval is None else gap.interval
+    return {
+        **_place_data(gap.row.place),
+        "model": gap.row.adapter,
+        "thinking": gap.row.setting,
+        "psnr": gap.row.psnr.value,
+        "against": gap.other.adapter,
+        "at": gap.other.setting,
+        "psnr_against": gap.other.psnr.value,
+        "difference": gap.difference,
+        "difference_low": low,
+        "difference_high": high,
+        "verdict": gap.verdict,
+    }
