@@ -28,7 +28,7 @@ _SIXTEEN_BITS = 65535
 
 def decode_image(content: bytes, *, size: int, channels: int) -> NDArray[np.uint8]:
     """Pixels uint8[channels, size, size] of an encoded image; Broken where it cannot be decoded."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not content:
         raise Broken("it is empty")
@@ -38,7 +38,7 @@ def decode_image(content: bytes, *, size: int, channels: int) -> NDArray[np.uint
             return square(ImageOps.exif_transpose(opened), size=size, channels=channels)
     except Broken:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise Broken("it is not an image of a known format") from error
     # Of damaged bytes, Pillow's decoders raise whatever they meet.
     except Exception as error:

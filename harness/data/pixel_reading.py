@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import zlib
@@ -27,8 +28,8 @@ _IMAGES, _LABELS = 0x803, 0x801
 def read_images(source: PixelSource, split: str, meter: Meter) -> Iterator[Item]:
     """The images of the source in order, whichever split they belong to; files are not opened.
 
-    An item's content is the path or address of its file, or its bytes. Raises HarnessError for what cannot be
-    read, and for a record without image or label.
+    An item's content is the path or address of its file, or its bytes. Raises HarnessError for what
+    cannot be read, and for a record without image or label.
     """
     reader = {"folder": _folder, "parquet": _parquet, "idx": _idx, "hub": _hub}[source.layout]
     yield from islice(reader(source, split, meter), source.images)
@@ -37,8 +38,8 @@ def read_images(source: PixelSource, split: str, meter: Meter) -> Iterator[Item]
 def class_names(source: PixelSource, split: str) -> tuple[str, ...] | None:
     """The names of the classes by number; None where there are no labels, or they have no names.
 
-    A folder's classes are its subfolders, where no image lies beside them: those of all splits
-    together, sorted, so that a number is the same class in each.
+    A folder's classes are its subfolders, where there are several and no image lies beside them:
+    those of all splits together, sorted, so that a number is the same class in each.
     """
     if source.layout == "folder":
         return _folder_classes(source, split)
@@ -93,7 +94,7 @@ def _folder_classes(source: PixelSource, split: str) -> tuple[str, ...] | None:
         found = (next(filter(Path.is_dir, map(Path, source.paths(s))), None) for s in WORDS)
         roots = [each for each in found if each is not None]
     names = {name for each in roots if not _has_images(each) for name in _subfolders(each)}
-    return tuple(sorted(names)) or None
+    return tuple(sorted(names)) if len(names) > 1 else None
 
 
 def _has_images(folder: Path) -> bool:
@@ -310,7 +311,9 @@ def _check_end(file: IO[bytes], path: Path) -> None:
 
 
 def _packed(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+    if path.suffix == ".gz":
+        return io.BufferedReader(gzip.GzipFile(path), 1 << 20)
+    return path.open("rb")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.data.autoencoders import autoencoder_digest
-from harness.data.datasets import dataset_digest
+from harness.data.datasets import dataset_digest, load_images
 from harness.data.sources import is_source
 from harness.data.text import load_tokenizer, prepare_text
 from harness.errors import HarnessError
@@ -40,11 +40,13 @@ def begun(folder: RunFolder) -> bool:
 def data_digests(spec: TrainSpec, cache: Path) -> dict[str, str]:
     """Name -> digest, as of now, of what the run trains on: data set, and tokenizer or autoencoder.
 
-    Text of the user's own is prepared into `cache` first: one process reads it, for all.
+    Data of the user's own are prepared into `cache` first: one process reads them, for all.
     """
     task = spec.task
     if isinstance(task, NextTokenTask) and is_source(task.data):
         prepare_text(task.data, "train", tokenizer=task.tokenizer, cache=cache)
+    if isinstance(task, DenoisingTask):
+        load_images(task.data, "train", cache=cache)
     digests = {f"{task.data}/train": dataset_digest(task.data, "train", cache=cache)}
     if isinstance(task, NextTokenTask):
         digests[f"tokenizer {task.tokenizer}"] = load_tokenizer(task.tokenizer).digest

@@ -231,7 +231,7 @@ def _training_rows(spec: TrainSpec, cache: Path) -> TextRows | ImageRows | ClipR
     if isinstance(task, NextFrameTask):
         clips = load_clips(task.data, "train", cache=cache, autoencoder=task.autoencoder)
         return ClipRows(clips, context=task.context)
-    return ImageRows(load_images(task.data, "train"))
+    return ImageRows(load_images(task.data, "train", cache=cache))
 
 
 @contextmanager
