@@ -9,7 +9,7 @@ from harness.data.datasets import dataset_digest, load_images
 from harness.data.sources import is_source
 from harness.data.text import load_tokenizer, prepare_text
 from harness.errors import HarnessError
-from harness.planning.spec import NextFrameTask, NextTokenTask, TrainSpec
+from harness.planning.spec import DenoisingTask, NextFrameTask, NextTokenTask, TrainSpec
 from harness.records import RunFolder, read_json
 
 
