@@ -34,7 +34,8 @@ class Clips:
     """The clips of one split: numbers [N, F, C, H, W], F frames each, read-only.
 
     Pixels are float in [-1, 1], or uint8 from 0 to 255; latents are float, as they are. digest:
-    sha256 of the content. `hashes` uint64[N] are of each clip's pixels, where they are known.
+    sha256 of the content. `hashes` uint8[N, 32] are the sha256 of each clip's uint8 pixels, where
+    they are known.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Clips:
     digest: str
     source: str
     licence: str
-    hashes: NDArray[np.uint64] | None = None
+    hashes: NDArray[np.uint8] | None = None
 
 
 class _Header(NamedTuple):
@@ -132,25 +133,22 @@ def clips_digest(pixels: NDArray[Any]) -> str:
 
 
 def shared_clip(training: Clips, evaluation: Clips) -> int | None:
-    """The first clip of `evaluation` whose pixels are those of one to train on; None for none."""
-    shared = np.flatnonzero(np.isin(clip_hashes(evaluation), clip_hashes(training)))
-    return int(shared[0]) if len(shared) else None
+    """The first clip of `evaluation` whose numbers are those of one to train on; None for none.
 
-
-def clip_hashes(clips: Clips) -> NDArray[np.uint64]:
-    """The hash of each clip: kept with it, or of its numbers in float32, read one at a time."""
-    if clips.hashes is not None:
-        return clips.hashes
-    hashes = (clip_hash(clips.pixels[place]) for place in range(len(clips.pixels)))
-    return np.fromiter(hashes, np.uint64, len(clips.pixels))
-
-
-def clip_hash(clip: NDArray[Any]) -> int:
-    """64 bits of a clip's numbers, pixels in [-1, 1]. Among a million clips, two that differ share
-    them with a chance of 3e-8.
+    Clips that are prepared have their pixels' hashes with them; others are read one at a time.
     """
-    digest = hashlib.sha256(scaled(clip).tobytes()).digest()
-    return int.from_bytes(digest[:8], "little")
+    if training.hashes is not None and evaluation.hashes is not None:
+        known = set(map(bytes, training.hashes))
+        others: Iterator[bytes] = map(bytes, evaluation.hashes)
+    else:
+        known = set(_contents(training))
+        others = _contents(evaluation)
+    return next((i for i, content in enumerate(others) if content in known), None)
+
+
+def _contents(clips: Clips) -> Iterator[bytes]:
+    for place in range(len(clips.pixels)):
+        yield hashlib.sha256(scaled(clips.pixels[place]).tobytes()).digest()
 
 
 @functools.lru_cache(maxsize=4)

@@ -32,10 +32,12 @@ from harness.data.images import Images
 from harness.data.latent_clips import latent_clips
 from harness.data.measured import measure_source
 from harness.data.pixel_sources import names_pixels, parse_pixels, split_pixels
+from harness.data.prepared_clips import prepare_clips, prepared_clips_digest
 from harness.data.prepared_images import images_digest, load_prepared_images
 from harness.data.questions import questions_digest
 from harness.data.sources import is_source, names_records, parse_source
 from harness.data.streams import load_source_documents, split_source
+from harness.data.video_files import check_videos
 from harness.errors import HarnessError
 
 _LEARNING = ("train", "validation")
@@ -185,10 +187,12 @@ def check_file(name: str, split: str, modality: str) -> None:
 
     Of `hub:...` only the name is looked at. Does nothing for other names, and reads nothing.
     """
-    if modality == "video" and name.startswith(FILE_PREFIX):
+    if names_pixels(name):
+        found = split_pixels(name, split)
+        if found.source.modality == "video":
+            check_videos(found)
+    elif modality == "video" and name.startswith(FILE_PREFIX):
         find_clip_file(name, split=split)
-    elif names_pixels(name):
-        split_pixels(name, split)
     elif is_source(name):
         split_source(name, split)
 
@@ -205,6 +209,10 @@ def frame_shape(name: str, split: str, autoencoder: str | None = None) -> FrameS
 
 
 def _frame_shape(name: str, split: str) -> FrameShape:
+    if names_pixels(name):
+        source = parse_pixels(name)
+        assert source.frames is not None, "find_dataset tells its modality"
+        return source.frames, *source.shape
     if name.startswith(FILE_PREFIX):
         return clip_file_shape(name, split=split)[1:]
     record = _record(name, split=split, modality="video")
@@ -218,7 +226,8 @@ def dataset_digest(name: str, split: str, *, cache: Path | None = None) -> str:
     What was measured of large files is kept in `cache` for as long as they stay as they are.
     """
     if names_pixels(name):
-        return images_digest(name, split, cache=cache)
+        of = {"image": images_digest, "video": prepared_clips_digest}
+        return of[parse_pixels(name).modality](name, split, cache=cache)
     if is_source(name) and names_records(name):
         return questions_digest(name, split, cache=cache)
     if name.startswith(FILE_PREFIX) and is_clip_file(name):
@@ -273,11 +282,17 @@ def load_clips(
     Raises HarnessError for an unknown name or split, a wrong modality, a file that holds none, or
     an autoencoder that is not there or not for such frames.
     """
-    clips = _load_clips(name, split, frames)
-    return clips if autoencoder is None else latent_clips(clips, autoencoder, cache=cache)
+    clips = _load_clips(name, split, cache, frames)
+    if autoencoder is None:
+        return clips
+    assert cache is not None, "what is encoded is kept"
+    return latent_clips(clips, autoencoder, cache=cache)
 
 
-def _load_clips(name: str, split: str, frames: int) -> Clips:
+def _load_clips(name: str, split: str, cache: Path | None, frames: int) -> Clips:
+    if names_pixels(name):
+        assert cache is not None, "what is decoded is kept"
+        return prepare_clips(name, split, cache=cache)
     if name.startswith(FILE_PREFIX):
         return load_clip_file(name, split=split)
     _record(name, split=split, modality="video")
@@ -305,7 +320,8 @@ def _record(
             "or of the Hub: hub:OWNER/NAME#field (suites/README.md)",
             "image": "your own images: file:FOLDER?size=32, file:path.parquet#image?size=32 and "
             "more, or of the Hub: hub:OWNER/NAME#image?size=32 (suites/README.md)",
-            "video": "your own clips: file:path.npz, .npy or .safetensors",
+            "video": "your own clips: file:FOLDER?size=64&frames=17 of videos or frames, or "
+            "file:path.npz, .npy or .safetensors (suites/README.md)",
         }
         hint = files.get(modality or "text")
         if Path(name).is_file():

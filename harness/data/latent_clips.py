@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from harness.data.array_shards import (
     write_part,
 )
 from harness.data.autoencoders import autoencoder_digest, latent_shape
-from harness.data.clips import Clips, clip_hashes
+from harness.data.clips import Clips
 from harness.data.images import scaled
 from harness.data.shards import writable
 from harness.errors import HarnessError
@@ -42,31 +42,25 @@ def latent_clips(
     clips: Clips,
     autoencoder: str,
     *,
-    cache: Path | None,
+    cache: Path,
     on_progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Clips:
     """The clips' latents float16[N, F, c, h, w], the mean of the posterior, not scaled.
 
-    Encoded unless `cache` has them, and in memory where it is None; `on_progress` is told the clips
-    that are done, and how many there are. Raises HarnessError where the autoencoder is not there or
+    Encoded unless `cache` has them; `on_progress` is told the clips that are done, and how many
+    there are. Raises HarnessError where the autoencoder is not there or
     not for such frames, for latents that are not finite in float16, and where `cache` cannot be
     written.
     """
     channels, height, width = clips.pixels.shape[2:]
     latent_shape(autoencoder, (channels, height, width))
     work = _Work(clips, autoencoder, on_progress)
-    shards = None if cache is None else work.into(cache)
-    return replace(
-        clips,
-        pixels=np.concatenate(list(work.parts())) if shards is None else shards,
-        digest=work.digest,
-        hashes=_hashes(clips, shards),
-    )
+    return replace(clips, pixels=work.into(cache), digest=work.digest)
 
 
-def _hashes(clips: Clips, shards: ArrayShards | None) -> NDArray[np.uint64]:
-    kept = None if shards is None else shards.beside("hashes")
-    return clip_hashes(clips) if kept is None else kept
+def _prepared(clips: Clips) -> str:
+    """What names the pixels: a digest of encoded videos does not say how they were decoded."""
+    return clips.pixels.folder.name if isinstance(clips.pixels, ArrayShards) else clips.digest
 
 
 class _Work:
@@ -78,7 +72,7 @@ class _Work:
         self._clips, self._name, self._told = clips, autoencoder, on_progress
         self._identity = {
             "latents": _FORMAT,
-            "clips": clips.digest,
+            "clips": _prepared(clips),
             "autoencoder": autoencoder_digest(autoencoder),
             "type": np.dtype(_TYPE).str,
         }
@@ -90,11 +84,6 @@ class _Work:
     @property
     def digest(self) -> str:
         return hashlib.sha256(json.dumps(self._identity, sort_keys=True).encode()).hexdigest()
-
-    def parts(self) -> Iterator[NDArray[np.float16]]:
-        """The latents of each part, in order."""
-        for start in self._starts:
-            yield self._encoded(start)
 
     def into(self, cache: Path) -> ArrayShards:
         """The shards in `cache`, encoded first where it has none; one process does, others wait."""
@@ -131,7 +120,7 @@ class _Work:
             done = min(start + self._starts.step, len(self._clips.pixels))
             self._told(done, len(self._clips.pixels))
         about = {"made_of": self._identity, "autoencoder": self._name}
-        publish(building, folder, paths, about, {"hashes": clip_hashes(self._clips)})
+        publish(building, folder, paths, about)
 
     def _encoded(self, start: int) -> NDArray[np.float16]:
         """The latents of the part's clips; the autoencoder is loaded for the first of them."""

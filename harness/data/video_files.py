@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from harness.data.pixel_sources import IMAGE_SUFFIXES, PixelSource, SplitPixels
 from harness.data.sources import FILE_SPLITS
-from harness.data.video_frames import Video
 from harness.errors import HarnessError
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".webm", ".mkv", ".mpg", ".mpeg")
@@ -25,11 +24,12 @@ _LISTED_IN = ("20bn-something-something-v2", "videos", ".")
 _LISTED_SUFFIX = ".webm"
 
 
-class FoundVideos(NamedTuple):
-    """The videos of a split in order, and the names of those that a list has and the disk not."""
+class NamedVideo(NamedTuple):
+    """A video, what it is called and where it lies; None where a list has it and the disk not."""
 
-    videos: list[Video]
-    missing: list[str]
+    name: str
+    where: Path
+    video: Path | tuple[Path, ...] | None
 
 
 class _Folder(NamedTuple):
@@ -57,28 +57,39 @@ def check_videos(found: SplitPixels) -> None:
     raise _no_videos(root)
 
 
-def find_videos(found: SplitPixels) -> FoundVideos:
-    """Every video of the source, whatever is held out; HarnessError where there is none, or a
-    listed one is not there and `broken=skip` is not said.
+def find_videos(found: SplitPixels) -> Iterator[NamedVideo]:
+    """Every video of the source in order, whatever is held out.
+
+    HarnessError where there is none, or a listed one is not there and `broken=skip` is not said.
     """
     check_videos(found)
     (root,) = found.source.files(found.split)
     if _is_listed(root):
-        return _listed_videos(root, found)
-    folders = [folder for folder in _folders(root) if folder.videos or folder.frames]
-    files = [path for folder in folders for path in folder.videos]
-    in_frames = [folder.frames for folder in folders if folder.frames]
-    if files and in_frames:
-        raise HarnessError(
-            "the folder holds both video files and frames as images",
-            where=str(root),
-            given=f"{_name(files[0], root)}, {_name(in_frames[0][0], root)}",
-            hint="give each its own folder: which of them are clips cannot be told",
-        )
-    _check_options(found.source, in_frames=bool(in_frames))
-    videos = [Video(_name(path, root), path) for path in files]
-    videos += [Video(_name(frames[0].parent, root), tuple(frames)) for frames in in_frames]
-    return FoundVideos(sorted(videos, key=lambda video: video.name), [])
+        yield from _listed_videos(root, found)
+        return
+    first: _Folder | None = None
+    for folder in _folders(root):
+        if not folder.videos and not folder.frames:
+            continue
+        first = first or folder
+        if (folder.videos or first.videos) and (folder.frames or first.frames):
+            raise HarnessError(
+                "the folder holds both video files and frames as images",
+                where=str(root),
+                given=", ".join(_name(p, root) for p in _one_of_each(first, folder)),
+                hint="give each its own folder: which of them are clips cannot be told",
+            )
+        for path in folder.videos:
+            yield NamedVideo(_name(path, root), path, path)
+        if folder.frames:
+            inside = folder.frames[0].parent
+            yield NamedVideo(_name(inside, root), inside, tuple(folder.frames))
+
+
+def _one_of_each(*folders: _Folder) -> tuple[Path, Path]:
+    videos = [path for folder in folders for path in folder.videos]
+    frames = [path for folder in folders for path in folder.frames]
+    return videos[0], frames[0]
 
 
 def _folders(root: Path) -> Iterator[_Folder]:
@@ -158,7 +169,7 @@ def _list_file(root: Path, split: str) -> Path:
     )
 
 
-def _listed_videos(root: Path, found: SplitPixels) -> FoundVideos:
+def _listed_videos(root: Path, found: SplitPixels) -> Iterator[NamedVideo]:
     names = [f"{number}{_LISTED_SUFFIX}" for number in _ids(_list_file(root, found.split))]
     for place in _LISTED_IN:
         if (root / place).is_dir():
@@ -174,8 +185,8 @@ def _listed_videos(root: Path, found: SplitPixels) -> FoundVideos:
             hint=f"they are looked for in {', '.join(_LISTED_IN[:-1])} and the folder itself; "
             "&broken=skip does without those that are not there",
         )
-    held = [Video(name, root / place / name) for name in names if name in there]
-    return FoundVideos(held, missing)
+    paths = [(name, root / place / name) for name in names]
+    yield from (NamedVideo(name, path, path if name in there else None) for name, path in paths)
 
 
 def _ids(path: Path) -> list[str]:

@@ -5,56 +5,32 @@ PyAV loads where a video file is decoded: it is an extra of its own.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import io
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.decoding import decode_image, square
+from harness.data.pixel_sources import PixelSource
+from harness.data.recipes import Broken
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_BLOCK = 1 << 20
+#: A video: its file, the bytes of one, or the files of its frames in order.
+Video = Path | bytes | tuple[Path, ...]
+
 #: No codec puts a frame further from its place.
 _REORDERED = 16
 
 Frame = TypeVar("Frame")
-
-
-class BrokenVideo(Exception):
-    """A video that cannot be decoded, and why."""
-
-
-@dataclass(frozen=True)
-class Video:
-    """A video: its file, the bytes of one, or the files of its frames in order. `name` is shown."""
-
-    name: str
-    content: Path | bytes | tuple[Path, ...]
-
-    def digest(self) -> bytes:
-        """sha256 of the encoded bytes, those of frames joined."""
-        if isinstance(self.content, bytes):
-            return hashlib.sha256(self.content).digest()
-        digest = hashlib.sha256()
-        for path in [self.content] if isinstance(self.content, Path) else self.content:
-            with path.open("rb") as file:
-                while block := file.read(_BLOCK):
-                    digest.update(block)
-        return digest.digest()
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The files it lies in, none for bytes."""
-        if isinstance(self.content, bytes):
-            return ()
-        return (self.content,) if isinstance(self.content, Path) else self.content
 
 
 # --- which frames ----------------------------------------------------------------------------
@@ -120,28 +96,59 @@ def in_order(timed: Iterable[tuple[Fraction, Frame]]) -> Iterator[tuple[Fraction
 # --- decoding --------------------------------------------------------------------------------
 
 
-def decoded_clips(
-    video: Video, *, frames: int, seconds: float | None, fps: float | None
-) -> Iterator[list[Image]]:
-    """The clips of a video as pictures; `fps` are the frames a second of one that lies in frames.
+def decoded_clips(video: Video, source: PixelSource) -> Iterator[NDArray[np.uint8]]:
+    """The clips of a video, uint8[F, C, size, size] each, as the options of `source` say.
 
-    Raises BrokenVideo, and HarnessError where PyAV is needed and not installed.
+    Raises Broken where it cannot be decoded, and HarnessError where PyAV is needed and not
+    installed.
     """
-    apart = None if seconds is None else Fraction(str(seconds))
-    if isinstance(video.content, tuple):
-        rate = Fraction(str(fps)) if fps is not None else Fraction(1)
-        timed = ((place / rate, path) for place, path in enumerate(video.content))
-        for clip in chosen_clips(timed, frames=frames, seconds=apart):
-            yield [_opened(path) for path in clip]
+    assert source.frames is not None
+    apart = None if source.seconds is None else Fraction(str(source.seconds))
+    if isinstance(video, tuple):
+        rate = Fraction(1 if source.fps is None else str(source.fps))
+        files = ((place / rate, path) for place, path in enumerate(video))
+        for clip in chosen_clips(files, frames=source.frames, seconds=apart):
+            yield np.stack([_opened(path, source) for path in clip])
         return
-    decoded_in_order = in_order(_decoded(video.content))
-    for decoded in chosen_clips(decoded_in_order, frames=frames, seconds=apart):
-        yield [_picture(frame) for frame in decoded]
+    decoded = in_order(_decoded(video))
+    for frames in chosen_clips(decoded, frames=source.frames, seconds=apart):
+        pictures = map(_picture, frames)
+        size, channels = source.size, source.channels
+        yield np.stack([square(each, size=size, channels=channels) for each in pictures])
 
 
-def decoder_version() -> str:
-    """`PyAV 18.1.0`: pixels may depend on it. HarnessError where it is not installed."""
-    return f"PyAV {_av().__version__}"
+def _opened(path: Path, source: PixelSource) -> NDArray[np.uint8]:
+    try:
+        return decode_image(path.read_bytes(), size=source.size, channels=source.channels)
+    except Broken as error:
+        raise Broken(f"{path.name}: {error}") from error
+
+
+def _decoded(video: Path | bytes) -> Iterator[tuple[Fraction, Any]]:
+    """(time of presentation in seconds, PyAV's frame) of the first stream of pictures."""
+    av = _av()
+    opened = io.BytesIO(video) if isinstance(video, bytes) else str(video)
+    count = 0
+    try:
+        with av.open(opened) as container:
+            if not container.streams.video:
+                raise Broken("it holds no pictures")
+            stream = container.streams.video[0]
+            rate = stream.average_rate
+            time = Fraction(0)
+            for frame in container.decode(stream):
+                if frame.is_corrupt:
+                    raise Broken(f"frame {count} is damaged")
+                if frame.pts is not None:
+                    time = frame.pts * frame.time_base
+                elif count and rate:
+                    time += 1 / rate
+                yield time, frame
+                count += 1
+    except av.error.FFmpegError as error:
+        raise Broken(error.strerror or type(error).__name__) from error
+    if count == 0:
+        raise Broken("it holds no frame")
 
 
 def _av() -> Any:
@@ -153,33 +160,6 @@ def _av() -> Any:
             hint="pip install 'ebt-harness[video]'; folders of frames need nothing",
         ) from error
     return av
-
-
-def _decoded(content: Path | bytes) -> Iterator[tuple[Fraction, Any]]:
-    """(time of presentation in seconds, PyAV's frame) of the first stream of pictures."""
-    av = _av()
-    opened = io.BytesIO(content) if isinstance(content, bytes) else str(content)
-    count = 0
-    try:
-        with av.open(opened) as container:
-            if not container.streams.video:
-                raise BrokenVideo("it holds no pictures")
-            stream = container.streams.video[0]
-            rate = stream.average_rate
-            time = Fraction(0)
-            for frame in container.decode(stream):
-                if frame.is_corrupt:
-                    raise BrokenVideo(f"frame {count} is damaged")
-                if frame.pts is not None:
-                    time = frame.pts * frame.time_base
-                elif count and rate:
-                    time += 1 / rate
-                yield time, frame
-                count += 1
-    except av.error.FFmpegError as error:
-        raise BrokenVideo(error.strerror or type(error).__name__) from error
-    if count == 0:
-        raise BrokenVideo("it holds no frame")
 
 
 def _picture(frame: Any) -> Image:
@@ -196,14 +176,3 @@ def _picture(frame: Any) -> Image:
         Image.Transpose.ROTATE_270,
     )[turns]
     return picture if upright is None else picture.transpose(upright)
-
-
-def _opened(path: Path) -> Image:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BrokenVideo(f"{path.name}: {str(error).strip() or type(error).__name__}") from error

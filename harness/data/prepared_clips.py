@@ -1,0 +1,111 @@
+"""The user's own videos, prepared: how they are read and decoded, and the clips that come of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data import decoding
+from harness.data.clips import Clips
+from harness.data.decoding import quiet
+from harness.data.effort import Effort
+from harness.data.pixel_sources import SplitPixels, split_pixels
+from harness.data.preparing_pixels import prepare_pixels
+from harness.data.reading import Meter
+from harness.data.recipes import Broken, Item, Loaded, Recipe, measure_pixels
+from harness.data.video_files import find_videos
+from harness.data.video_frames import decoded_clips
+
+#: Raised where the same videos become other clips than before.
+VERSION = 1
+_BLOCK = 1 << 20
+
+
+def prepare_clips(name: str, split: str, *, cache: Path, effort: Effort | None = None) -> Clips:
+    """The clips of `file:FOLDER?size=…&frames=…`, decoded unless `cache` holds them already.
+
+    Raises HarnessError as `prepare_pixels` does, and where PyAV is needed and not installed.
+    """
+    recipe = clip_recipe(name, split)
+    with quiet():
+        shards = prepare_pixels(recipe, cache, effort)
+    origin, digest = recipe.found.source.origin, shards.index["digest"]
+    return Clips(name, split, shards, digest, *origin, hashes=shards.beside("hashes"))
+
+
+def prepared_clips_digest(name: str, split: str, *, cache: Path | None) -> str:
+    """The digest of a split's encoded videos: of all, or of those that the first clips are of."""
+    recipe = clip_recipe(name, split)
+    if recipe.limit is None:
+        return measure_pixels(recipe, cache).digest
+    assert cache is not None, "which videos the first clips are of is known once they are decoded"
+    return prepare_clips(name, split, cache=cache).digest
+
+
+def clip_recipe(name: str, split: str) -> Recipe:
+    """How the videos of a split become clips. HarnessError for a bad name or no files.
+
+    One that is longer than a clip becomes several, which share no frame; a shorter one none. Its
+    digest is that of its bytes, or of those of its frames joined, and so is the split it is in.
+    """
+    found = split_pixels(name, split)
+    source = found.source
+    assert source.frames is not None
+    item = (source.frames, *source.shape)
+
+    def decode(loaded: Loaded) -> NDArray[np.uint8]:
+        if loaded.content is None:
+            raise Broken("it is listed, and not there")
+        clips = [np.empty((0, *item), np.uint8)]
+        clips += [clip[None] for clip in decoded_clips(loaded.content, source)]
+        return np.concatenate(clips)
+
+    return Recipe(
+        found=found,
+        item=item,
+        identity={
+            "clips": VERSION,
+            "pixels": decoding.VERSION,
+            "seconds": source.seconds,
+            "fps": source.fps,
+            "limit": source.clips,
+        },
+        items=lambda meter: _items(found, meter),
+        load=_loaded,
+        decode=decode,
+        decoder={"pillow": version("pillow"), "av": _installed("av")},
+        limit=source.clips,
+    )
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _items(found: SplitPixels, meter: Meter) -> Iterator[Item]:
+    for video in find_videos(found):
+        yield Item(video.name, str(video.where), video.video)
+        meter.done += sum(path.stat().st_size for path in _files(video.video))
+
+
+def _files(video: Path | tuple[Path, ...] | None) -> tuple[Path, ...]:
+    return video if isinstance(video, tuple) else () if video is None else (video,)
+
+
+def _loaded(item: Item) -> Loaded:
+    """With its digest; the video itself, which may be long, is not kept in memory."""
+    digest, size = hashlib.sha256(), 0
+    for path in _files(item.content):
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+                size += len(block)
+    return Loaded(item, item.content, digest.digest(), size)
