@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from harness.analysis.exhibits.next_frame import (
+    COPY_LAST,
+    RECONSTRUCTION,
     FrameExamples,
-    FrameRow,
     NextFrameExhibit,
     load_frames,
 )
@@ -22,6 +23,8 @@ from harness.analysis.tables.next_frame import loss_text
 Images = NDArray[np.float32]
 
 _SHOWN = 8
+#: Errors of more models than this would fill a page.
+_WITH_ERRORS = 4
 #: So that a few frames do not fill a page.
 _MOST_INCHES = 0.75
 _LABEL_INCHES = 1.6
@@ -42,7 +45,8 @@ class _Strip:
 
 
 def frame_strips(exhibit: NextFrameExhibit, *, missing: str = "") -> list[Drawing]:
-    """Per set: the last frame of the context, the true next one, and each model's with its error.
+    """Per set: the last frame of the context, the true next one, and each model's, with its error
+    where that leaves room.
 
     None for a set of which no pixels are kept.
     """
@@ -50,34 +54,48 @@ def frame_strips(exhibit: NextFrameExhibit, *, missing: str = "") -> list[Drawin
     for data, split in exhibit.sets:
         kept = [e for e in exhibit.examples if (e.data, e.split) == (data, split)]
         if kept:
-            found.append(_figure(exhibit, _strips(exhibit.of(data, split), kept), kept, missing))
+            found.append(_figure(exhibit, _strips(exhibit, kept), kept, missing))
     return found
 
 
-def _strips(rows: Sequence[FrameRow], kept: Sequence[FrameExamples]) -> list[_Strip]:
+def _strips(exhibit: NextFrameExhibit, kept: Sequence[FrameExamples]) -> list[_Strip]:
+    data, split = kept[0].data, kept[0].split
+    numbers = {
+        row.name: _numbers(row.loss, row.psnr_per_frame)
+        for row in exhibit.references_of(data, split)
+    }
     found: list[_Strip] = []
     for examples in kept:
         frames = load_frames(examples.path)
         truth = frames["truth"]
         if not found:
             found += [
-                _Strip("last frame seen", ("what copying predicts",), REFERENCE, frames["last"]),
-                _Strip("next frame", ("the truth",), TEXT, truth),
+                _Strip("copy of the last frame", numbers[COPY_LAST], REFERENCE, frames["last"]),
+                _Strip("true next frame", (), TEXT, truth),
             ]
             if "reconstruction" in frames:
                 found.append(
-                    _Strip("its latents, decoded", (), REFERENCE, frames["reconstruction"])
+                    _Strip(
+                        "its latents, decoded",
+                        numbers[RECONSTRUCTION],
+                        REFERENCE,
+                        frames["reconstruction"],
+                    )
                 )
         color = family_color(examples.family)
-        row = next(r for r in rows if r.model == examples.model)
-        details = [f"loss {loss_text(row.loss.value, None)}"]
-        if row.psnr_per_frame is not None:
-            details.append(f"PSNR {row.psnr_per_frame.value:.2f} dB")
-        found += [
-            _Strip(examples.model, tuple(details), color, frames["predicted"], examples=examples),
-            _Strip("", ("its error",), color, frames["predicted"] - truth, errors=True),
-        ]
+        row = next(r for r in exhibit.of(data, split) if r.model == examples.model)
+        each = None if row.psnr_per_frame is None else row.psnr_per_frame.value
+        shown = frames["predicted"]
+        details = _numbers(row.loss.value, each)
+        found.append(_Strip(examples.model, details, color, shown, examples=examples))
+        if len(kept) <= _WITH_ERRORS:
+            found.append(_Strip("", ("its error",), color, shown - truth, errors=True))
     return found
+
+
+def _numbers(loss: float | None, psnr: float | None) -> tuple[str, ...]:
+    written = [] if loss is None else [f"loss {loss_text(loss, None)}"]
+    return (*written, *([] if psnr is None else [f"PSNR {psnr:.2f} dB"]))
 
 
 def _figure(
@@ -97,9 +115,13 @@ def _figure(
     note = (
         f"The last frame of the first {count} rows of {data} ({split}), predicted from the true "
         f"frames before it by the lowest training seed ({', '.join(map(str, seeds))}); numbers "
-        f"beside them are means over all {first.n:,} frames and training seeds. Errors: the "
-        "absolute difference from the truth, white for none, black for the whole range of pixels."
+        f"beside them are means over all {first.n:,} frames and training seeds."
     )
+    if any(strip.errors for strip in strips):
+        note += (
+            " Errors: the absolute difference from the truth, white for none, black for the whole "
+            "range of pixels."
+        )
     with theme():
         figure = blank()
         frame = Frame(title, "", (), [note, *([missing] if missing else [])])

@@ -157,18 +157,16 @@ def _finding(exhibit: NextFrameExhibit) -> str:
 
 def _said(row: FrameRow, *, several: bool) -> str:
     name = f"{row.model} on {row.data}" if several else row.model
-    verdict = "not decided" if row.verdict == "undecided" else row.verdict
-    text = f"{name}: {verdict} against copying"
+    undecided = row.verdict == "undecided"
+    text = f"{name}: " + ("undecided against" if undecided else f"{row.verdict} than") + " copying"
     if row.gain is not None:
-        text += f" ({gain_text(row)} below its loss)"
+        text += f", gain {gain_text(row)}"
     comparison = row.comparison
     if comparison is not None:
-        difference = comparison.loss
-        text += (
-            f"; loss less that of {comparison.baseline} "
-            f"{loss_text(difference.value, difference.interval, sign='+', size=row.loss.value)}, "
-            f"{comparison.verdict}"
-        )
+        loss, undecided = comparison.loss, comparison.verdict == "undecided"
+        text += "; undecided against" if undecided else f"; {comparison.verdict} than"
+        written = loss_text(loss.value, loss.interval, sign="+", size=row.loss.value)
+        text += f" {comparison.baseline}, difference of losses {written}"
     return f"{text}."
 
 
@@ -202,7 +200,8 @@ def _handles(
 def _notes(exhibit: NextFrameExhibit, *, clipped: bool, missing: str) -> list[str]:
     text = (
         f"{interval_words(exhibit)} Means over {sizes(exhibit)}; smooth L1 with beta 1, PSNR of "
-        f"pixels on 0..255. {FINAL_CHECKPOINT}"
+        f"pixels on 0..255. Gain: how much lower the loss is than that of copying the last frame, "
+        f"paired by clip. {FINAL_CHECKPOINT}"
     )
     if clipped:
         text += " Lines that reach the frame end beyond it."

@@ -67,7 +67,7 @@ def _values(exhibit: NextFrameExhibit, name: str) -> Table:
         "loss ↓",
         "PSNR per frame ↑ (dB)",
         "PSNR ↑ (dB)",
-        "below copying",
+        "gain over copying",
         "than copying",
         "NFE",
         "FLOPs/frame",
@@ -248,8 +248,8 @@ def _notes(exhibit: NextFrameExhibit) -> list[str]:
     notes = [
         f"Loss: smooth L1 (beta 1), mean over the numbers of a frame and over {sizes(exhibit)}. "
         f"{FINAL_CHECKPOINT} Bold: lowest loss on a set.",
-        f"{interval_words(exhibit)} Below copying: how much lower the loss is than that of "
-        "repeating the last observed frame, paired by clip; better or worse where the interval "
+        f"{interval_words(exhibit)} Gain over copying: how much lower the loss is than that "
+        "of repeating the last observed frame, paired by clip; better or worse where the interval "
         "excludes none.",
         "NFE, FLOPs and time are per predicted frame; one descent step is a forward and a backward "
         f"pass. Time on {', '.join(exhibit.device)}.",

@@ -1,0 +1,436 @@
+"""Next-frame sections, and scaling by losses of next frames, against planted records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.analysis.exhibits.gather import gather
+from harness.analysis.exhibits.next_frame import FrameRow, NextFrameExhibit
+from harness.analysis.exhibits.scaling import ScalingExhibit
+from harness.analysis.figures.frame_strips import frame_strips
+from harness.analysis.figures.next_frame import next_frame_figure
+from harness.analysis.figures.page import Drawing
+from harness.analysis.figures.scaling import scaling_figure
+from harness.analysis.frame import load_frame
+from harness.analysis.tables.next_frame import loss_text, next_frame_tables
+from harness.analysis.tables.scaling import losses_table, rate_table
+from harness.errors import HarnessError
+from harness.planning.budget import axis_value, run_cost
+from harness.planning.planned import PlannedRun, Suite
+from harness.planning.suite import load_suite
+from harness.records import Measurement
+from tests.analysis.records_factory import measured, write_suite
+
+SUITE = """
+suite: video
+experiments:
+  video:
+    base:
+      task: {kind: next_frame, context: 5}
+      config: {depth: 1, width: 16, heads: 2}
+      batch_size: 8
+      budget: {steps: 10}
+      optimizer: {lr: 1e-3}
+    adapters:
+      transformer++: {adapter: transformer_pp_video}
+      ebt: {adapter: ebt_video}
+    seeds: SEEDS
+    evaluations:
+      validation: {kind: next_frame, data: builtin/moving-digits, noise_seeds: [0, 1]}
+report:
+  - {kind: next_frame, title: Frames, experiment: video, evaluation: validation,
+     baseline: transformer++}
+"""
+WIDTHS = """
+suite: widths
+experiments:
+  video:
+    base:
+      task: {kind: next_frame, context: 5}
+      config: {depth: 1, width: 16, heads: 2}
+      batch_size: 8
+      budget: {steps: 10}
+      optimizer: {lr: 1e-3}
+    adapters:
+      transformer++: {adapter: transformer_pp_video}
+      ebt: {adapter: ebt_video}
+    axes:
+AXIS
+    seeds: [0, 1, 2]
+    evaluations:
+      validation: {kind: next_frame, data: builtin/moving-digits}
+report:
+  - {kind: scaling, title: Frames, experiment: video, x: XAXIS, evaluation: validation,
+     baseline: transformer++, candidate: ebt}
+"""
+TAGS = {"data": "builtin/moving-digits", "split": "validation"}
+COST = {"nfe": 2.0, "flops": 1e5, "seconds": 2e-4}
+#: Mean loss per frame of each clip, of copies and as a base of the models'.
+COPIED = np.linspace(0.02, 0.2, 24)
+FRAMES = np.full(24, 15.0)
+
+ClipLosses = Callable[[PlannedRun], np.ndarray]
+
+
+def suite_of(text: str, folder: Path) -> Suite:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "suite.yaml"
+    path.write_text(text)
+    return load_suite(path)
+
+
+def record(
+    run: PlannedRun,
+    folder: Path,
+    per_clip: np.ndarray,
+    *,
+    copied: np.ndarray,
+    psnr: bool,
+    decoded: bool,
+) -> list[Measurement]:
+    """What the evaluator writes of mean losses per clip, +- 1 % by noise seed.
+
+    The PSNR of a frame is 20 dB at a loss of 0.1 and falls by one dB per 0.01.
+    """
+    n = FRAMES[: len(per_clip)]
+    kept: dict[str, Any] = {"n": n, "copy_last_loss": copied * n}
+    found = []
+
+    def add(name: str, value: float | None, noise_seed: int | None, **given: Any) -> None:
+        facts = {"unit": "smooth L1", "tags": TAGS, "n": int(n.sum())} | given
+        found.append(measured(run, name, value, noise_seed=noise_seed, **facts))
+
+    for noise_seed, factor in ((0, 0.99), (1, 1.01)):
+        losses = factor * per_clip
+        add("loss", float((losses * n).sum() / n.sum()), noise_seed, cost=COST)
+        add("mse", float(2 * (losses * n).sum() / n.sum()), noise_seed, cost=COST)
+        kept["loss"] = np.stack([*kept.get("loss", ()), losses * n])
+        kept["mse"] = 2 * kept["loss"]
+        if psnr:
+            each = 20 - 100 * (losses - 0.1)
+            kept["psnr_per_frame"] = np.stack([*kept.get("psnr_per_frame", ()), each * n])
+            add("psnr_per_frame", float((each * n).sum() / n.sum()), noise_seed)
+            add("psnr", 19.0, noise_seed)
+    add("copy_last_loss", float((copied * n).sum() / n.sum()), None)
+    add("copy_last_mse", 1.0, None)
+    if psnr:
+        add("copy_last_psnr", 15.0, None)
+        add("copy_last_psnr_per_frame", 15.5, None)
+    if decoded:
+        add("reconstruction_psnr", 30.0, None)
+        add("reconstruction_psnr_per_frame", 31.0, None)
+    np.savez(folder / "per_clip.npz", **kept)
+    return found
+
+
+def exhibit_of(
+    folder: Path,
+    losses: ClipLosses,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    copied: Callable[[PlannedRun], np.ndarray] = lambda run: COPIED,
+    psnr: bool = True,
+    decoded: bool = False,
+    examples: bool = False,
+) -> NextFrameExhibit:
+    suite = suite_of(SUITE.replace("SEEDS", str(list(seeds))), folder)
+
+    def evaluator(run: PlannedRun, spec: Any, where: Path) -> list[Measurement]:
+        if examples:
+            images = np.zeros((3, 1, 4, 4), np.float32)
+            kept = {"last": images - 1, "truth": images, "predicted": images + 0.5}
+            np.savez(where / "examples.npz", rows=np.arange(3), **kept)
+        clips = losses(run)
+        return record(
+            run, where, clips, copied=copied(run)[: len(clips)], psnr=psnr, decoded=decoded
+        )
+
+    write_suite(suite, folder, evaluator)
+    (gathered,) = gather(suite, load_frame(suite, folder))
+    assert isinstance(gathered.exhibit, NextFrameExhibit)
+    assert gathered.stem == "next_frame"
+    return gathered.exhibit
+
+
+def row_of(exhibit: NextFrameExhibit, model: str) -> FrameRow:
+    return next(row for row in exhibit.rows if row.model == model)
+
+
+def plain(run: PlannedRun) -> np.ndarray:
+    """EBT at 0.8, Transformer++ at 0.9 of the copies' losses, with a little scatter by seed."""
+    share = 0.8 if run.adapter_label == "ebt" else 0.9
+    return COPIED * (share + 0.01 * (run.spec.seed - 1))
+
+
+def words(drawing: Drawing) -> str:
+    return " ".join(text.get_text().replace("\n", " ") for text in drawing.figure.texts)
+
+
+# --- numbers ---------------------------------------------------------------------------------
+
+
+def test_means_gain_and_difference_are_those_planted(tmp_path: Path) -> None:
+    exhibit = exhibit_of(tmp_path, plain)
+    ebt, plus = row_of(exhibit, "ebt"), row_of(exhibit, "transformer++")
+    assert ebt.loss.value == pytest.approx(0.8 * COPIED.mean())
+    assert ebt.mse == pytest.approx(1.6 * COPIED.mean())
+    assert ebt.psnr_per_frame is not None
+    assert ebt.psnr_per_frame.value == pytest.approx(30 - 80 * COPIED.mean())
+    assert ebt.psnr == 19.0
+    assert ebt.copied == pytest.approx(COPIED.mean())
+    assert ebt.gain is not None
+    assert ebt.gain.value == pytest.approx(0.2)
+    assert (ebt.verdict, plus.verdict) == ("better", "better")
+    assert (ebt.clips, ebt.n, ebt.seeds, ebt.noise_seeds) == (24, 360, 3, 2)
+    assert (ebt.nfe, ebt.flops, ebt.seconds) == (2.0, 1e5, 2e-4)
+    assert ebt.thinking == "2x1"
+    assert plus.comparison is None
+    assert ebt.comparison is not None
+    assert ebt.comparison.baseline == "transformer++"
+    assert ebt.comparison.loss.value == pytest.approx(-0.1 * COPIED.mean())
+    assert ebt.comparison.psnr is not None
+    assert ebt.comparison.psnr.value == pytest.approx(10 * COPIED.mean())
+    # Clips differ ten times more than the models do; paired by clip that is decided all the same.
+    assert ebt.loss.interval is not None
+    assert plus.loss.interval is not None
+    assert ebt.loss.interval[1] > plus.loss.interval[0]
+    assert ebt.comparison.loss.by_document
+    assert ebt.comparison.verdict == "better"
+
+
+def test_the_interval_of_a_gain_is_the_bootstrap_s_over_clips(tmp_path: Path) -> None:
+    scatter = np.random.default_rng(3).uniform(0.5, 1.4, 24)
+    exhibit = exhibit_of(tmp_path, lambda run: COPIED * scatter, seeds=[0])
+    gain = row_of(exhibit, "ebt").gain
+    assert gain is not None
+    drawn = np.random.default_rng(0).integers(24, size=(20_000, 24))
+    ratios = 1 - (COPIED * scatter)[drawn].sum(1) / COPIED[drawn].sum(1)
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    assert gain.interval == pytest.approx((low, high), abs=0.1 * (high - low))
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict"), [(0.9, "better"), (1.1, "worse")], ids=["below", "above"]
+)
+def test_verdicts_follow_the_interval_of_the_gain(
+    share: float, verdict: str, tmp_path: Path
+) -> None:
+    exhibit = exhibit_of(tmp_path, lambda run: COPIED * share * (1 + 0.01 * run.spec.seed))
+    assert row_of(exhibit, "ebt").verdict == verdict
+
+
+def test_clips_that_disagree_leave_it_undecided(tmp_path: Path) -> None:
+    either = np.where(np.arange(24) % 2, 0.7, 1.3)
+    exhibit = exhibit_of(tmp_path, lambda run: COPIED * either)
+    assert row_of(exhibit, "ebt").verdict == "undecided"
+    drawing = next_frame_figure(exhibit)
+    assert drawing is not None
+    assert "undecided against copying" in words(drawing)
+
+
+def test_few_clips_of_one_seed_have_no_interval(tmp_path: Path) -> None:
+    exhibit = exhibit_of(tmp_path, lambda run: plain(run)[:6], seeds=[0])
+    row = row_of(exhibit, "ebt")
+    assert row.loss.interval is None
+    assert row.gain is not None
+    assert row.gain.interval is None
+    assert row.verdict == "undecided"
+    values, differences = next_frame_tables(exhibit, "frames")
+    assert "none with one seed" in " ".join(values.notes)
+    assert differences.rows[0][3].text == "no interval"
+
+
+def test_where_nothing_moves_a_gain_is_missing_and_copying_wins(tmp_path: Path) -> None:
+    exhibit = exhibit_of(tmp_path, plain, copied=lambda run: np.zeros(24))
+    row = row_of(exhibit, "ebt")
+    assert row.gain is None
+    assert row.verdict == "worse"
+    (table, _) = next_frame_tables(exhibit, "frames")
+    assert table.data[0]["gain"] is None
+
+
+def test_losses_of_other_frames_are_not_compared(tmp_path: Path) -> None:
+    def copied(run: PlannedRun) -> np.ndarray:
+        return COPIED * (2 if run.adapter_label == "ebt" else 1)
+
+    exhibit = exhibit_of(tmp_path, plain, copied=copied)
+    assert all(row.comparison is None for row in exhibit.rows)
+    losses = [row.loss for row in exhibit.references]
+    assert losses == pytest.approx([COPIED.mean(), 2 * COPIED.mean()])
+    assert len(next_frame_tables(exhibit, "frames")) == 1
+
+
+# --- tables and figures ----------------------------------------------------------------------
+
+
+def test_the_table_has_models_then_references(tmp_path: Path) -> None:
+    exhibit = exhibit_of(tmp_path, plain, decoded=True)
+    table, differences = next_frame_tables(exhibit, "frames")
+    names = [row[0].text for row in table.rows]
+    assert names == ["transformer++", "ebt", "copy last frame", "reconstruction"]
+    loss = table.rows[1][1]
+    assert loss.bold
+    assert loss.text.startswith(f"{0.8 * COPIED.mean():.5f} [")
+    assert [row[2].text for row in table.rows[2:]] == ["15.50", "31.00"]
+    assert table.data[1]["loss"] == row_of(exhibit, "ebt").loss.value
+    assert table.data[3]["psnr"] == 30.0
+    notes = " ".join(table.notes)
+    assert "smooth L1 (beta 1)" in notes
+    assert "360 frames of 24 clips" in notes
+    assert "checkpoint at the end of training" in notes
+    assert "what the autoencoder allows" in notes
+    assert differences.rows[0][3].text == "better"
+    assert table.latex().count("& better &") == 2
+
+
+def test_without_pixels_there_is_no_psnr_and_no_panel_of_it(tmp_path: Path) -> None:
+    exhibit = exhibit_of(tmp_path, plain, psnr=False)
+    table, _ = next_frame_tables(exhibit, "frames")
+    assert all(row[2].text == row[3].text == "" for row in table.rows)
+    assert "no autoencoder is named" in " ".join(table.notes)
+    drawing = next_frame_figure(exhibit)
+    assert drawing is not None
+    assert len(drawing.figure.axes) == 1
+    assert frame_strips(exhibit) == []
+
+
+def test_the_figure_draws_every_number_it_lists(tmp_path: Path) -> None:
+    exhibit = exhibit_of(tmp_path, plain, decoded=True)
+    drawing = next_frame_figure(exhibit, missing="1 of 6 evaluations missing")
+    assert drawing is not None
+    loss, psnr = drawing.figure.axes
+    assert [tick.get_text() for tick in loss.get_yticklabels()] == ["transformer++", "ebt"]
+    at = {tuple(line.get_xdata()) for line in loss.lines} | {
+        tuple(line.get_xdata()) for line in psnr.lines
+    }
+    for row in drawing.data:
+        value = float(str(row["value"]))
+        assert (value,) in at or (value, value) in at, row["model"]
+        low, high = loss.get_xlim() if "smooth" in str(row["panel"]) else psnr.get_xlim()
+        assert low < value < high
+    assert "1 of 6 evaluations missing" in words(drawing)
+    assert "ebt: better than copying, gain +20.0" in words(drawing)
+    assert "better than transformer++" in words(drawing)
+
+
+def test_strips_show_what_was_seen_what_came_and_each_prediction(tmp_path: Path) -> None:
+    (drawing,) = frame_strips(exhibit_of(tmp_path, plain, examples=True))
+    (axes,) = drawing.figure.axes
+    assert len(axes.images) == 3 * (2 + 2 * 2)
+    shown = [text.get_text().split("\n")[0] for text in axes.texts]
+    assert shown == [
+        "copy of the last frame",
+        "true next frame",
+        "transformer++",
+        "its error",
+        "ebt",
+        "its error",
+    ]
+    greys = [float(np.asarray(image.get_array()).mean()) for image in axes.images[::3]]
+    assert greys == pytest.approx([0, 0.5, 0.75, 0.75, 0.75, 0.75])
+    assert {row["mse_of_levels"] for row in drawing.data} == {(0.25 * 255) ** 2}
+
+
+def test_losses_are_written_to_four_digits() -> None:
+    assert loss_text(0.012344, (0.012, 0.013)) == "0.01234 [0.01200, 0.01300]"
+    assert loss_text(-0.0001, None, sign="+", size=0.0123) == "−0.00010"
+    assert loss_text(0.0, None) == "0.0000"
+
+
+def test_a_section_without_results_has_nothing_to_draw(tmp_path: Path) -> None:
+    suite = suite_of(SUITE.replace("SEEDS", "[0]"), tmp_path)
+    (gathered,) = gather(suite, load_frame(suite, tmp_path))
+    assert isinstance(gathered.exhibit, NextFrameExhibit)
+    assert next_frame_figure(gathered.exhibit) is None
+    assert frame_strips(gathered.exhibit) == []
+    (table,) = next_frame_tables(gathered.exhibit, gathered.stem)
+    assert table.rows == []
+
+
+def test_an_unknown_baseline_is_refused(tmp_path: Path) -> None:
+    text = SUITE.replace("SEEDS", "[0]").replace("baseline: transformer++", "baseline: dit")
+    with pytest.raises(HarnessError, match="no such baseline") as caught:
+        suite_of(text, tmp_path)
+    assert "transformer++" in (caught.value.allowed or ())
+
+
+# --- scaling ---------------------------------------------------------------------------------
+
+EXPONENTS = {"transformer++": 0.25, "ebt": 0.4}
+SIX_WIDTHS = "      width: {path: config.width, values: [8, 16, 32, 64, 128, 256]}"
+
+
+def scaled(folder: Path, x: str, axis: str, law: Mapping[str, float]) -> ScalingExhibit:
+    """Losses 0.004 + 0.02 (x / smallest)^-a with 0.5 % of scatter by seed."""
+    suite = suite_of(WIDTHS.replace("AXIS", axis, 1).replace("XAXIS", x), folder)
+    xs = {run.run_id: axis_value(run, run_cost(run), x) for run in suite.runs}  # type: ignore[arg-type]
+    smallest = min(value for value in xs.values() if value is not None)
+    drawn = np.random.default_rng(1)
+
+    def evaluator(run: PlannedRun, spec: Any, where: Path) -> list[Measurement]:
+        at = xs[run.run_id]
+        assert at is not None
+        loss = 0.004 + 0.02 * (at / smallest) ** -law[run.adapter_label]
+        facts = {"unit": "smooth L1", "tags": TAGS}
+        return [
+            measured(run, "loss", loss * (1 + 0.005 * drawn.normal()), **facts),
+            measured(run, "copy_last_loss", 0.02, noise_seed=None, **facts),
+        ]
+
+    write_suite(suite, folder, evaluator)
+    (gathered,) = gather(suite, load_frame(suite, folder))
+    assert isinstance(gathered.exhibit, ScalingExhibit)
+    return gathered.exhibit
+
+
+def test_scaling_by_losses_of_frames_recovers_the_exponents(tmp_path: Path) -> None:
+    exhibit = scaled(tmp_path, "width", SIX_WIDTHS, EXPONENTS)
+    assert exhibit.rate is not None
+    for fit, name in zip(exhibit.rate.fits, ("ebt", "transformer++"), strict=True):
+        assert fit.law is not None
+        assert fit.law.exponent == pytest.approx(EXPONENTS[name], rel=0.15)
+        assert fit.law.floor == pytest.approx(0.004, abs=0.001)
+    assert exhibit.rate.rho.value == pytest.approx(0.4 / 0.25 - 1, abs=0.2)
+    assert exhibit.references == {"copy last frame": (0.02, None)}
+    assert all(row.bits_per_byte is None and row.perplexity is None for row in exhibit.rows)
+    assert {row.seen for row in exhibit.rows} == {80 * 5}, "rows of training, frames of a row"
+
+
+def test_tables_of_frames_have_no_words_of_text(tmp_path: Path) -> None:
+    exhibit = scaled(tmp_path, "width", SIX_WIDTHS, EXPONENTS)
+    table = losses_table(exhibit, "width")
+    written = table.markdown() + rate_table(exhibit, "rate").markdown()
+    for word in ("nats", "perplexity", "token", "bits", "gram"):
+        assert word not in written
+    assert "copy last frame" in written
+    assert "| paper, Fig 9" in written
+    assert "+33.66 %" in written
+    assert "Below the copy of the last frame by their whole interval" in written
+    assert "lowest validation loss" in written
+    assert table.data[-1] == {"model": "copy last frame", "loss": 0.02, "bits_per_byte": None}
+    assert "frames" in table.data[0]
+    drawing = scaling_figure(exhibit)
+    assert drawing is not None
+    drawn = " ".join(
+        [words(drawing), *(a.get_ylabel() + a.get_title() for a in drawing.figure.axes)]
+    )
+    assert "smooth L1 per frame" in drawn
+    assert "at equal frames (400)" in drawn
+    assert "nats" not in drawn
+    assert "token" not in drawn
+
+
+def test_data_of_video_are_predicted_frames(tmp_path: Path) -> None:
+    axis = "      steps: {path: budget.steps, values: [10, 40, 160]}"
+    exhibit = scaled(tmp_path, "data", axis, EXPONENTS)
+    xs = [row.x for row in exhibit.rows if row.adapter == "ebt"]
+    assert xs == [steps * 8 * 5 for steps in (10, 40, 160)]
+    assert "along training frames" in rate_table(exhibit, "rate").title
+    drawing = scaling_figure(exhibit)
+    assert drawing is not None
+    assert drawing.figure.axes[0].get_xlabel() == "training frames"
