@@ -1,22 +1,26 @@
-"""Image cases: the image EBT against its textbook form, DiT against diffusers."""
+"""Image cases: the image EBT against its textbook form and diffusers, DiT against diffusers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from baselines.catalogue import DIT_IMAGE, EBT_IMAGE
 from harness.capabilities import Compiles
-from harness.protocol import Diffusion, ImageBatch, ImageShape, NoisyBatch
+from harness.protocol import Descent, Diffusion, ImageBatch, ImageShape, NoisyBatch
 from tests.bench.case import Case, NotYet, Pair, Setting, made
 from tests.bench.naive_image import NaiveImage
-from tests.bench.reference import diffusers_dit
+from tests.bench.reference import DiffusersEnergy, as_diffusers, diffusers_dit
 from tests.bench.text import NOISE, Recorder, relative
 
-SAMPLING = Diffusion(steps=10)
+Sampler = Literal["ddim", "ddpm"]
+#: What a DiT case times: one network call, or a sampling of CALLS.
+SAMPLERS: dict[str, Sampler | None] = {"call": None, "sampling": "ddim", "DDPM sampling": "ddpm"}
+CALLS = 10
 
 
 @dataclass(frozen=True)
@@ -147,11 +151,79 @@ def _gap(adapter: Any, naive: NaiveImage, batch: ImageBatch) -> float:
     return max(relative(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+def ebt_on_diffusers(
+    picture: Picture, *, training: bool, dtype: torch.dtype = torch.float32
+) -> Any:
+    """Build one optimization step, predicting or training, against it on diffusers' blocks."""
+
+    def pair(setting: Setting) -> Pair:
+        own = TINY if setting.tiny else picture
+        config = EBT_IMAGE.config(**own.sizes(), ffn_width=4 * own.width, step_size=20.0)
+        adapter = made(EBT_IMAGE, config, own.shape())
+        randomise(adapter)
+        theirs = DiffusersEnergy(adapter, config, own.shape(), twice=training)
+        theirs.to(device=setting.device, dtype=dtype)
+        adapter.to(device=setting.device, dtype=dtype)
+        images = own.images(setting.device).to(dtype)
+        rows = torch.arange(own.batch, device=setting.device)
+        batch, noisy = ImageBatch(images, rows), NoisyBatch(images, 99, rows)
+
+        def their_training() -> None:
+            theirs.zero_grad()
+            noised = _noised(adapter, images, torch.randn_like(images))
+            with setting.autocast():
+                loss = _diffusers_loss(theirs, images, noised)
+            loss.backward()
+
+        def our_prediction() -> Tensor:
+            with setting.autocast():
+                return adapter.predict(noisy, Descent(steps=1), NOISE).value
+
+        def their_prediction() -> Tensor:
+            with setting.autocast():
+                return theirs.stepped(images).detach()
+
+        def prediction_gap() -> float:
+            return relative(our_prediction() - images, their_prediction() - images)
+
+        return Pair(
+            ours=_our_step(adapter, batch, setting) if training else our_prediction,
+            theirs=their_training if training else their_prediction,
+            tokens=own.batch,
+            gap=(lambda: _diffusers_gap(adapter, theirs, batch)) if training else prediction_gap,
+        )
+
+    return pair
+
+
+def _diffusers_loss(model: DiffusersEnergy, images: Tensor, noised: Tensor) -> Tensor:
+    """Summed Smooth-L1 of the image one optimization step from `noised`."""
+    error = F.smooth_l1_loss(model.stepped(noised), images, reduction="none")
+    return error.flatten(1).mean(1).sum()
+
+
+def _diffusers_gap(adapter: Any, model: DiffusersEnergy, batch: ImageBatch) -> float:
+    """Largest relative error among all parameters' gradients, from the same noise."""
+    recorder = Recorder(NOISE)
+    adapter.zero_grad()
+    adapter.training_loss(batch, recorder).loss_sum.backward()
+    noised = _noised(adapter, batch.images, recorder.normals[0].to(batch.images))
+    model.zero_grad()
+    _diffusers_loss(model, batch.images, noised).backward()
+    ours = {name: p.grad for name, p in adapter.network.named_parameters()}
+    named = {f"model.{name}": gradient for name, gradient in as_diffusers(ours)}
+    named |= {name: ours[name] for name in ("alpha", "condition.weight")}
+    parameters = dict(model.named_parameters())
+    # A key's bias moves all scores of a query alike: its gradient is rounding alone.
+    told = [name for name in parameters if not name.endswith("to_k.bias")]
+    return max(relative(named[name], parameters[name].grad) for name in told)
+
+
 # --- DiT -------------------------------------------------------------------------------------
 
 
-def dit(picture: Picture, *, sampling: bool) -> Any:
-    """Build one network call, or a DDIM sampling, against diffusers' on the same weights."""
+def dit(picture: Picture, sampler: Sampler | None = None) -> Any:
+    """Build one network call, or a sampling, against diffusers' on the same weights."""
 
     def pair(setting: Setting) -> Pair:
         own = TINY if setting.tiny else picture
@@ -176,15 +248,15 @@ def dit(picture: Picture, *, sampling: bool) -> Any:
 
         def our_sampling() -> object:
             with setting.autocast():
-                return adapter.predict(batch, SAMPLING, NOISE)
+                return adapter.predict(batch, Diffusion(steps=CALLS, sampler=sampler), NOISE)
 
         def their_sampling() -> Tensor:
             with torch.no_grad(), setting.autocast():
-                return _diffusers_sampling(theirs, x, labels)
+                return _diffusers_sampling(theirs, x, labels, sampler)
 
         return Pair(
-            ours=our_sampling if sampling else our_call,
-            theirs=their_sampling if sampling else their_call,
+            ours=our_sampling if sampler else our_call,
+            theirs=their_sampling if sampler else their_call,
             tokens=own.batch,
             gap=lambda: relative(our_call(), their_call()),
         )
@@ -192,16 +264,23 @@ def dit(picture: Picture, *, sampling: bool) -> Any:
     return pair
 
 
-def _diffusers_sampling(model: Any, x: Tensor, labels: Tensor) -> Tensor:
-    """As many network calls, each followed by diffusers' DDIM update."""
+def _diffusers_sampling(model: Any, x: Tensor, labels: Tensor, sampler: Sampler | None) -> Tensor:
+    """As many network calls, each followed by the update of diffusers' scheduler."""
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-    scheduler = DDIMScheduler(1000, 1e-4, 2e-2, beta_schedule="linear", clip_sample=True)
-    scheduler.set_timesteps(SAMPLING.steps)
+    settings: dict[str, Any] = {"beta_schedule": "linear", "clip_sample": True}
+    if sampler == "ddpm":
+        settings["variance_type"] = "learned_range"
+    make = DDPMScheduler if sampler == "ddpm" else DDIMScheduler
+    scheduler = make(1000, 1e-4, 2e-2, **settings)
+    scheduler.set_timesteps(CALLS)
     for timestep in scheduler.timesteps:
         t = timestep.to(x.device).expand(len(x))
-        noise = model(x, timestep=t, class_labels=labels).sample[:, : x.shape[1]]
-        x = scheduler.step(noise.to(x.dtype), timestep, x).prev_sample
+        output = model(x, timestep=t, class_labels=labels).sample.to(x.dtype)
+        if sampler == "ddim":
+            output = output[:, : x.shape[1]]
+        x = scheduler.step(output, timestep, x).prev_sample
     return x
 
 
@@ -221,13 +300,25 @@ def cases(device: torch.device) -> list[Case]:
         ),
         *(
             Case(
-                f"DiT {'sampling' if sampling else 'call'}, {picture}",
+                f"EBT {'training' if training else 'prediction'} step, {picture}",
+                "image-diffusers",
+                "an image EBT of diffusers' blocks",
+                ebt_on_diffusers(picture, training=training),
+                1.0,
+                bf16_tolerance=2e-2,
+                memory=training,
+            )
+            for training in (True, False)
+        ),
+        *(
+            Case(
+                f"DiT {what}, {picture}",
                 "dit",
                 "diffusers",
-                dit(picture, sampling=sampling),
+                dit(picture, sampler),
                 1.0,
                 bf16_tolerance=2e-2,
             )
-            for sampling in (False, True)
+            for what, sampler in SAMPLERS.items()
         ),
     ]

@@ -40,10 +40,12 @@ EXACT = [
     text.training(LOAD, "S2", dtype=torch.float64),
     text.thinking(LOAD, dtype=torch.float64),
     image.ebt_training(image.TINY, dtype=torch.float64),
+    *(image.ebt_on_diffusers(image.TINY, training=t, dtype=torch.float64) for t in (True, False)),
 ]
+NAMES = ["S1", "S2", "thinking", "image", "image on diffusers", "image step on diffusers"]
 
 
-@pytest.mark.parametrize("build", EXACT, ids=["S1", "S2", "thinking", "image"])
+@pytest.mark.parametrize("build", EXACT, ids=NAMES)
 def test_the_textbook_forms_are_exactly_the_adapters(build: Callable[[Setting], Pair]) -> None:
     try:
         pair = build(SMALL)
