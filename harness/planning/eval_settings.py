@@ -103,7 +103,9 @@ class ProbeSetting(DataSetting):
     """A linear classifier on features of labelled images, fitted on the set's train split."""
 
     kind: Literal["probe"]
-    train_limit: int | None = Field(default=None, ge=1, description="first training images")
+    train_limit: int | None = Field(
+        default=None, ge=1, description="training images, drawn alike for every model"
+    )
     holdout: float = Field(
         default=0.1, gt=0, lt=1, description="part of them that chooses the penalty"
     )

@@ -110,12 +110,13 @@ class ProbeEval(EvalBase):
     """Accuracy of a linear classifier on the model's features of labelled images.
 
     `data`, `split` are what it is tested on; it is fitted on the same set's `train` split, a
-    `holdout` of which chooses among the penalties `l2`. Minibatches hold no more than a batch in
-    memory.
+    `holdout` of which chooses among the penalties `l2`. `limit` and `train_limit` draw images, the
+    same for every model: the first ones of a set in folders are all of one class. Minibatches read
+    features from disk and hold no more than a chunk of them in memory.
     """
 
     kind: Literal["probe"] = "probe"
-    train_limit: int | None = Field(default=None, ge=1, description="first training images")
+    train_limit: int | None = Field(default=None, ge=1, description="training images, drawn")
     holdout: float = Field(default=0.1, gt=0, lt=1)
     l2: tuple[float, ...] = Field(min_length=1)
     solver: Literal["full_batch", "minibatch"] = "full_batch"

@@ -37,6 +37,7 @@ from harness.planning.eval_spec import (
 )
 from harness.planning.lm_tasks import task_specs
 from harness.planning.located import Key, Located, Place
+from harness.planning.probes import check_labelled, check_probe
 from harness.planning.shapes import (
     MODALITY,
     check_clips,
@@ -182,6 +183,8 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
         _check_energy(setting, thinking[0], own, spec)
     if isinstance(setting, ThinkingSetting):
         check_tokens(setting, own)
+    if isinstance(setting, ProbeSetting):
+        check_probe(setting, own, spec)
     common: dict[str, Any] = {
         "limit": setting.limit,
         "batch_size": setting.batch_size,
@@ -201,6 +204,8 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
         else:
             split = _split(setting, data, where, spec)
             check_file(data, split, MODALITY[spec.task.kind], where)
+        if isinstance(setting, ProbeSetting):
+            check_labelled(data, split, spec, where)
         if isinstance(spec.task, NextFrameTask):
             check_clips(data, split, spec.task, where)
         yield from _on_data(setting, thinking, common | {"data": data, "split": split})

@@ -114,6 +114,9 @@ class ProbeSection(Frozen):
     title: str = "Linear probe"
     experiment: str
     evaluation: str
+    baseline: str | None = Field(
+        default=None, description="adapter that the others are compared with, at the same labels"
+    )
 
 
 class NextFrameSection(Frozen):

@@ -28,6 +28,7 @@ from harness.planning.planned import PlannedRun, Suite
 from harness.planning.sections import (
     DRAWN,
     NextFrameSection,
+    ProbeSection,
     ScalingSection,
     Section,
     ThinkingAblationSection,
@@ -230,7 +231,7 @@ def _check_report(suite: SuiteDocument, document: Located) -> None:
             _check_drawn(section, key, name, experiment, located)
         if isinstance(section, ThinkingAblationSection):
             _known("full", section.full, experiment.adapters, located)
-        if isinstance(section, NextFrameSection) and section.baseline is not None:
+        if isinstance(section, NextFrameSection | ProbeSection) and section.baseline is not None:
             _known("baseline", section.baseline, experiment.adapters, located)
         if isinstance(section, ScalingSection):
             _known("baseline", section.baseline, experiment.adapters, located)
