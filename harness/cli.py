@@ -98,8 +98,9 @@ def prepare(
     what: Annotated[
         str,
         typer.Argument(
-            help="A suite file: all text that it trains or is evaluated on. Or one data set, such "
-            "as file:corpus/*.parquet#text or hub:OWNER/NAME@REVISION#text."
+            help="A suite file: all text, images and clips that it trains or is evaluated on. Or one "
+            "data set, such as file:corpus/*.parquet#text, hub:OWNER/NAME@REVISION#text or "
+            "file:coco/{split}2014?size=128."
         ),
     ],
     split: Annotated[
@@ -111,7 +112,7 @@ def prepare(
     overrides: Overrides = None,
     results: Results = RESULTS,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; default: one for each core.")
+        int | None, typer.Option(min=1, help="Processes or threads; default: one a core.")
     ] = None,
     vocab_size: Annotated[
         int | None,
@@ -126,7 +127,7 @@ def prepare(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Tokenize text ahead of runs, on all cores; cut off, the same command goes on."""
+    """Tokenize text, decode images and clips ahead of runs; cut off, the same command goes on."""
     from harness.show import prepare as show
 
     show.check_options(what, (split, tokenizer), overrides, (vocab_size, out))

@@ -210,6 +210,9 @@ def _print_data(*, as_json: bool) -> None:
     shown = [row | {"splits": ", ".join(row["splits"])} for row in rows]
     _print_table(shown, ("name", "modality", "splits", "size", "description"))
     terminal().print("\nYour own text: file:PATH.txt, or file:PATH.jsonl#FIELD", markup=False)
+    terminal().print(
+        "Your own images: file:FOLDER?size=32, or file:PATH.parquet#FIELD?size=32", markup=False
+    )
     terminal().print("Your own clips: file:PATH.npz, .npy or .safetensors", markup=False)
 
 

@@ -194,7 +194,7 @@ def test_a_tokenizer_is_trained_and_used(tmp_path: Path, corpus: Path) -> None:
     ("arguments", "said"),
     [
         (["builtin/docz"], "did you mean 'builtin/docs'"),
-        (["builtin/digits"], "only text is prepared"),
+        (["builtin/digits"], "needs no preparing: its image data"),
         (["builtin/docs", "--split", "test"], "allowed: train, validation"),
         (["builtin/docs", "--tokenizer", "gpt2x"], "did you mean 'gpt2'"),
         (["builtin/docs", "--train-tokenizer", "300"], "go together"),

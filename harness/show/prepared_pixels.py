@@ -1,0 +1,194 @@
+"""What `harness prepare` does with images and clips: shards of pixels, and what two sets share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from harness.data.array_shards import ArrayShards
+from harness.data.clips import Clips
+from harness.data.datasets import load_images
+from harness.data.effort import Effort
+from harness.data.images import Images, check_images_apart
+from harness.data.measured import Measured, write_lock
+from harness.data.pixel_sources import names_pixels, parse_pixels
+from harness.data.prepared_images import prepare_images
+from harness.data.preparing_pixels import PixelProgress
+from harness.errors import HarnessError
+from harness.planning.eval_spec import EvalBase, ProbeEval
+from harness.planning.planned import Suite
+from harness.planning.spec import DenoisingTask
+from harness.show.pace import telling
+
+#: What decodes a split of each modality, and what its items are called.
+_MAKERS: dict[str, Callable[..., Images | Clips]] = {"image": prepare_images}
+_WORDS = {"image": "images", "video": "clips"}
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class PixelNeed:
+    """A split to be decoded."""
+
+    data: str
+    split: str
+
+
+@dataclass(frozen=True)
+class PreparedPixels:
+    """What came of it: `items` of one shape, of `sources` that were read.
+
+    `classes` how many there are, None without labels; `skipped` the broken, by name and why; of
+    `empty` came nothing. `seconds` and the rate are None where it was found prepared.
+    """
+
+    data: str
+    split: str
+    items: int
+    shape: list[int]
+    classes: int | None
+    sources: int
+    bytes: int
+    digest: str
+    pixel_digest: str
+    skipped: list[dict[str, str]]
+    empty: int
+    folder: str
+    seconds: float | None
+    items_per_second: float | None
+
+
+def pixel_needs(suite: Suite) -> tuple[list[PixelNeed], list[tuple[PixelNeed, PixelNeed]]]:
+    """What a suite decodes, and pairs of images to train on and to evaluate on: apart."""
+    needs: dict[PixelNeed, None] = {}
+    apart: dict[tuple[PixelNeed, PixelNeed], None] = {}
+    for run in suite.runs:
+        task = run.spec.task
+        if not isinstance(task, DenoisingTask):
+            continue
+        trained = PixelNeed(task.data, "train")
+        needs[trained] = None
+        for planned in run.evaluations:
+            evaluated, *fitted = _read_by(planned.spec)
+            needs |= dict.fromkeys([evaluated, *fitted])
+            pairs = ((other, evaluated) for other in (trained, *fitted) if other != evaluated)
+            apart |= dict.fromkeys(pairs)
+    decoded = [need for need in needs if names_pixels(need.data)]
+    return decoded, [pair for pair in apart if any(need in decoded for need in pair)]
+
+
+def _read_by(spec: EvalBase) -> list[PixelNeed]:
+    """What an evaluation measures on, and what it fits on."""
+    read = [PixelNeed(spec.data, spec.split)]
+    return [*read, PixelNeed(spec.data, "train")] if isinstance(spec, ProbeEval) else read
+
+
+def not_apart(pairs: Iterable[tuple[PixelNeed, PixelNeed]], cache: Path) -> Iterator[str]:
+    """What is wrong with each pair of sets that share an image."""
+    for pair in pairs:
+        training, evaluation = (load_images(need.data, need.split, cache=cache) for need in pair)
+        try:
+            check_images_apart(training, evaluation)
+        except HarnessError as error:
+            yield str(error)
+
+
+# --- one split -------------------------------------------------------------------------------
+
+
+def prepare_pixel_split(
+    need: PixelNeed, results: Path, workers: int | None, console: Console, as_json: bool
+) -> PreparedPixels:
+    last: list[PixelProgress] = []
+    maker = _MAKERS[parse_pixels(need.data).modality]
+    cache, began = results / "data", time.monotonic()
+
+    def on_wait() -> None:
+        console.print("Another process prepares it already; waiting.")
+
+    with telling(console, f"{need.data} ({need.split})", _line) as tell:
+
+        def on_progress(progress: PixelProgress) -> None:
+            last[:] = [progress]
+            tell(progress)
+
+        effort = Effort(workers, on_progress, on_wait)
+        try:
+            made = maker(need.data, need.split, cache=cache, effort=effort)
+        except KeyboardInterrupt:
+            console.print("Interrupted. The same command goes on from what is finished.")
+            raise SystemExit(130) from None
+    assert isinstance(made.pixels, ArrayShards)
+    found = _prepared(need, made.pixels, last, time.monotonic() - began)
+    write_lock(cache, need.data, need.split, Measured(found.digest, found.sources, found.bytes))
+    if not as_json:
+        _print(console, found, made.pixels.index["classes"])
+    return found
+
+
+def _prepared(
+    need: PixelNeed, shards: ArrayShards, last: list[PixelProgress], seconds: float
+) -> PreparedPixels:
+    labels = shards.beside("labels")
+    names = shards.index["classes"]
+    return PreparedPixels(
+        data=need.data,
+        split=need.split,
+        items=len(shards),
+        shape=list(shards.item),
+        classes=None if labels is None else len(names or set(labels.tolist())),
+        sources=shards.index["sources"],
+        bytes=shards.index["encoded_bytes"],
+        digest=shards.index["digest"],
+        pixel_digest=shards.index["pixel_digest"],
+        skipped=[{"name": name, "why": why} for name, why in shards.index["skipped"]],
+        empty=shards.index["empty"],
+        folder=str(shards.folder),
+        seconds=seconds if last else None,
+        items_per_second=last[0].made_items / seconds if last else None,
+    )
+
+
+def _print(console: Console, found: PreparedPixels, names: list[str] | None) -> None:
+    what = _WORDS[parse_pixels(found.data).modality]
+    how = "found prepared"
+    if found.seconds is not None:
+        how = f"{found.seconds:.1f} s, {found.items_per_second:,.0f} {what}/s"
+    classes = "no labels" if found.classes is None else f"{found.classes:,} classes"
+    if names is not None:
+        classes += f" ({_some(names)})"
+    console.print(
+        f"[bold]{escape(found.data)}[/] ({found.split}): {how}"
+        f"\n  {found.items:,} {what} of {' x '.join(map(str, found.shape))}, {escape(classes)}, "
+        f"{found.bytes / 1e6:,.1f} MB encoded"
+        f"\n  digest {found.digest[:12]}, pixels {found.pixel_digest[:12]}, in {found.folder}",
+        soft_wrap=True,
+    )
+    if found.skipped:
+        console.print(f"  left out, because broken: {len(found.skipped):,}")
+        for each in found.skipped[:_SHOWN]:
+            console.print(f"    {escape(each['name'])}: {escape(each['why'])}", soft_wrap=True)
+        if len(found.skipped) > _SHOWN:
+            index = f"{found.folder}/index.json"
+            console.print(f"    and more, all listed in {index}", soft_wrap=True)
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f", … ({more:,} more)" if more > 0 else "")
+
+
+def _line(progress: PixelProgress, seconds: float | None) -> str:
+    """`1,200 made  52.1 MB  12.3 MB/s  280/s`."""
+    text = f"{progress.items:,} made  {progress.bytes / 1e6:,.1f} MB"
+    if progress.skipped:
+        text += f"  {progress.skipped:,} broken"
+    if seconds is None:
+        return text
+    text += f"  {progress.made_bytes / 1e6 / seconds:,.1f} MB/s"
+    return f"{text}  {progress.made_items / seconds:,.0f}/s"
