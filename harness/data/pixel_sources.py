@@ -243,10 +243,18 @@ class SplitPixels:
 
     def nothing(self) -> HarnessError:
         """Why there is not one image or clip."""
-        what = "image" if self.source.frames is None else "clip"
-        held = self.source.holdout
+        frames, held = self.source.frames, self.source.holdout
+        what = "image" if frames is None else "clip"
         if held is None:
-            return HarnessError(f"there is not one {what}", where=f"{self.source} ({self.split})")
+            apart = self.source.seconds
+            return HarnessError(
+                f"there is not one {what}",
+                where=f"{self.source} ({self.split})",
+                hint=None
+                if frames is None
+                else f"a video of fewer than {frames} frames"
+                f"{'' if apart is None else f', {apart:g} s apart,'} gives none",
+            )
         return HarnessError(
             f"not one {what} is in the {self.split} split",
             where=str(self.source),

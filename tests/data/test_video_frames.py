@@ -22,6 +22,7 @@ from harness.data.pixel_sources import parse_pixels
 from harness.data.recipes import Broken
 from harness.data.video_frames import chosen_clips, decoded_clips
 from harness.errors import HarnessError
+from tests.data.made_videos import drawn, video_bytes
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
@@ -29,31 +30,6 @@ REPO = Path(__file__).resolve().parents[2]
 REAL = REPO / os.environ.get("HARNESS_SHARED", "../shared") / "data" / "video_clips"
 FILES = ("bikes.mp4", "kinetics_demo.mp4", "ucf101_v_ApplyEyeMakeup_g01_c01.avi")
 real = pytest.mark.skipif(not REAL.is_dir(), reason="no real clips: HARNESS_SHARED is not there")
-
-
-def video_bytes(
-    frames: NDArray[np.uint8], times: list[int] | None = None, *, form: str = "mp4"
-) -> bytes:
-    """A lossless video of frames (F, H, W, 3), `times` in hundredths of a second."""
-    out = io.BytesIO()
-    with av.open(out, "w", format=form) as container:
-        stream = container.add_stream("libx264rgb", rate=25, options={"crf": "0", "bf": "0"})
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "rgb24"
-        stream.time_base = stream.codec_context.time_base = Fraction(1, 100)
-        for place, frame in enumerate(frames):
-            encoded = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            encoded.pts = 4 * place if times is None else times[place]
-            encoded.time_base = Fraction(1, 100)
-            container.mux(stream.encode(encoded))
-        container.mux(stream.encode())
-    return out.getvalue()
-
-
-def drawn(count: int) -> NDArray[np.uint8]:
-    """(count, 32, 32, 3) of patches in random colours."""
-    drawn = np.random.RandomState(0).randint(0, 256, (count, 4, 4, 3), np.uint8)
-    return drawn.repeat(8, axis=1).repeat(8, axis=2)
 
 
 def frames_of(
