@@ -20,6 +20,7 @@ from harness.evals.energy import evaluate_energy
 from harness.evals.likelihood import evaluate_likelihood
 from harness.evals.lm_tasks import evaluate_lm_task
 from harness.evals.next_frame import evaluate_next_frame
+from harness.evals.probe import evaluate_probe
 from harness.evals.thinking import evaluate_thinking
 from harness.launch.stop import StopFlag
 from harness.launch.trained import with_weights
@@ -31,6 +32,7 @@ from harness.planning.eval_spec import (
     LikelihoodEval,
     LmTaskEval,
     NextFrameEval,
+    ProbeEval,
     ThinkingEval,
 )
 from harness.provenance import provenance
@@ -46,6 +48,7 @@ EVALUATORS: dict[type[EvalBase], Callable[[Any, EvalContext, Path], list[Measure
     LmTaskEval: evaluate_lm_task,
     NextFrameEval: evaluate_next_frame,
     DenoisingEval: evaluate_denoising,
+    ProbeEval: evaluate_probe,
 }
 
 
@@ -101,4 +104,7 @@ def evaluation_digests(spec: EvalBase, cache: Path) -> dict[str, str]:
     if isinstance(spec, LmTaskEval):
         found = find_task(spec.data, spec.include)
         return {task_key(spec.data, spec.include): task_digest(found)}
-    return {f"{spec.data}/{spec.split}": dataset_digest(spec.data, spec.split, cache=cache)}
+    splits = ("train", spec.split) if isinstance(spec, ProbeEval) else (spec.split,)
+    return {
+        f"{spec.data}/{split}": dataset_digest(spec.data, split, cache=cache) for split in splits
+    }

@@ -1,0 +1,56 @@
+"""A probe of the pixels: no model's, so that what it answers is kept for all that are compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from math import prod
+
+import numpy as np
+
+from harness.evals.context import EvalContext
+from harness.evals.probe_answers import Answers
+from harness.planning.eval_spec import ProbeEval
+from harness.records import read_json, write_json
+
+#: Rises where a classifier of the same pixels would come out otherwise.
+_FORMAT = 1
+#: Larger ones are not fitted: training images x numbers of an image x classes, and numbers.
+MAX_WORK, MAX_NUMBERS = 2e9, 4096
+#: What of an evaluation leaves the classifier alone.
+_ELSEWHERE = {"batch_size", "timing_repeats", "checkpoint", "noise_seeds", "metric_version"}
+
+
+def too_large(shape: tuple[int, ...], images: int, classes: int) -> bool:
+    """Whether fitting pixels would take far longer than fitting a model's features."""
+    numbers = prod(shape)
+    return numbers > MAX_NUMBERS or images * numbers * classes > MAX_WORK
+
+
+def kept_answers(
+    spec: ProbeEval, digests: tuple[str, str], context: EvalContext, find: Callable[[], Answers]
+) -> Answers:
+    """The answers of images of these digests: read where a run found them before, else found."""
+    identity = {
+        "format": _FORMAT,
+        "digests": digests,
+        "device": context.device.type,
+        **spec.model_dump(mode="json", exclude=_ELSEWHERE),
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+    path = context.cache / f"probe-pixels-{key}.json"
+    if path.exists():
+        kept = read_json(path)
+        return Answers(
+            **kept
+            | {
+                "ranks": np.array(kept["ranks"], np.int64),
+                "losses": np.array(kept["losses"], np.float64),
+            }
+        )
+    found = find()
+    lists = {"ranks": found.ranks.tolist(), "losses": found.losses.tolist()}
+    write_json(path, asdict(found) | lists)
+    return found
