@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.data.datasets import load_images
-from harness.data.images import ImageRows
+from harness.data.images import ImageRows, check_images_apart
 from harness.evals.context import EvalContext
 from harness.planning.eval_spec import DenoisingEval
 from harness.planning.shapes import timesteps
@@ -77,8 +77,7 @@ class NoisyImages:
 def noisy_images(spec: DenoisingEval, context: EvalContext) -> NoisyImages:
     """The evaluation's images; HarnessError where one of them is in the training split too."""
     assert isinstance(context.shape, ImageShape)
-    images = load_images(spec.data, spec.split)
-    rows = ImageRows(images)
+    rows = _rows(spec, context)
     return NoisyImages(
         rows,
         len(rows) if spec.limit is None else min(spec.limit, len(rows)),
@@ -86,3 +85,15 @@ def noisy_images(spec: DenoisingEval, context: EvalContext) -> NoisyImages:
         f"{spec.data}/{spec.split}",
         context,
     )
+
+
+def _rows(spec: DenoisingEval, context: EvalContext) -> ImageRows:
+    key = ("images", spec.data, spec.split)
+    if key not in context.shared:
+        images = load_images(spec.data, spec.split, cache=context.cache)
+        training = context.spec.task.data
+        if (spec.data, spec.split) != (training, "train"):
+            check_images_apart(load_images(training, "train", cache=context.cache), images)
+        context.shared[key] = ImageRows(images)
+    rows: ImageRows = context.shared[key]
+    return rows

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from math import log10, sqrt
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from harness.data.array_shards import open_shards, publish, shards_folder, write_part
 from harness.data.datasets import load_images
 from harness.data.images import ImageRows, Images
+from harness.errors import HarnessError
 from harness.evals import denoising as evaluator
 from harness.evals import image_filters, noisy_images
 from harness.evals.denoising import EXAMPLES, PER_IMAGE, evaluate_denoising
@@ -392,7 +395,8 @@ def test_shards_of_bytes_are_denoised_as_the_floats_they_stand_for(
         return get(rows, ids)
 
     monkeypatch.setattr(noisy_images, "load_images", lambda *_, **__: shards)
-    monkeypatch.setattr(noisy_images, "check_images_apart", lambda *_: None, raising=False)
+    monkeypatch.setattr(noisy_images, "check_images_apart", lambda *_: None)
+    context = photos_context(tmp_path, Fader())
     monkeypatch.setattr(ImageRows, "get", counted)
     found = values(evaluate_denoising(photos(limit=None), context, tmp_path / "b"))
     assert found.keys() == floats.keys()
@@ -407,6 +411,29 @@ def test_a_whole_set_is_read_where_there_is_no_limit(tmp_path: Path) -> None:
     assert len(images) == len(load_images("builtin/digits", "validation").pixels)
     seen = [row for _, batch in images.batches(64, 0) for row in batch.rows.tolist()]
     assert seen == list(range(len(images)))
+
+
+def test_an_image_that_was_trained_on_is_refused(tmp_path: Path) -> None:
+    sheet = np.zeros((4, 3, 16, 16), np.uint8)
+    sheet[:] = np.arange(4).reshape(4, 1, 1, 1)
+    for name, pixels in (("train", sheet), ("validation", sheet[::-1][:2] + 2)):
+        folder = tmp_path / name
+        folder.mkdir()
+        for number, image in enumerate(pixels):
+            Image.fromarray(np.moveaxis(image, 0, -1)).save(folder / f"{number}.png")
+    context = photos_context(tmp_path, Fader())
+    data = f"file:{tmp_path}/{{split}}?size=16"
+    spec = photos(batch_size=2).model_copy(update={"data": data})
+    task = context.spec.task.model_copy(update={"data": data})
+    context = replace(context, spec=context.spec.model_copy(update={"task": task}))
+    own = evaluate_denoising(spec.model_copy(update={"split": "train"}), context, tmp_path / "own")
+    assert value(own, "mse", kind="noisy") > 0, "the training split itself"
+    assert {m.n for m in own} == {4}
+    evaluate_denoising(spec, context, tmp_path / "apart")
+    shutil.copy(tmp_path / "train" / "2.png", tmp_path / "validation" / "x.png")
+    context = replace(context, shared={}, cache=tmp_path / "again")
+    with pytest.raises(HarnessError, match="trained on"):
+        evaluate_denoising(spec, context, tmp_path / "shared")
 
 
 def test_signal_share_is_that_of_diffusers() -> None:
