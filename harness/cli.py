@@ -98,8 +98,8 @@ def prepare(
     what: Annotated[
         str,
         typer.Argument(
-            help="A suite file: all text, images and clips that it trains or is evaluated on. Or one "
-            "data set, such as file:corpus/*.parquet#text, hub:OWNER/NAME@REVISION#text or "
+            help="A suite file: all text, images and clips that it trains or is evaluated on. Or "
+            "one data set, such as file:corpus/*.parquet#text, hub:OWNER/NAME@REVISION#text or "
             "file:coco/{split}2014?size=128."
         ),
     ],

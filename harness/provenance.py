@@ -44,7 +44,16 @@ ENGINE = (
 SNAPSHOT = "snapshot.json"
 #: In a text such as `tokenizer /home/a/b.json` or `file:/data/{split}.jsonl#text`.
 _ABSOLUTE = re.compile(r"(?:^|(?<=[=: ]))/(?=\S)[^#]*")
-PACKAGES = ("torch", "numpy", "diffusers", "safetensors", "scikit-learn", "tokenizers", "lm-eval")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "diffusers",
+    "safetensors",
+    "scikit-learn",
+    "tokenizers",
+    "lm-eval",
+    "pillow",
+)
 
 
 @cache

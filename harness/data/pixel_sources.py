@@ -20,10 +20,11 @@ from harness.data.sources import (
     FILE_SPLITS,
     HELD_OUT_SPLITS,
     HUB_PREFIX,
+    OPTIONS,
     is_on_hub,
     is_source,
 )
-from harness.errors import HarnessError
+from harness.errors import HarnessError, nearest
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 PARQUET = ".parquet"
@@ -35,9 +36,7 @@ WORDS = {
 }
 _IDX = re.compile(r"images[.-]idx3-ubyte(\.gz)?$")
 #: What text, or clips as arrays, are read from.
-_OTHERS = re.compile(
-    r"\.(txt|json|jsonl|csv|tsv|arrow|parquet|npy|npz|safetensors)(\.gz|\.zst)?$", re.IGNORECASE
-)
+_OTHERS = re.compile(r"\.(txt|json|jsonl|csv|tsv|arrow|parquet|npy|npz|safetensors)(\.gz|\.zst)?$")
 _PARTS = re.compile(
     r"(?P<place>.*?)(?:#(?P<field>[^#?]*))?(?:\?(?P<options>[^?=#/\s]*=[^?#/]*))?",
     re.DOTALL,
@@ -277,12 +276,12 @@ def names_pixels(name: str) -> bool:
     if not is_source(name):
         return False
     found = _parts(name)
-    keys = {part.partition("=")[0] for part in (found["options"] or "").split("&")}
-    if keys & set(_PIXELS):
+    keys = [part.partition("=")[0] for part in (found["options"] or "").split("&")]
+    if any(nearest(key, (*_OPTIONS, *OPTIONS)) in _PIXELS for key in keys):
         return True
-    if name.startswith(HUB_PREFIX) or _OTHERS.search(found["place"]):
-        return False
     place = found["place"].lower()
+    if name.startswith(HUB_PREFIX) or not place or _OTHERS.search(place):
+        return False
     return Path(place).suffix in ("", *IMAGE_SUFFIXES) or _IDX.search(place) is not None
 
 

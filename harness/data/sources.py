@@ -28,7 +28,8 @@ _FORMS = (
     *(f"{FILE_PREFIX}PATH{suffix}" for suffix in _PLAIN),
     *(f"{FILE_PREFIX}PATH{suffix}#FIELD" for suffix in _RECORDS),
 )
-_OPTIONS = ("holdout", "documents")
+#: Options of text.
+OPTIONS = ("holdout", "documents")
 #: What begins the path of a dataset's folder.
 _FOLDERS = (".", "/", "~")
 _HUB_RECORDS = f"{HUB_PREFIX}OWNER/NAME[@REVISION][:CONFIG]"
@@ -74,7 +75,7 @@ class TextSource:
         text += "" if self.revision is None else f"@{self.revision}"
         text += "" if self.config is None else f":{self.config}"
         text += f"#{self.field}" if self.field else ""
-        options = [f"{k}={v}" for k in _OPTIONS if (v := getattr(self, k)) is not None]
+        options = [f"{k}={v}" for k in OPTIONS if (v := getattr(self, k)) is not None]
         return text + ("?" + "&".join(options) if options else "")
 
     @property
@@ -241,9 +242,9 @@ def _options(text: str | None, name: str) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for part in [] if text is None else text.split("&"):
         key, _, value = part.partition("=")
-        if key not in _OPTIONS:
+        if key not in OPTIONS:
             raise HarnessError(
-                "no such option of a dataset", where=name, given=key, allowed=_OPTIONS
+                "no such option of a dataset", where=name, given=key, allowed=OPTIONS
             )
         if key in chosen:
             raise HarnessError("the option is given twice", where=name, given=key)

@@ -6,6 +6,7 @@ from functools import cache
 
 from harness.data import datasets
 from harness.data.datasets import DatasetRecord, find_dataset, frame_shape, list_datasets
+from harness.data.sources import is_source
 from harness.data.tokenizer import vocabulary_size
 from harness.errors import HarnessError
 from harness.planning.located import Located
@@ -13,6 +14,12 @@ from harness.planning.spec import DenoisingTask, NextFrameTask, NextTokenTask
 from harness.protocol import AdapterRecord, ImageShape, Shape, TextShape, VideoShape
 
 MODALITY = {"next_token": "text", "denoising": "image", "next_frame": "video"}
+
+#: How data of the user's own are made of another modality.
+_OWN = {
+    "image": "size=N makes it images: file:FOLDER?size=32, file:PATH.parquet#FIELD?size=32",
+    "video": "size=N and frames=N make it clips: file:FOLDER?size=32&frames=16",
+}
 
 AnyTask = NextTokenTask | DenoisingTask | NextFrameTask
 
@@ -136,5 +143,6 @@ def find_data(name: str, modality: str, where: str) -> DatasetRecord:
             where=where,
             given=name,
             allowed=[d.name for d in list_datasets() if d.modality == modality],
+            hint=_OWN.get(modality) if is_source(name) else None,
         )
     return record
