@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,9 @@ from harness.data.array_shards import (
 )
 from harness.data.autoencoders import autoencoder_digest, latent_shape
 from harness.data.clips import Clips
+from harness.data.effort import Effort
 from harness.data.images import scaled
+from harness.data.preparing_pixels import PixelProgress
 from harness.data.shards import writable
 from harness.errors import HarnessError
 from harness.records import locked
@@ -39,22 +40,17 @@ _PART_NUMBERS = 1 << 27
 
 
 def latent_clips(
-    clips: Clips,
-    autoencoder: str,
-    *,
-    cache: Path,
-    on_progress: Callable[[int, int], None] = lambda done, of: None,
+    clips: Clips, autoencoder: str, *, cache: Path, effort: Effort | None = None
 ) -> Clips:
     """The clips' latents float16[N, F, c, h, w], the mean of the posterior, not scaled.
 
-    Encoded unless `cache` has them; `on_progress` is told the clips that are done, and how many
-    there are. Raises HarnessError where the autoencoder is not there or
-    not for such frames, for latents that are not finite in float16, and where `cache` cannot be
+    Encoded unless `cache` has them. Raises HarnessError where the autoencoder is not there or not
+    for such frames, for latents that are not finite in float16, and where `cache` cannot be
     written.
     """
     channels, height, width = clips.pixels.shape[2:]
     latent_shape(autoencoder, (channels, height, width))
-    work = _Work(clips, autoencoder, on_progress)
+    work = _Work(clips, autoencoder, effort or Effort())
     return replace(clips, pixels=work.into(cache), digest=work.digest)
 
 
@@ -66,10 +62,8 @@ def _prepared(clips: Clips) -> str:
 class _Work:
     """Clips to be encoded."""
 
-    def __init__(
-        self, clips: Clips, autoencoder: str, on_progress: Callable[[int, int], None]
-    ) -> None:
-        self._clips, self._name, self._told = clips, autoencoder, on_progress
+    def __init__(self, clips: Clips, autoencoder: str, effort: Effort) -> None:
+        self._clips, self._name, self._effort = clips, autoencoder, effort
         self._identity = {
             "latents": _FORMAT,
             "clips": _prepared(clips),
@@ -91,14 +85,18 @@ class _Work:
         found = open_shards(folder)
         if found is not None:
             return found
-        with (
-            writable(cache),
-            locked(cache / "measured" / f"{folder.name}.lock", wait_seconds=math.inf),
-        ):
-            found = open_shards(folder)
-            if found is None:
-                self._write(cache / f".parts-{folder.name}", folder)
-                found = open_shards(folder)
+        lock = cache / "measured" / f"{folder.name}.lock"
+        with locked(lock) as held:
+            if held:
+                return open_shards(folder) or self._make(cache, folder)
+        self._effort.on_wait()
+        with locked(lock, wait_seconds=math.inf):
+            return open_shards(folder) or self._make(cache, folder)
+
+    def _make(self, cache: Path, folder: Path) -> ArrayShards:
+        with writable(cache):
+            self._write(cache / f".parts-{folder.name}", folder)
+        found = open_shards(folder)
         if found is None:
             raise HarnessError(
                 "the latents differ from what was written when they are read back",
@@ -109,16 +107,24 @@ class _Work:
 
     def _write(self, building: Path, folder: Path) -> None:
         building.mkdir(parents=True, exist_ok=True)
-        paths = []
+        count, size = len(self._clips.pixels), math.prod(self._clips.pixels.shape[1:])
+        paths, progress = [], PixelProgress()
         for index, start in enumerate(self._starts):
             path = building / f"{index:08d}"
             made_of = f"{start} of {self._starts}"
             known = read_part(path)
-            if known is None or known[0].made_of != made_of:
+            kept = known is not None and known[0].made_of == made_of
+            if not kept:
                 write_part(path, self._encoded(start), made_of=made_of, extra={})
             paths.append(path)
-            done = min(start + self._starts.step, len(self._clips.pixels))
-            self._told(done, len(self._clips.pixels))
+            done = min(self._starts.step, count - start)
+            progress.items += done
+            progress.bytes += done * size
+            progress.kept += kept
+            progress.made_items += 0 if kept else done
+            progress.made_bytes += 0 if kept else done * size
+            progress.fraction = progress.items / count
+            self._effort.on_progress(progress)
         about = {"made_of": self._identity, "autoencoder": self._name}
         publish(building, folder, paths, about)
 
