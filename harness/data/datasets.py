@@ -324,6 +324,8 @@ def _record(
             "file:path.npz, .npy or .safetensors (suites/README.md)",
         }
         hint = files.get(modality or "text")
+        if Path(name).is_dir():
+            hint = f"a folder of images is named {FILE_PREFIX}{name}?size=32"
         if Path(name).is_file():
             hint = f"a file is named {FILE_PREFIX}{name}, with #FIELD where it holds records"
         raise HarnessError(f"no such {kind}", allowed=names, given=name, hint=hint)
