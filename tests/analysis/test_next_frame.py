@@ -17,7 +17,7 @@ from harness.analysis.figures.next_frame import next_frame_figure
 from harness.analysis.figures.page import Drawing
 from harness.analysis.figures.scaling import scaling_figure
 from harness.analysis.frame import load_frame
-from harness.analysis.tables.next_frame import loss_text, next_frame_tables
+from harness.analysis.tables.next_frame import loss_form, next_frame_tables
 from harness.analysis.tables.scaling import losses_table, rate_table
 from harness.errors import HarnessError
 from harness.planning.budget import axis_value, run_cost
@@ -308,11 +308,13 @@ def test_the_figure_draws_every_number_it_lists(tmp_path: Path) -> None:
     at = {tuple(line.get_xdata()) for line in loss.lines} | {
         tuple(line.get_xdata()) for line in psnr.lines
     }
-    for row in drawing.data:
+    for row in (row for row in drawing.data if row["model"] != "reconstruction"):
         value = float(str(row["value"]))
         assert (value,) in at or (value, value) in at, row["model"]
         low, high = loss.get_xlim() if "smooth" in str(row["panel"]) else psnr.get_xlim()
         assert low < value < high
+    assert psnr.get_xlim()[1] < 31, "the ceiling is too far off to be drawn"
+    assert "Off the axis: true latents, decoded, 31.00 dB" in words(drawing)
     assert "1 of 6 evaluations missing" in words(drawing)
     assert "ebt: better than copying, gain +20.0" in words(drawing)
     assert "better than transformer++" in words(drawing)
@@ -336,10 +338,12 @@ def test_strips_show_what_was_seen_what_came_and_each_prediction(tmp_path: Path)
     assert {row["mse_of_levels"] for row in drawing.data} == {(0.25 * 255) ** 2}
 
 
-def test_losses_are_written_to_four_digits() -> None:
-    assert loss_text(0.012344, (0.012, 0.013)) == "0.01234 [0.01200, 0.01300]"
-    assert loss_text(-0.0001, None, sign="+", size=0.0123) == "−0.00010"
-    assert loss_text(0.0, None) == "0.0000"
+def test_losses_together_are_written_to_four_digits_of_the_smallest() -> None:
+    form = loss_form([0.2, 0.012344, 0.0])
+    assert form.write(0.012344, (0.012, 0.013)) == "0.01234 [0.01200, 0.01300]"
+    assert form.write(0.2, None) == "0.20000"
+    assert form.write(-0.0001, None, sign="+") == "−0.00010"
+    assert loss_form([0.0]).write(0.0, None) == "0.000"
 
 
 def test_a_section_without_results_has_nothing_to_draw(tmp_path: Path) -> None:

@@ -18,15 +18,16 @@ from harness.analysis.exhibits.next_frame import (
 )
 from harness.analysis.figures.page import DataRow, Drawing, Frame, blank, surround
 from harness.analysis.figures.style import REFERENCE, TEXT, WIDTH, family_color, theme
-from harness.analysis.tables.next_frame import loss_text
+from harness.analysis.tables.next_frame import losses_of
+from harness.analysis.tables.scores import Form
 
 Images = NDArray[np.float32]
 
 _SHOWN = 8
 #: Errors of more models than this would fill a page.
 _WITH_ERRORS = 4
-#: So that a few frames do not fill a page.
-_MOST_INCHES = 0.75
+#: So that a few frames do not fill a page, nor many models more than one.
+_LEAST_INCHES, _MOST_INCHES, _PAGE_INCHES = 0.45, 0.75, 8.0
 _LABEL_INCHES = 1.6
 _MARGIN = 0.06
 _GAP = 0.03
@@ -60,8 +61,9 @@ def frame_strips(exhibit: NextFrameExhibit, *, missing: str = "") -> list[Drawin
 
 def _strips(exhibit: NextFrameExhibit, kept: Sequence[FrameExamples]) -> list[_Strip]:
     data, split = kept[0].data, kept[0].split
+    form = losses_of(exhibit, data, split)
     numbers = {
-        row.name: _numbers(row.loss, row.psnr_per_frame)
+        row.name: _numbers(row.loss, row.psnr_per_frame, form)
         for row in exhibit.references_of(data, split)
     }
     found: list[_Strip] = []
@@ -86,15 +88,15 @@ def _strips(exhibit: NextFrameExhibit, kept: Sequence[FrameExamples]) -> list[_S
         row = next(r for r in exhibit.of(data, split) if r.model == examples.model)
         each = None if row.psnr_per_frame is None else row.psnr_per_frame.value
         shown = frames["predicted"]
-        details = _numbers(row.loss.value, each)
+        details = _numbers(row.loss.value, each, form)
         found.append(_Strip(examples.model, details, color, shown, examples=examples))
         if len(kept) <= _WITH_ERRORS:
             found.append(_Strip("", ("its error",), color, shown - truth, errors=True))
     return found
 
 
-def _numbers(loss: float | None, psnr: float | None) -> tuple[str, ...]:
-    written = [] if loss is None else [f"loss {loss_text(loss, None)}"]
+def _numbers(loss: float | None, psnr: float | None, form: Form) -> tuple[str, ...]:
+    written = [] if loss is None else [f"loss {form.write(loss, None)}"]
     return (*written, *([] if psnr is None else [f"PSNR {psnr:.2f} dB"]))
 
 
@@ -109,6 +111,7 @@ def _figure(
     suffix = f" of {data}" if len(exhibit.sets) > 1 else ""
     title = f"{exhibit.section.title}: example frames{suffix}"
     size = min((WIDTH - 2 * _MARGIN - _LABEL_INCHES) / count, _MOST_INCHES)
+    size = min(size, max(_LEAST_INCHES, _PAGE_INCHES / len(strips)))
     height = size * len(strips)
     seeds = sorted({examples.seed for examples in kept})
     first = exhibit.of(data, split)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -29,12 +29,14 @@ from harness.analysis.figures.style import (
     marks,
     theme,
 )
-from harness.analysis.tables.next_frame import gain_text, interval_words, loss_text, sizes
+from harness.analysis.tables.next_frame import gain_text, interval_words, losses_of, sizes
 
 _ROW_INCHES, _FRAME_INCHES = 0.21, 0.62
 _LINES: dict[str, Line] = {COPY_LAST: REFERENCE_LINE, RECONSTRUCTION: ":"}
 #: More models than this say theirs in the table alone.
 _SAID = 3
+#: A ceiling farther off than this many times what models and copies span would flatten them.
+_REACH = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,14 @@ def next_frame_figure(exhibit: NextFrameExhibit, *, missing: str = "") -> Drawin
             axes_row[0].set_yticks(range(len(own)), [row.model for row in own])
             axes_row[0].set_title(f"{data} ({split})", loc="left")
         drawn = list(dict.fromkeys(row.name for row in exhibit.references))
+        ceilings = sum(row.name == RECONSTRUCTION for row in exhibit.references)
+        if ceilings and len(_beyond(exhibit, shown)) == ceilings:
+            drawn.remove(RECONSTRUCTION)
         frame = Frame(
             title,
             _finding(exhibit),
             _handles(exhibit, by, drawn),
-            _notes(exhibit, clipped=clipped, missing=missing),
+            _notes(exhibit, shown, clipped=clipped, missing=missing),
         )
         surround(figure, frame, height=sum(heights))
     return Drawing("next_frame", title, figure, tuple(_data(exhibit, shown)))
@@ -101,9 +106,10 @@ def _draw(
     by: dict[str, Mark],
 ) -> bool:
     """Draw one panel; whether an interval reaches beyond its axis."""
+    limits = _limits(panel, rows, references)
     for reference in references:
         at = panel.of_reference(reference)
-        if at is not None:
+        if at is not None and limits.low <= at <= limits.high:
             line = _LINES[reference.name]
             axes.axvline(at, color=REFERENCE, linewidth=0.9, linestyle=line, zorder=1)
     for place, row in enumerate(rows):
@@ -123,26 +129,26 @@ def _draw(
             markersize=4.5,
             zorder=4,
         )
-    limits = _limits(panel, rows, references)
-    if limits is not None:
-        axes.set_xlim(*padded(limits))
+    axes.set_xlim(*padded(limits))
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.set_xlabel(panel.label)
-    return limits is not None and limits.clipped
+    return limits.clipped
 
 
-def _limits(
-    panel: _Panel, rows: Sequence[FrameRow], references: Sequence[ReferenceRow]
-) -> Span | None:
+def _limits(panel: _Panel, rows: Sequence[FrameRow], references: Sequence[ReferenceRow]) -> Span:
+    """Of models and copies, and of a ceiling that is near."""
     quantities = [q for row in rows if (q := panel.of_model(row)) is not None]
-    values = [q.value for q in quantities]
-    values += [at for row in references if (at := panel.of_reference(row)) is not None]
+    known = [(r.name, at) for r in references if (at := panel.of_reference(r)) is not None]
+    values = [q.value for q in quantities] + [at for name, at in known if name == COPY_LAST]
     if not values:
-        return None
-    return span(values, [bound for q in quantities for bound in q.interval or ()])
+        return Span(0, 1)
+    own = span(values, [bound for q in quantities for bound in q.interval or ()])
+    near = own.high + _REACH * (own.high - own.low)
+    ceilings = [at for name, at in known if name == RECONSTRUCTION and at <= near]
+    return replace(own, high=max([own.high, *ceilings]))
 
 
 # --- words -----------------------------------------------------------------------------------
@@ -152,11 +158,11 @@ def _finding(exhibit: NextFrameExhibit) -> str:
     """Each model's verdict, and the difference from the baseline where there is one."""
     if len(exhibit.rows) > _SAID * len(exhibit.sets):
         return ""
-    return " ".join(_said(row, several=len(exhibit.sets) > 1) for row in exhibit.rows)
+    return " ".join(_said(row, exhibit) for row in exhibit.rows)
 
 
-def _said(row: FrameRow, *, several: bool) -> str:
-    name = f"{row.model} on {row.data}" if several else row.model
+def _said(row: FrameRow, exhibit: NextFrameExhibit) -> str:
+    name = f"{row.model} on {row.data}" if len(exhibit.sets) > 1 else row.model
     undecided = row.verdict == "undecided"
     text = f"{name}: " + ("undecided against" if undecided else f"{row.verdict} than") + " copying"
     if row.gain is not None:
@@ -165,7 +171,8 @@ def _said(row: FrameRow, *, several: bool) -> str:
     if comparison is not None:
         loss, undecided = comparison.loss, comparison.verdict == "undecided"
         text += "; undecided against" if undecided else f"; {comparison.verdict} than"
-        written = loss_text(loss.value, loss.interval, sign="+", size=row.loss.value)
+        form = losses_of(exhibit, row.data, row.split)
+        written = form.write(loss.value, loss.interval, sign="+")
         text += f" {comparison.baseline}, difference of losses {written}"
     return f"{text}."
 
@@ -197,15 +204,34 @@ def _handles(
     return handles
 
 
-def _notes(exhibit: NextFrameExhibit, *, clipped: bool, missing: str) -> list[str]:
+def _notes(
+    exhibit: NextFrameExhibit, shown: Sequence[_Panel], *, clipped: bool, missing: str
+) -> list[str]:
     text = (
         f"{interval_words(exhibit)} Means over {sizes(exhibit)}; smooth L1 with beta 1, PSNR of "
         f"pixels on 0..255. Gain: how much lower the loss is than that of copying the last frame, "
         f"paired by clip. {FINAL_CHECKPOINT}"
     )
+    far = _beyond(exhibit, shown)
+    if far:
+        text += f" Off the axis: {', '.join(far)}."
     if clipped:
         text += " Lines that reach the frame end beyond it."
     return [text, *([missing] if missing else [])]
+
+
+def _beyond(exhibit: NextFrameExhibit, shown: Sequence[_Panel]) -> list[str]:
+    """Ceilings that are not drawn: PSNR is the one number they have."""
+    found = []
+    for panel in shown:
+        for data, split in exhibit.sets:
+            own, references = exhibit.of(data, split), exhibit.references_of(data, split)
+            for row in references:
+                at = panel.of_reference(row)
+                if at is not None and at > _limits(panel, own, references).high:
+                    place = f" of {data}" if len(exhibit.sets) > 1 else ""
+                    found.append(f"true latents, decoded{place}, {at:.2f} dB")
+    return found
 
 
 def _data(exhibit: NextFrameExhibit, shown: Sequence[_Panel]) -> list[DataRow]:

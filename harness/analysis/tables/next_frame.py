@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import floor, log10
 
 from harness.analysis.exhibits.next_frame import (
@@ -11,7 +12,6 @@ from harness.analysis.exhibits.next_frame import (
     NextFrameExhibit,
     ReferenceRow,
 )
-from harness.analysis.exhibits.samples import Interval
 from harness.analysis.exhibits.scaling import FINAL_CHECKPOINT
 from harness.analysis.resampling import MIN_DOCUMENTS, SEEDS_STRETCHED
 from harness.analysis.tables.scores import Form
@@ -32,14 +32,17 @@ def next_frame_tables(exhibit: NextFrameExhibit, stem: str) -> list[Table]:
     return tables
 
 
-def loss_text(value: float, interval: Interval | None, *, sign: str = "", size: float = 0) -> str:
-    """Four significant digits of the larger of the value and `size`, the bounds to as many places.
+def loss_form(losses: Sequence[float]) -> Form:
+    """Four significant digits of the smallest of the losses that are written together."""
+    smallest = min((loss for loss in losses if loss > 0), default=1.0)
+    return Form(1, max(0, _SIGNIFICANT - 1 - floor(log10(smallest))), "")
 
-    `0.01234 [0.01200, 0.01270]`
-    """
-    largest = max(abs(value), size)
-    digits = 4 if largest == 0 else max(0, _SIGNIFICANT - 1 - floor(log10(largest)))
-    return Form(1, digits, "").write(value, interval, sign=sign)
+
+def losses_of(exhibit: NextFrameExhibit, data: str, split: str) -> Form:
+    """The form of all losses of one set: `0.01234 [0.01200, 0.01270]`."""
+    references = (r.loss for r in exhibit.references_of(data, split))
+    models = (r.loss.value for r in exhibit.of(data, split))
+    return loss_form([*models, *(loss for loss in references if loss is not None)])
 
 
 def gain_text(row: FrameRow) -> str:
@@ -56,11 +59,11 @@ def _values(exhibit: NextFrameExhibit, name: str) -> Table:
     several = len(exhibit.sets) > 1
     rows: list[list[Cell]] = []
     for data, split in exhibit.sets:
-        own = exhibit.of(data, split)
+        own, form = exhibit.of(data, split), losses_of(exhibit, data, split)
         best = min(own, key=lambda r: r.loss.value)
         place = [Cell(f"{data} ({split})")] if several else []
-        rows += [[*place, *_cells(row, bold=row is best)] for row in own]
-        rows += [[*place, *_reference_cells(r)] for r in exhibit.references_of(data, split)]
+        rows += [[*place, *_cells(row, form, bold=row is best)] for row in own]
+        rows += [[*place, *_reference_cells(r, form)] for r in exhibit.references_of(data, split)]
     header = (
         *(("set",) if several else ()),
         "model",
@@ -93,11 +96,11 @@ def _where(exhibit: NextFrameExhibit) -> str:
     return f" of {data} ({split})"
 
 
-def _cells(row: FrameRow, *, bold: bool) -> list[Cell]:
+def _cells(row: FrameRow, form: Form, *, bold: bool) -> list[Cell]:
     each = row.psnr_per_frame
     return [
         Cell(row.model),
-        Cell(loss_text(row.loss.value, row.loss.interval), bold=bold),
+        Cell(form.write(row.loss.value, row.loss.interval), bold=bold),
         Cell("" if each is None else _DB.write(each.value, each.interval)),
         Cell("" if row.psnr is None else _DB.write(row.psnr, None)),
         Cell(gain_text(row)),
@@ -109,11 +112,11 @@ def _cells(row: FrameRow, *, bold: bool) -> list[Cell]:
     ]
 
 
-def _reference_cells(row: ReferenceRow) -> list[Cell]:
+def _reference_cells(row: ReferenceRow, form: Form) -> list[Cell]:
     each, pooled = row.psnr_per_frame, row.psnr
     return [
         Cell(row.name),
-        Cell("" if row.loss is None else loss_text(row.loss, None)),
+        Cell("" if row.loss is None else form.write(row.loss, None)),
         Cell("" if each is None else _DB.write(each, None)),
         Cell("" if pooled is None else _DB.write(pooled, None)),
         *([Cell("")] * 6),
@@ -194,7 +197,7 @@ def _differences(exhibit: NextFrameExhibit, name: str) -> Table:
         rows=[
             [
                 *([Cell(f"{row.data} ({row.split})")] if several else []),
-                *_difference_cells(row, comparison),
+                *_difference_cells(row, comparison, losses_of(exhibit, row.data, row.split)),
             ]
             for row, comparison in compared
         ],
@@ -204,14 +207,13 @@ def _differences(exhibit: NextFrameExhibit, name: str) -> Table:
     )
 
 
-def _difference_cells(row: FrameRow, comparison: Comparison) -> list[Cell]:
+def _difference_cells(row: FrameRow, comparison: Comparison, form: Form) -> list[Cell]:
     loss, psnr = comparison.loss, comparison.psnr
     better = comparison.verdict == "better"
-    written = loss_text(loss.value, loss.interval, sign="+", size=row.loss.value)
     return [
         Cell(row.model),
         Cell(comparison.baseline),
-        Cell(written, bold=better),
+        Cell(form.write(loss.value, loss.interval, sign="+"), bold=better),
         Cell(comparison.verdict if loss.interval is not None else "no interval"),
         Cell("" if psnr is None else _DB.write(psnr.value, psnr.interval, sign="+")),
         Cell(str(loss.seeds)),
@@ -259,8 +261,8 @@ def _notes(exhibit: NextFrameExhibit) -> list[str]:
         text = "PSNR: pixels on 0..255, of the mean MSE over all frames, and the mean of each's."
         if any(r.name == RECONSTRUCTION for r in exhibit.references):
             text += (
-                " Latents are decoded and compared with the true frames; reconstruction decodes "
-                "the true latents: what the autoencoder allows at most."
+                " Latents, copied ones too, are decoded and compared with the true frames; "
+                "reconstruction decodes the true latents: what the autoencoder allows at most."
             )
         notes.append(text)
     else:
