@@ -99,4 +99,5 @@ def _of_sixteen_bits(image: Image) -> Image:
     levels = np.asarray(image).astype(np.int64)
     if levels.min() < 0 or levels.max() > _SIXTEEN_BITS:
         raise Broken("its numbers are not those of 16 bits")
-    return Image.fromarray((levels * 255 + _SIXTEEN_BITS // 2) // _SIXTEEN_BITS).convert("L")
+    rounded = (levels * 255 + _SIXTEEN_BITS // 2) // _SIXTEEN_BITS
+    return Image.fromarray(rounded.astype(np.uint8))
