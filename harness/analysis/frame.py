@@ -64,6 +64,12 @@ _MEASUREMENT = (
     Column("skipped", ("tags", "skipped"), "Int64"),
     Column("dropped", ("tags", "dropped"), "Int64"),
     Column("chance", ("tags", "chance"), "Float64"),
+    Column("classes", ("tags", "classes"), "Int64"),
+    Column("train_images", ("tags", "train_images"), "Int64"),
+    Column("features", ("tags", "features"), "Int64"),
+    Column("l2", ("tags", "l2"), "Float64"),
+    Column("l2_at_edge", ("tags", "l2_at_edge"), "boolean"),
+    Column("converged", ("tags", "converged"), "boolean"),
     Column("higher_is_better", ("higher_is_better",), "boolean"),
     Column("nfe", ("cost", "nfe"), "Float64"),
     Column("forward", ("cost", "forward"), "Float64"),
@@ -72,6 +78,7 @@ _MEASUREMENT = (
     Column("flops", ("cost", "flops"), "Float64"),
     Column("flops_vocabulary", ("cost", "flops_vocabulary"), "Float64"),
     Column("seconds", ("cost", "seconds"), "Float64"),
+    Column("fit_seconds", ("cost", "fit_seconds"), "Float64"),
     Column("peak_memory_bytes", ("cost", "peak_memory_bytes"), "Int64"),
 )
 _TRAINING = (

@@ -31,7 +31,8 @@ MAX_ITERATIONS = 1000
 TOLERANCE = 1e-4
 #: The same of minibatches, which end where their noise leaves them.
 MINIBATCH_TOLERANCE = 3e-3
-MINIBATCH_ROWS = 256
+#: Most and fewest rows of a minibatch, and the steps that few images take by smaller ones.
+MINIBATCH_ROWS, FEWEST_ROWS, FEW_STEPS = 256, 16, 1000
 MINIBATCH_LR = 0.03
 
 
@@ -130,7 +131,7 @@ def fit_minibatch(
     weights = torch.zeros(shape, device=device, requires_grad=True)
     bias = torch.zeros((shape[0], 1, shape[2]), device=device, requires_grad=True)
     optimizer = torch.optim.Adam([weights, bias])
-    rows = min(MINIBATCH_ROWS, len(examples))
+    rows = min(max(epochs * len(examples) // FEW_STEPS, FEWEST_ROWS), MINIBATCH_ROWS)
     steps = max(1, epochs * len(examples) // rows)
     for step in range(steps):
         for group in optimizer.param_groups:

@@ -12,6 +12,7 @@ from harness.analysis.exhibits.denoising import DenoisingExhibit
 from harness.analysis.exhibits.downstream import DownstreamExhibit
 from harness.analysis.exhibits.gather import Exhibit, Gathered, gather
 from harness.analysis.exhibits.next_frame import NextFrameExhibit
+from harness.analysis.exhibits.probe import ProbeExhibit
 from harness.analysis.exhibits.scaling import ScalingExhibit
 from harness.analysis.exhibits.thinking import ThinkingExhibit
 from harness.analysis.exhibits.thinking_ablation import ThinkingAblationExhibit
@@ -25,6 +26,7 @@ from harness.analysis.figures.examples import example_figures
 from harness.analysis.figures.frame_strips import frame_strips
 from harness.analysis.figures.next_frame import next_frame_figure
 from harness.analysis.figures.page import Drawing, write_figure
+from harness.analysis.figures.probe import probe_figure
 from harness.analysis.figures.scaling import scaling_figure
 from harness.analysis.figures.thinking import thinking_figures
 from harness.analysis.figures.thinking_ablation import thinking_ablation_figures
@@ -87,6 +89,7 @@ _FIGURES: dict[type[Exhibit], tuple[Callable[..., list[Drawing] | Drawing | None
     UncertaintyExhibit: (uncertainty_figures, energy_maps),
     DownstreamExhibit: (downstream_figure,),
     NextFrameExhibit: (next_frame_figure, frame_strips),
+    ProbeExhibit: (probe_figure,),
     DenoisingExhibit: (denoising_figure, example_figures),
 }
 

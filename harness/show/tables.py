@@ -15,6 +15,7 @@ from harness.analysis.exhibits.denoising import DenoisingExhibit
 from harness.analysis.exhibits.downstream import DownstreamExhibit
 from harness.analysis.exhibits.gather import Exhibit, Gathered, gather
 from harness.analysis.exhibits.next_frame import NextFrameExhibit
+from harness.analysis.exhibits.probe import ProbeExhibit
 from harness.analysis.exhibits.scaling import ScalingExhibit
 from harness.analysis.exhibits.thinking import ThinkingExhibit
 from harness.analysis.exhibits.thinking_ablation import ThinkingAblationExhibit
@@ -25,6 +26,7 @@ from harness.analysis.frame import SuiteFrame, load_frame
 from harness.analysis.tables.denoising import denoising_tables
 from harness.analysis.tables.downstream import downstream_tables
 from harness.analysis.tables.next_frame import next_frame_tables
+from harness.analysis.tables.probe import probe_tables
 from harness.analysis.tables.scaling import scaling_tables
 from harness.analysis.tables.table import Cell, Table
 from harness.analysis.tables.thinking import thinking_tables
@@ -77,6 +79,7 @@ _TABLES: dict[type[Exhibit], Callable[[Any, str], list[Table]]] = {
     UncertaintyExhibit: uncertainty_tables,
     DownstreamExhibit: downstream_tables,
     NextFrameExhibit: next_frame_tables,
+    ProbeExhibit: probe_tables,
     DenoisingExhibit: denoising_tables,
 }
 

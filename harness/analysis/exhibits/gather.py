@@ -10,6 +10,7 @@ from harness.analysis.exhibits.absent import Absent, absent
 from harness.analysis.exhibits.denoising import DenoisingExhibit, denoising_exhibit
 from harness.analysis.exhibits.downstream import DownstreamExhibit, downstream_exhibit
 from harness.analysis.exhibits.next_frame import NextFrameExhibit, next_frame_exhibit
+from harness.analysis.exhibits.probe import ProbeExhibit, probe_exhibit
 from harness.analysis.exhibits.scaling import ScalingExhibit, scaling_exhibit
 from harness.analysis.exhibits.thinking import ThinkingExhibit, thinking_exhibit
 from harness.analysis.exhibits.thinking_ablation import (
@@ -26,6 +27,7 @@ from harness.planning.sections import (
     DenoisingSection,
     DownstreamSection,
     NextFrameSection,
+    ProbeSection,
     ScalingSection,
     Section,
     ThinkingAblationSection,
@@ -45,6 +47,7 @@ Exhibit = (
     | DenoisingExhibit
     | DownstreamExhibit
     | NextFrameExhibit
+    | ProbeExhibit
 )
 
 
@@ -89,6 +92,7 @@ _EXHIBITS: dict[type[Section], Callable[[Any, Suite, SuiteFrame], Exhibit]] = {
     UncertaintySection: lambda section, suite, frame: uncertainty_exhibit(section, frame),
     DownstreamSection: downstream_exhibit,
     NextFrameSection: next_frame_exhibit,
+    ProbeSection: lambda section, suite, frame: probe_exhibit(section, frame),
     DenoisingSection: lambda section, suite, frame: denoising_exhibit(section, frame),
 }
 
