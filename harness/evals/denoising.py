@@ -61,8 +61,9 @@ def evaluate_denoising(
 
     Of every thinking, of the noisy input, and of the best Gaussian and median filter (on the first
     `FILTERED` images). The evaluator makes the noisy images, so every adapter sees the same ones.
-    In `folder`, `examples.npz` keeps the first images: clean, noisy, filtered, and every thinking's
-    result; `per_image.npz` keeps `mse/SETTING` and `ssim/SETTING`, float32 (noise seeds, images).
+    In `folder`, `examples.npz` keeps images spread evenly over the set: clean, noisy, filtered, and
+    every thinking's result; `per_image.npz` keeps `mse/SETTING` and `ssim/SETTING`, float32 (noise
+    seeds, images).
     """
     images = noisy_images(spec, context)
     filters = best_filters(images, batch_size=spec.batch_size, seed=spec.noise_seeds[0])
@@ -101,7 +102,8 @@ def _qualities(
     filters: Mapping[str, Filter],
     seed: int,
 ) -> tuple[dict[str, _Qualities], dict[str, NDArray[np.float32]]]:
-    """Of the noisy input, the filters and every thinking; and the first images of each."""
+    """Of the noisy input, the filters and every thinking; and each one's example images."""
+    shown = set(example_rows(len(images), spec.examples, filtered=FILTERED))
     qualities: dict[str, _Qualities] = {}
     outputs: dict[str, list[NDArray[np.float32]]] = {}
     with images.context.inference():
@@ -113,10 +115,17 @@ def _qualities(
                 results |= {kind: f(tried, images.signal_share) for kind, f in filters.items()}
             for name, result in results.items():
                 qualities.setdefault(name, _Qualities()).add(result, clean[: len(result)])
-            if first < spec.examples:
+            kept = [place for place, row in enumerate(batch.rows.tolist()) if row in shown]
+            if kept:
                 for name, result in {"clean": clean, **results}.items():
-                    outputs.setdefault(name, []).append(result.float().cpu().numpy())
-    return qualities, {k: np.concatenate(v)[: spec.examples] for k, v in outputs.items()}
+                    outputs.setdefault(name, []).append(result[kept].float().cpu().numpy())
+    return qualities, {name: np.concatenate(parts) for name, parts in outputs.items()}
+
+
+def example_rows(count: int, examples: int, *, filtered: int) -> list[int]:
+    """The rows kept as examples: spread evenly over those that are filtered too."""
+    among, number = min(count, filtered), min(examples, count, filtered)
+    return [index * among // number for index in range(number)]
 
 
 def _denoise(

@@ -40,7 +40,7 @@ class Filter:
         return torch.from_numpy(np.ascontiguousarray(filtered)).to(noisy.device)
 
 
-_SIGMAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0)
+_SIGMAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0, 4.0, 6.0)
 _SIDES = (3, 5, 7, 9)
 FILTERS = (
     *(Filter("gaussian filter", sigma) for sigma in _SIGMAS),

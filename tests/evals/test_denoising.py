@@ -280,7 +280,7 @@ def test_a_flat_image_takes_the_widest_filter() -> None:
     images: Any = Flat()
     best = image_filters.best_filters(images, batch_size=4, seed=0)
     assert {kind: each.width for kind, each in best.items()} == {
-        "gaussian filter": 3.0,
+        "gaussian filter": 6.0,
         "median filter": 9,
     }
 
@@ -434,6 +434,22 @@ def test_an_image_that_was_trained_on_is_refused(tmp_path: Path) -> None:
     context = replace(context, shared={}, cache=tmp_path / "again")
     with pytest.raises(HarnessError, match="trained on"):
         evaluate_denoising(spec, context, tmp_path / "shared")
+
+
+def test_examples_are_spread_over_the_set(tmp_path: Path) -> None:
+    context = photos_context(tmp_path, Fader())
+    evaluate_denoising(photos(limit=12, examples=4), context, tmp_path)
+    pixels = load_images("builtin/photos", "validation").pixels
+    with np.load(tmp_path / EXAMPLES) as stored:
+        assert np.array_equal(stored["clean"], pixels[[0, 3, 6, 9]])
+        assert {stored[name].shape for name in stored.files} == {(4, 3, 16, 16)}
+        np.testing.assert_allclose(
+            stored["diffusion 1 x1 trained"], stored["noisy"] * 0.5, atol=1e-6
+        )
+    assert evaluator.example_rows(10, 4, filtered=1000) == [0, 2, 5, 7]
+    assert evaluator.example_rows(3, 8, filtered=1000) == [0, 1, 2]
+    assert max(evaluator.example_rows(10**6, 8, filtered=1000)) < 1000, "filtered too"
+    assert evaluator.example_rows(10, 0, filtered=1000) == []
 
 
 def test_signal_share_is_that_of_diffusers() -> None:

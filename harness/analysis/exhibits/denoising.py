@@ -195,8 +195,8 @@ def denoising_exhibit(section: DenoisingSection, frame: SuiteFrame) -> Denoising
     return DenoisingExhibit(section, tuple(found), devices, tuple(examples), tuple(lost))
 
 
-def _order(row: DenoisingRow) -> tuple[str, str, str, float]:
-    return row.adapter, row.sampler or "", row.start or "", row.nfe or 0.0
+def _order(row: DenoisingRow) -> tuple[object, ...]:
+    return row.adapter, row.sampler or "", row.start == "matched", row.nfe or 0.0
 
 
 def _label(thinking: Single | Descent | Diffusion | None) -> str:

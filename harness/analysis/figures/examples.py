@@ -78,6 +78,8 @@ def _strips(exhibit: DenoisingExhibit, place: Place) -> list[_Strip]:
         if example.place != place:
             continue
         images = load_examples(example.path)
+        if "clean" not in images:  # none were to be kept
+            continue
         if not found:
             found.append(_Strip("clean", (), TEXT, images["clean"], None, "clean", example.path))
             found += _reference_strips(exhibit, place, images, example.path)
@@ -110,17 +112,19 @@ def _reference_strips(
 def _figure(
     exhibit: DenoisingExhibit, place: Place, strips: Sequence[_Strip], name: str, missing: str
 ) -> Drawing:
-    count = min(_SHOWN, *(len(s.images) for s in strips))
+    stored = min(len(s.images) for s in strips)
+    count = min(_SHOWN, stored)
+    shown = [index * stored // count for index in range(count)]
     title = f"{exhibit.section.title}: examples, {exhibit.place_name(place)}"
     size = (WIDTH - 2 * _MARGIN - _LABEL_INCHES) / _SHOWN
     height = size * len(strips)
     first = exhibit.at(place)[0]
     seeds = counted(first.seeds, "training seed")
     note = (
-        f"The first {count} images, of the lowest training seed. PSNR of the setting: of the mean "
-        f"MSE over all {first.images:,} images, mean of {seeds}. Of each "
-        f"model: the cheapest setting, the cheapest within {TOLERANCE_DB:g} dB of its best (and "
-        "of each sampler's), and the dearest."
+        f"{count} images spread over the set, of the lowest training seed. PSNR of the setting: of "
+        f"the mean MSE over all {first.images:,} images, mean of {seeds}. Of each model: the "
+        f"cheapest setting, the cheapest within {TOLERANCE_DB:g} dB of its best (and of each "
+        "sampler's), and the dearest."
     )
     with theme():
         figure = blank()
@@ -134,10 +138,10 @@ def _figure(
         axes.set(xlim=(0, WIDTH), ylim=(0, height))
         for index, strip in enumerate(strips):
             low = height - (index + 1) * size
-            for column in range(count):
+            for column, image in enumerate(shown):
                 left = _MARGIN + _LABEL_INCHES + column * size
                 axes.imshow(
-                    _pixels(strip.images[column]),
+                    _pixels(strip.images[image]),
                     cmap="gray",
                     vmin=0,
                     vmax=1,
@@ -154,7 +158,7 @@ def _figure(
                 va="center",
                 linespacing=1.35,
             )
-    return Drawing(name, title, figure, tuple(_data(strips, count, place)))
+    return Drawing(name, title, figure, tuple(_data(strips, shown, place)))
 
 
 def _pixels(image: Images) -> Images:
@@ -165,12 +169,12 @@ def _pixels(image: Images) -> Images:
     return np.asarray(np.moveaxis(scaled[:3], 0, -1), dtype=np.float32)
 
 
-def _data(strips: Sequence[_Strip], count: int, place: Place) -> list[DataRow]:
+def _data(strips: Sequence[_Strip], shown: Sequence[int], place: Place) -> list[DataRow]:
     """One row per image shown: where its pixels are, its own MSE, and its setting's PSNR."""
     clean = strips[0].images
     found: list[DataRow] = []
     for strip in strips:
-        for image in range(count):
+        for image in shown:
             error = _pixels(strip.images[image]) - _pixels(clean[image])
             found.append(
                 {

@@ -55,10 +55,10 @@ def _quality(exhibit: DenoisingExhibit, name: str) -> Table:
             "model",
             "thinking",
             "NFE",
-            "FLOPs/image",
-            "ms/image",
+            "FLOPs",
+            "ms",
             "PSNR ↑ (dB)",
-            "per image ↑ (dB)",
+            "per image ↑",
             "SSIM ↑",
             "MSE ↓",
         ),
@@ -73,7 +73,7 @@ def _notes(exhibit: DenoisingExhibit) -> list[str]:
     if not exhibit.models:
         return []
     first = exhibit.models[0]
-    over = intervals_over(exhibit.rows)
+    over = intervals_over(exhibit.models)
     notes = [
         f"n = {first.images:,} images, {counted(first.seeds, 'training seed')}, "
         f"{counted(first.noise_seeds, 'noise seed')}. PSNR of the mean MSE (the paper's) and its "
@@ -206,6 +206,8 @@ def _ratio_text(pair: EqualQuality, cost: Cost) -> str:
     if value is None and interval is None:
         return ""
     shown = "∞" if value is None else f"{value:.3g}"
+    if interval is not None and isinf(interval[0]) and value is None:
+        return shown
     return shown if interval is None else f"{shown} [{_bound(interval[0])}, {_bound(interval[1])}]"
 
 
