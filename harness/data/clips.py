@@ -132,6 +132,17 @@ def clips_digest(pixels: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
+def check_clips_apart(training: Clips, evaluation: Clips) -> None:
+    """HarnessError where a clip to evaluate on is one to train on."""
+    shared = shared_clip(training, evaluation)
+    if shared is not None:
+        raise HarnessError(
+            f"clip {shared} of {evaluation.name} ({evaluation.split}) is in the training split too",
+            hint="keep clips apart: write {split} in the path, and a file or folder for each, or "
+            "hold out whole videos: holdout=0.05",
+        )
+
+
 def shared_clip(training: Clips, evaluation: Clips) -> int | None:
     """The first clip of `evaluation` whose numbers are those of one to train on; None for none.
 

@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.data.clips import Clips, shared_clip
+from harness.data.clips import check_clips_apart
 from harness.data.datasets import load_clips
 from harness.data.tensors import video_batch
 from harness.data.video import ClipRows
-from harness.errors import HarnessError
 from harness.evals.context import EvalContext
 from harness.evals.frame_pixels import FramePixels, frame_pixels
 from harness.evals.image_quality import PEAK, psnr, squared_error
@@ -85,20 +84,13 @@ def clip_rows(spec: EvalBase, context: EvalContext) -> ClipRows:
     if key not in context.shared:
         clips = load_clips(spec.data, spec.split, cache=context.cache, autoencoder=task.autoencoder)
         if (spec.data, spec.split) != (task.data, "train"):
-            _check_apart(clips, task, context.cache)
+            training = load_clips(
+                task.data, "train", cache=context.cache, autoencoder=task.autoencoder
+            )
+            check_clips_apart(training, clips)
         context.shared[key] = ClipRows(clips, context=context.shape.context)
     rows: ClipRows = context.shared[key]
     return rows
-
-
-def _check_apart(clips: Clips, task: NextFrameTask, cache: Path) -> None:
-    training = load_clips(task.data, "train", cache=cache, autoencoder=task.autoencoder)
-    shared = shared_clip(training, clips)
-    if shared is not None:
-        raise HarnessError(
-            f"clip {shared} of {clips.name} ({clips.split}) is in the training split too",
-            hint="keep clips apart: write {split} in the path, and a file for each",
-        )
 
 
 def _count(spec: NextFrameEval, rows: ClipRows) -> int:
