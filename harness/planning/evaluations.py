@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from typing import Any
-
-from pydantic import TypeAdapter
 
 from harness.errors import HarnessError
 from harness.planning.axes import ADAPTER, Value, label_of
@@ -36,23 +33,21 @@ from harness.planning.eval_spec import (
     ThinkingEval,
 )
 from harness.planning.lm_tasks import task_specs
-from harness.planning.located import Key, Located, Place
+from harness.planning.located import Located
 from harness.planning.probes import check_labelled, check_probe
 from harness.planning.shapes import (
     MODALITY,
+    AnyTask,
     check_clips,
     check_file,
     find_data,
     shape_of,
-    timesteps,
 )
 from harness.planning.spec import NextFrameTask, TrainSpec
 from harness.planning.templates import check_templates, check_tokens
-from harness.planning.validate import as_written, checked, validate
-from harness.protocol import AdapterRecord, Descent, ImageShape, Thinking
-from harness.registry import adapter as find_adapter
-
-THINKING: TypeAdapter[Any] = TypeAdapter(Thinking)
+from harness.planning.thinking import at_level, check_levels, thinking_of
+from harness.planning.validate import as_written, validate
+from harness.protocol import Descent, ImageShape
 
 
 @dataclass(frozen=True)
@@ -99,7 +94,7 @@ def specs_of(own: Located, spec: TrainSpec) -> list[EvalBase]:
 
 def thinking_for(own: Located, spec: TrainSpec) -> Any:
     """The thinking of a setting that has one, checked for the run; else a HarnessError."""
-    return _thinking(validate(LmTaskSetting, own), own, spec)[0]
+    return thinking_of(validate(LmTaskSetting, own), own, spec)[0]
 
 
 def _fitting(own: Located, spec: TrainSpec) -> EvaluationSetting:
@@ -178,11 +173,13 @@ def _distinct(values: list[Any], own: Located, key: str) -> None:
 
 
 def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterator[EvalBase]:
-    thinking = _thinking(setting, own, spec)
+    thinking = thinking_of(setting, own, spec)
     if isinstance(setting, EnergySetting):
         _check_energy(setting, thinking[0], own, spec)
     if isinstance(setting, ThinkingSetting):
         check_tokens(setting, own)
+    if isinstance(setting, DenoisingSetting):
+        check_levels(thinking, setting, own, spec.task)
     if isinstance(setting, ProbeSetting):
         check_probe(setting, own, spec)
     common: dict[str, Any] = {
@@ -208,7 +205,8 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
             check_labelled(data, split, spec, where)
         if isinstance(spec.task, NextFrameTask):
             check_clips(data, split, spec.task, where)
-        yield from _on_data(setting, thinking, common | {"data": data, "split": split})
+        on = common | {"data": data, "split": split}
+        yield from _on_data(setting, thinking, on, spec.task)
 
 
 def _check_energy(setting: EnergySetting, thinking: Any, own: Located, spec: TrainSpec) -> None:
@@ -230,7 +228,7 @@ def _check_energy(setting: EnergySetting, thinking: Any, own: Located, spec: Tra
 
 
 def _on_data(
-    setting: DataSetting, thinking: list[Any], common: dict[str, Any]
+    setting: DataSetting, thinking: list[Any], common: dict[str, Any], task: AnyTask
 ) -> Iterator[EvalBase]:
     """The evaluations of one data set."""
     if isinstance(setting, TextSetting):
@@ -265,7 +263,7 @@ def _on_data(
                 yield DenoisingEval(
                     **common,
                     level=level,
-                    thinking=tuple(thinking),
+                    thinking=at_level(thinking, level, task),
                     timing_repeats=repeats,
                     examples=setting.examples,
                 )
@@ -297,85 +295,3 @@ def _split(setting: DataSetting, data: str, where: str, spec: TrainSpec) -> str:
 
 def _by(shape: Iterable[int] | None) -> str:
     return " x ".join(map(str, shape or ()))
-
-
-# --- thinking --------------------------------------------------------------------------------
-
-
-def _thinking(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> list[Any]:
-    """Every thinking of the setting that the run's adapter can do, checked."""
-    record = find_adapter(spec.adapter)
-    config = record.config.model_validate(spec.config)
-    given = getattr(setting, "thinking", "trained")
-    if given == "trained":
-        return [record.trained_thinking(config)]
-    several = isinstance(given, list)
-    kinds: list[str] = []
-    kept: dict[Any, None] = {}
-    for index, entry in enumerate(given if several else [given]):
-        written = own.at("thinking", index) if several else own.at("thinking")
-        for combination in combinations(entry, written, several=several):
-            thinking = checked(THINKING.validate_python, Thinking, combination)
-            kinds.append(thinking.kind)
-            if thinking.kind in record.thinking:
-                _check_thinking(thinking, setting, record, config, spec, written)
-                kept[thinking] = None
-    if not kept:
-        raise HarnessError(
-            f"adapter {record.name!r} cannot think that way",
-            where=own.where(("thinking",)),
-            given=", ".join(dict.fromkeys(kinds)),
-            allowed=list(record.thinking),
-            hint="add an entry it can do, or restrict the evaluation with `only: {adapter: [...]}`",
-        )
-    return list(kept)
-
-
-def _check_thinking(
-    thinking: Any,
-    setting: EvaluationSetting,
-    record: AdapterRecord,
-    config: Any,
-    spec: TrainSpec,
-    written: Located,
-) -> None:
-    """The adapter's formula takes it: what it refuses would fail after training otherwise."""
-    if getattr(thinking, "recursions", 1) > 1 and spec.task.kind != "denoising":
-        raise HarnessError(
-            f"recursions are for denoising: a {spec.task.kind} model has nothing to denoise again",
-            where=written.where(("recursions",)),
-            given=str(thinking.recursions),
-            allowed=["1"],
-        )
-    shapes = [shape_of(spec.task)]
-    if isinstance(setting, DenoisingSetting) and getattr(thinking, "start", "") == "matched":
-        # A start matched to a level has the timesteps of a model trained at that level.
-        thinking = thinking.model_copy(update={"start": "trained"})
-        shapes = [
-            replace(shape, train_timesteps=timesteps(level, shape.num_timesteps))
-            for shape in shapes
-            if isinstance(shape, ImageShape)
-            for level in setting.levels
-        ]
-    try:
-        for shape in shapes:
-            record.prediction_flops(config, shape, thinking)
-    except (ValueError, ArithmeticError) as error:
-        raise HarnessError(str(error), where=written.where()) from error
-
-
-def combinations(entry: Mapping[str, Any], written: Located, *, several: bool) -> Iterator[Located]:
-    """Each combination of the lists in an entry, with the places of its values."""
-    for key, value in entry.items():
-        if isinstance(value, list) and (not value or not several):
-            raise HarnessError(
-                "must not be empty" if several else "takes one value: this evaluation has no grid",
-                where=written.where((key,)),
-                given=as_written(value),
-            )
-    lists = {k: list(enumerate(v)) if isinstance(v, list) else [(-1, v)] for k, v in entry.items()}
-    for chosen in product(*lists.values()):
-        places: dict[Key, Place] = {(): written.place()}
-        for key, (index, _) in zip(lists, chosen, strict=True):
-            places[(key,)] = written.place((key,) if index < 0 else (key, index))
-        yield Located({k: v for k, (_, v) in zip(lists, chosen, strict=True)}, places)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.planning.evaluations import THINKING, combinations
 from harness.planning.located import Located, Place
 from harness.planning.planned import Suite
 from harness.planning.sections import (
@@ -16,6 +15,7 @@ from harness.planning.sections import (
     ThinkingShiftSection,
 )
 from harness.planning.spec import thinking_label
+from harness.planning.thinking import THINKING, combinations
 from harness.planning.validate import checked
 from harness.protocol import Thinking
 

@@ -648,10 +648,17 @@ MISTAKES = {
     ),
     "a matched start with fewer timesteps than calls": Mistake(
         "steps: [1, 100]}",
-        "steps: 100, start: matched}",
-        "experiments.image.evaluations.clean.thinking[1]",
-        "only 50 timesteps",
-        suite=IMAGE.replace("levels: [0.1", "levels: [0.05, 0.1"),
+        "steps: [1, 500], start: matched}",
+        "experiments.image.evaluations.clean.thinking[1].steps",
+        "only 200 timesteps",
+        suite=IMAGE,
+    ),
+    "a level that has room for no setting": Mistake(
+        "levels: [0.1, 0.2]",
+        "levels: [0.05, 0.2]",
+        "experiments.image.evaluations.clean.levels[0]",
+        "give fewer steps",
+        suite=IMAGE.replace("steps: [1, 100]}", "steps: 100, start: matched}"),
     ),
     "samples of an image EBT": Mistake(
         "steps: [1, 2]}",
