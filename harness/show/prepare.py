@@ -17,6 +17,7 @@ from harness.errors import HarnessError
 from harness.planning.planned import Suite
 from harness.show import prepared_text
 from harness.show.console import terminal
+from harness.show.prepared_latents import latent_needs, prepare_latent_split
 from harness.show.prepared_pixels import (
     PixelNeed,
     not_apart,
@@ -63,11 +64,13 @@ def prepare_suite(suite: Suite, results: Path, *, workers: int | None, as_json: 
     console = terminal(stderr=as_json)
     texts, pairs = text_needs(suite)
     pixels, apart = pixel_needs(suite)
-    if not texts and not pixels:
+    latents = latent_needs(suite)
+    if not texts and not pixels and not latents:
         console.print("Nothing to prepare: no run of this suite reads text, or files of pixels.")
     how = (results, workers, console, as_json)
     done = [asdict(prepare_text_split(need, *how)) for need in texts]
     done += [asdict(prepare_pixel_split(need, *how)) for need in pixels]
+    done += [asdict(prepare_latent_split(need, results, console, as_json)) for need in latents]
     problems = [*overlaps(pairs, results / "data", console), *not_apart(apart, results / "data")]
     if as_json:
         print(json.dumps({"prepared": done, "problems": problems}, indent=1))

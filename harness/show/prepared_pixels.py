@@ -11,22 +11,26 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness.data.array_shards import ArrayShards
-from harness.data.clips import Clips
-from harness.data.datasets import load_images
+from harness.data.clips import Clips, check_clips_apart
+from harness.data.datasets import find_dataset, load_clips, load_images
 from harness.data.effort import Effort
 from harness.data.images import Images, check_images_apart
 from harness.data.measured import Measured, write_lock
 from harness.data.pixel_sources import names_pixels, parse_pixels
+from harness.data.prepared_clips import prepare_clips
 from harness.data.prepared_images import prepare_images
 from harness.data.preparing_pixels import PixelProgress
 from harness.errors import HarnessError
 from harness.planning.eval_spec import EvalBase, ProbeEval
 from harness.planning.planned import Suite
-from harness.planning.spec import DenoisingTask
+from harness.planning.spec import DenoisingTask, NextFrameTask
 from harness.show.pace import telling
 
 #: What decodes a split of each modality, and what its items are called.
-_MAKERS: dict[str, Callable[..., Images | Clips]] = {"image": prepare_images}
+_MAKERS: dict[str, Callable[..., Images | Clips]] = {
+    "image": prepare_images,
+    "video": prepare_clips,
+}
 _WORDS = {"image": "images", "video": "clips"}
 _SHOWN = 10
 
@@ -64,12 +68,12 @@ class PreparedPixels:
 
 
 def pixel_needs(suite: Suite) -> tuple[list[PixelNeed], list[tuple[PixelNeed, PixelNeed]]]:
-    """What a suite decodes, and pairs of images to train on and to evaluate on: apart."""
+    """What a suite decodes, and pairs of sets to train on and to evaluate on: apart."""
     needs: dict[PixelNeed, None] = {}
     apart: dict[tuple[PixelNeed, PixelNeed], None] = {}
     for run in suite.runs:
         task = run.spec.task
-        if not isinstance(task, DenoisingTask):
+        if not isinstance(task, DenoisingTask | NextFrameTask):
             continue
         trained = PixelNeed(task.data, "train")
         needs[trained] = None
@@ -89,11 +93,15 @@ def _read_by(spec: EvalBase) -> list[PixelNeed]:
 
 
 def not_apart(pairs: Iterable[tuple[PixelNeed, PixelNeed]], cache: Path) -> Iterator[str]:
-    """What is wrong with each pair of sets that share an image."""
+    """What is wrong with each pair of sets that share an image or clip."""
     for pair in pairs:
-        training, evaluation = (load_images(need.data, need.split, cache=cache) for need in pair)
         try:
-            check_images_apart(training, evaluation)
+            if find_dataset(pair[0].data).modality == "image":
+                images = [load_images(need.data, need.split, cache=cache) for need in pair]
+                check_images_apart(*images)
+            else:
+                clips = [load_clips(need.data, need.split, cache=cache) for need in pair]
+                check_clips_apart(*clips)
         except HarnessError as error:
             yield str(error)
 
@@ -159,16 +167,20 @@ def _print(console: Console, found: PreparedPixels, names: list[str] | None) -> 
     how = "found prepared"
     if found.seconds is not None:
         how = f"{found.seconds:.1f} s, {found.items_per_second:,.0f} {what}/s"
-    classes = "no labels" if found.classes is None else f"{found.classes:,} classes"
+    classes = ""
+    if what == "images":
+        classes = ", no labels" if found.classes is None else f", {found.classes:,} classes"
     if names is not None:
         classes += f" ({_some(names)})"
     console.print(
         f"[bold]{escape(found.data)}[/] ({found.split}): {how}"
-        f"\n  {found.items:,} {what} of {' x '.join(map(str, found.shape))}, {escape(classes)}, "
+        f"\n  {found.items:,} {what} of {' x '.join(map(str, found.shape))}{escape(classes)}, "
         f"{found.bytes / 1e6:,.1f} MB encoded"
         f"\n  digest {found.digest[:12]}, pixels {found.pixel_digest[:12]}, in {found.folder}",
         soft_wrap=True,
     )
+    if found.empty:
+        console.print(f"  too short for a clip: {found.empty:,} of {found.sources:,} videos")
     if found.skipped:
         console.print(f"  left out, because broken: {len(found.skipped):,}")
         for each in found.skipped[:_SHOWN]:
