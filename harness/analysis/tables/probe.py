@@ -307,7 +307,8 @@ def sizes(exhibit: ProbeExhibit) -> str:
     """`10 classes, 1,530 images to fit and 267 to test`, of each set."""
     found = []
     for one in exhibit.sets:
-        text = f"{one.classes:,} classes, {one.train_images:,} images to fit and {one.images:,} to test"
+        text = f"{one.classes:,} classes, {one.train_images:,} images to fit"
+        text += f" and {one.images:,} to test"
         found.append(text if len(exhibit.sets) == 1 else f"{set_label(one)}: {text}")
     return "; ".join(found)
 
