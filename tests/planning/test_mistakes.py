@@ -657,7 +657,7 @@ MISTAKES = {
         "levels: [0.1, 0.2]",
         "levels: [0.05, 0.2]",
         "experiments.image.evaluations.clean.levels[0]",
-        "give fewer steps",
+        "as few steps as the level",
         suite=IMAGE.replace("steps: [1, 100]}", "steps: 100, start: matched}"),
     ),
     "samples of an image EBT": Mistake(
