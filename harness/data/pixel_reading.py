@@ -298,11 +298,12 @@ def _idx_labels(path: Path, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 def _idx_header(file: IO[bytes], magic: int, path: Path) -> tuple[int, ...]:
     """The numbers after the magic one: how many, and the sides of an image."""
-    head = np.frombuffer(file.read(4 * (1 + (magic & 0xFF))), ">u4")
-    if len(head) != 1 + (magic & 0xFF) or head[0] != magic:
+    size = 4 * (1 + (magic & 0xFF))
+    head = file.read(size)
+    if len(head) != size or int.from_bytes(head[:4], "big") != magic:
         kind = "images" if magic == _IMAGES else "labels"
         raise HarnessError(f"not an idx file of {kind}", where=str(path))
-    return tuple(int(n) for n in head[1:])
+    return tuple(int(n) for n in np.frombuffer(head[4:], ">u4"))
 
 
 def _check_end(file: IO[bytes], path: Path) -> None:
