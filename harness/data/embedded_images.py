@@ -17,10 +17,14 @@ from harness.data.images import Images
 from harness.data.keyed import keyed_fraction
 
 DIGITS_VALIDATION = 0.15
-#: Side of the patches of each set of photographs.
-PHOTOS = {"builtin/photos": 16, "builtin/photos-32": 32}
+#: The right part of each photograph that `builtin/photos-32` keeps to validate.
+PHOTOS_VALIDATION = 0.25
 CLIPS = {"train": 1024, "validation": 128}
 CLIP_FRAMES = 16
+#: Side of the patches of each set of photographs.
+_SIDES = {"builtin/photos": 16, "builtin/photos-32": 32}
+#: The set of which one photograph trains and the other validates.
+_APART = "builtin/photos"
 #: Training patches are this far apart, and so overlap, for variety; validation patches never do.
 _STRIDE = 8
 
@@ -63,17 +67,31 @@ def _digits(split: str) -> Images:
 
 @functools.lru_cache(maxsize=4)
 def _photos(name: str, split: str) -> Images:
-    from sklearn.datasets import load_sample_image  # imported here: it takes a second
-
-    photo = load_sample_image({"train": "china.jpg", "validation": "flower.jpg"}[split])
-    patch = PHOTOS[name]
-    stride = _STRIDE if split == "train" else patch
-    windows = np.lib.stride_tricks.sliding_window_view(photo, (patch, patch), axis=(0, 1))
-    patches = windows[::stride, ::stride].reshape(-1, 3, patch, patch)
-    pixels = (patches / 127.5 - 1.0).astype(np.float32)
+    side, stride = _SIDES[name], _STRIDE if split == "train" else _SIDES[name]
+    pixels = np.concatenate(
+        [_patches(area, side, stride) for area in _areas(split, apart=name == _APART)]
+    )
     source = "scikit-learn load_sample_image (china.jpg, flower.jpg)"
     digest = _array_digest(pixels)
     return Images(name, split, pixels, None, digest, source, "CC-BY-2.0")
+
+
+def _areas(split: str, *, apart: bool) -> list[NDArray[np.uint8]]:
+    """The parts of the photographs that a split is cut from: one of each, or one of the two."""
+    from sklearn.datasets import load_sample_image  # imported here: it takes a second
+
+    if apart:
+        return [load_sample_image({"train": "china.jpg", "validation": "flower.jpg"}[split])]
+    photos = [load_sample_image(file) for file in ("china.jpg", "flower.jpg")]
+    border = round(photos[0].shape[1] * (1 - PHOTOS_VALIDATION))
+    columns = slice(0, border) if split == "train" else slice(border, None)
+    return [photo[:, columns] for photo in photos]
+
+
+def _patches(area: NDArray[np.uint8], side: int, stride: int) -> NDArray[np.float32]:
+    windows = np.lib.stride_tricks.sliding_window_view(area, (side, side), axis=(0, 1))
+    patches = windows[::stride, ::stride].reshape(-1, 3, side, side)
+    return (patches / 127.5 - 1.0).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=4)

@@ -155,13 +155,28 @@ def test_photo_patches_come_from_one_photo_each() -> None:
     from sklearn.datasets import load_sample_image
 
     photo = load_sample_image("flower.jpg").astype(np.float32) / 127.5 - 1
-    patches = load_images("builtin/photos-32", "validation").pixels
-    assert patches.shape == (13 * 20, 3, 32, 32)
-    corner = photo[32:64, 64:96].transpose(2, 0, 1)
-    np.testing.assert_allclose(patches[1 * 20 + 2], corner, atol=1e-6)
+    patches = load_images("builtin/photos", "validation").pixels
+    assert patches.shape == (26 * 40, 3, 16, 16)
+    corner = photo[16:32, 32:48].transpose(2, 0, 1)
+    np.testing.assert_allclose(patches[1 * 40 + 2], corner, atol=1e-6)
     train = load_images("builtin/photos", "train").pixels
     assert train.min() >= -1
     assert train.max() <= 1
+
+
+def test_larger_photo_patches_come_from_the_two_sides_of_both_photos() -> None:
+    from sklearn.datasets import load_sample_image
+
+    photos = [load_sample_image(f) / np.float32(127.5) - 1 for f in ("china.jpg", "flower.jpg")]
+    border = 480
+    held_out = load_images("builtin/photos-32", "validation").pixels
+    assert held_out.shape == (2 * 13 * 5, 3, 32, 32)
+    corner = photos[1][32:64, border + 64 : border + 96].transpose(2, 0, 1)
+    np.testing.assert_allclose(held_out[13 * 5 + 1 * 5 + 2], corner, atol=1e-6)
+    train = load_images("builtin/photos-32", "train").pixels
+    last = photos[0][:32, border - 32 : border].transpose(2, 0, 1)
+    np.testing.assert_allclose(train[(border - 32) // 8], last, atol=1e-6)
+    assert len(train) == 2 * 50 * 57
 
 
 def test_moving_digits_keep_their_digit_and_move_by_its_speed() -> None:
