@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -15,6 +16,7 @@ from harness.analysis.exhibits.denoising import (
     DenoisingExhibit,
     DenoisingRow,
     Place,
+    Quality,
     intervals_over,
 )
 from harness.analysis.exhibits.equal_quality import highest
@@ -206,10 +208,7 @@ def _panel(axes: Axes, series: Sequence[_Series], cost: str) -> None:
         axes.errorbar(
             [float(getattr(r, cost)) for r in rows],
             [r.psnr.value for r in rows],
-            yerr=[
-                [r.psnr.value - _or_own(r.psnr.low, r) for r in rows],
-                [_or_own(r.psnr.high, r) - r.psnr.value for r in rows],
-            ],
+            yerr=np.array([_bars(r.psnr) for r in rows]).T,
             **one.style,
             elinewidth=0.7,
             capsize=1.8,
@@ -218,8 +217,10 @@ def _panel(axes: Axes, series: Sequence[_Series], cost: str) -> None:
         )
 
 
-def _or_own(bound: float | None, row: DenoisingRow) -> float:
-    return row.psnr.value if bound is None else bound
+def _bars(quality: Quality) -> tuple[float, float]:
+    """How far the interval reaches below and above the value, which it may leave out."""
+    low, high = quality.interval or (quality.value, quality.value)
+    return max(0.0, quality.value - low), max(0.0, high - quality.value)
 
 
 def _limits(series: Sequence[_Series], references: Sequence[DenoisingRow]) -> Span:
