@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from harness.data.autoencoders import AUTOENCODER, local_digest
 from harness.data.datasets import dataset_digest
 from harness.data.measured import prepared_digest
 from harness.data.named_tokenizers import NAMED
@@ -53,6 +54,7 @@ PACKAGES = (
     "tokenizers",
     "lm-eval",
     "pillow",
+    "av",
 )
 
 
@@ -98,7 +100,7 @@ def _is_of_old(recorded: Mapping[str, Any], record: AdapterRecord, cache: Path) 
 
 
 def data_changed(recorded: Mapping[str, str], cache: Path | None = None) -> bool:
-    """Some data set or tokenizer in `recorded` (name -> digest) has another digest now.
+    """Some data, tokenizer or autoencoder in `recorded` (name -> digest) have another digest now.
 
     Embedded data are frozen, so only the user's files are read again; large ones not even they,
     where `cache` says that they are as they were.
@@ -116,6 +118,8 @@ def _digest_now(name: str, cache: Path | None) -> str | None:
     try:
         if not kind and tokenizer not in (BYTES, *NAMED):
             return load_tokenizer(tokenizer).digest
+        if name.startswith(AUTOENCODER):
+            return local_digest(name.removeprefix(AUTOENCODER))
         if (of_task := digest_of_key(name)) is not None:
             return of_task
         if is_source(name):

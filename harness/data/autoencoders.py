@@ -16,6 +16,8 @@ from typing import Any
 from harness.errors import HarnessError
 
 CONFIG = "config.json"
+#: What begins an autoencoder's name among the data of a run.
+AUTOENCODER = "autoencoder "
 #: In the order in which diffusers prefers them.
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 
@@ -101,6 +103,11 @@ def autoencoder_digest(name: str) -> str:
     known = _file_digest(weights.resolve(), stat.st_size, stat.st_mtime_ns)
     said = json.dumps(meaning, sort_keys=True)
     return hashlib.sha256(f"{said}\n{known}".encode()).hexdigest()
+
+
+def local_digest(name: str) -> str | None:
+    """The digest of one that lies in a folder; None for one of the Hub, which is not asked."""
+    return autoencoder_digest(name) if _on_hub(name) is None else None
 
 
 @functools.lru_cache(maxsize=8)

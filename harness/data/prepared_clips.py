@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -43,8 +45,9 @@ def prepared_clips_digest(name: str, split: str, *, cache: Path | None) -> str:
     recipe = clip_recipe(name, split)
     if recipe.limit is None:
         return measure_pixels(recipe, cache).digest
-    assert cache is not None, "which videos the first clips are of is known once they are decoded"
-    return prepare_clips(name, split, cache=cache).digest
+    # Which videos the first clips are of is known once they are decoded.
+    with tempfile.TemporaryDirectory() if cache is None else nullcontext(cache) as folder:
+        return prepare_clips(name, split, cache=Path(folder)).digest
 
 
 def clip_recipe(name: str, split: str) -> Recipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.data.autoencoders import autoencoder_digest
+from harness.data.autoencoders import AUTOENCODER, autoencoder_digest
 from harness.data.datasets import dataset_digest, load_images
 from harness.data.sources import is_source
 from harness.data.text import load_tokenizer, prepare_text
@@ -51,7 +51,7 @@ def data_digests(spec: TrainSpec, cache: Path) -> dict[str, str]:
     if isinstance(task, NextTokenTask):
         digests[f"tokenizer {task.tokenizer}"] = load_tokenizer(task.tokenizer).digest
     if isinstance(task, NextFrameTask) and task.autoencoder is not None:
-        digests[f"autoencoder {task.autoencoder}"] = autoencoder_digest(task.autoencoder)
+        digests[f"{AUTOENCODER}{task.autoencoder}"] = autoencoder_digest(task.autoencoder)
     return digests
 
 

@@ -13,16 +13,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from harness import provenance
 from harness.data import latent_clips as encoding
 from harness.data.autoencoders import KNOWN, autoencoder_digest, compression, latent_shape
 from harness.data.clips import shared_clip
-from harness.data.datasets import frame_shape, load_clips
+from harness.data.datasets import dataset_digest, frame_shape, load_clips
 from harness.data.effort import Effort
 from harness.data.latent_clips import latent_clips
 from harness.data.latents import Autoencoder, load_autoencoder
 from harness.errors import HarnessError
 from harness.planning.suite import load_suite
 from harness.protocol import VideoShape
+from harness.provenance import data_changed
 from tests.data.made_videos import drawn, write_frames
 from tests.data.tiny_autoencoder import save_autoencoder
 
@@ -78,6 +80,20 @@ def test_the_digest_follows_the_weights_and_the_settings(folder: Path) -> None:
     assert autoencoder_digest("b") != before
     save_autoencoder(folder / "b", seed=0)
     assert autoencoder_digest("b") == before
+
+
+def test_a_run_is_told_when_its_autoencoder_or_videos_changed(folder: Path) -> None:
+    save_autoencoder(folder / "vae")
+    limited = f"{NAME}&clips=2"
+    recorded = {"autoencoder vae": autoencoder_digest("vae")}
+    recorded |= {f"{name}/train": dataset_digest(name, "train") for name in (NAME, limited)}
+    hub = {"autoencoder owner/vae": "what the Hub has is not asked"}
+    assert not data_changed(recorded | hub)
+    for name, digest in recorded.items():
+        assert data_changed({name: digest[::-1]})
+    (folder / "vae").rename(folder / "gone")
+    provenance._digest_now.cache_clear()
+    assert data_changed({"autoencoder ./vae": recorded["autoencoder vae"]})
 
 
 def test_known_autoencoders_are_planned_with_before_they_are_here() -> None:
