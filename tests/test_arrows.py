@@ -165,6 +165,7 @@ ARROWS: dict[str, set[str]] = {
         "harness.data.sources",
         "harness.errors",
         "harness.planning",
+        "harness.protocol",
         "harness.provenance",
         "harness.quantities",
         "harness.ranks",
