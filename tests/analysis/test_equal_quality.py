@@ -380,6 +380,7 @@ def test_settings_are_named_and_in_order(tmp_path: Path) -> None:
         ("ebt", "2 steps"),
         ("ebt", "1 step × 2"),
     ]
+    assert r"$\sigma$ = 3 px" in denoising_tables(exhibit, "d")[0].latex()
     assert exhibit.places[0].within == "in distribution"
     assert {row.label for row in exhibit.models} == {name for name in FLAT if "x" in name}
     data = denoising_tables(exhibit, "d")[0].data
