@@ -1,0 +1,146 @@
+"""`harness prepare` on images: what it says, what it leaves, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from harness.cli import app
+from harness.data import measured, prepared_images
+from harness.data.datasets import load_images
+from harness.errors import HarnessError
+
+NAME = "file:{split}?size=8"
+SUITE = """
+suite: prepared
+version: 1
+description: reads two sets
+experiments:
+  images:
+    base:
+      task: {kind: denoising, data: "file:{split}?size=8"}
+      batch_size: 2
+      budget: {steps: 2}
+      optimizer: {lr: 1e-3}
+    adapters:
+      dit: {adapter: dit_image, config: {depth: 1, width: 8, heads: 1, patch_size: 4}}
+    seeds: [0, 1]
+    evaluations:
+      held: &own
+        kind: denoising
+        data: "file:{split}?size=8"
+        levels: [0.1]
+        thinking: [{kind: diffusion, steps: 1}]
+      seen: {<<: *own, split: train}
+"""
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two splits in two classes, and a suite that reads them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(measured, "_SETTLED_SECONDS", 0.0)
+    for split, first in (("train", 0), ("val", 50)):
+        for index in range(first, first + 6):
+            path = tmp_path / split / ("cat" if index % 2 else "dog") / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(index).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(path)
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    return tmp_path
+
+
+def harness(*arguments: str) -> Any:
+    """The verb's exit code and output; what `main` would print as an error is raised."""
+    result = CliRunner().invoke(app, ["prepare", *arguments, "--results", "r"])
+    if isinstance(result.exception, HarnessError):
+        raise result.exception
+    return result
+
+
+def test_a_suite_is_prepared_once() -> None:
+    first = harness("suite.yaml", "--json")
+    assert first.exit_code == 0, first.output
+    told = json.loads(first.stdout)
+    assert told["problems"] == []
+    assert [(each["data"], each["split"]) for each in told["prepared"]] == [
+        (NAME, "train"),
+        (NAME, "validation"),
+    ]
+    images = load_images(NAME, "train", cache=Path("r/data"))
+    found = told["prepared"][0]
+    assert found["digest"] == images.digest
+    assert (found["items"], found["shape"], found["classes"]) == (6, [3, 8, 8], 2)
+    assert (found["skipped"], found["empty"], found["sources"]) == ([], 0, 6)
+    assert found["seconds"] > 0
+    again = json.loads(harness("suite.yaml", "--json").stdout)["prepared"]
+    assert {each["seconds"] for each in again} == {None}
+    lock = json.loads(Path("r/data.lock.json").read_text())
+    assert lock[f"{NAME}/train"]["digest"] == images.digest
+    assert lock[f"{NAME}/train"]["items"] == 6
+
+
+def test_shared_images_are_found_before_anything_is_trained(place: Path) -> None:
+    (place / "val" / "cat" / "copy.png").write_bytes(
+        (place / "train" / "cat" / "3.png").read_bytes()
+    )
+    result = harness("suite.yaml")
+    assert result.exit_code == 1
+    assert "not disjoint 1 of 7 images" in " ".join(result.output.split())
+
+
+def test_one_set_says_what_it_became_and_what_was_left_out(place: Path) -> None:
+    (place / "val" / "cat" / "bad.jpg").write_bytes(b"")
+    with pytest.raises(HarnessError, match=r"bad\.jpg(.|\n)*broken=skip"):
+        harness(NAME, "--split", "validation")
+    said = " ".join(harness(f"{NAME}&broken=skip", "--split", "validation").output.split())
+    assert "6 images of 3 x 8 x 8, 2 classes (cat, dog)" in said
+    assert "images/s" in said
+    assert "left out, because broken: 1 cat/bad.jpg: it is empty" in said
+    again = harness(f"{NAME}&broken=skip", "--split", "validation").output
+    assert "found prepared" in again
+    assert "cat/bad.jpg" in again
+
+
+def test_what_is_interrupted_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prepared_images, "prepare_pixels", interrupted)
+        result = harness(NAME)
+    assert result.exit_code == 130
+    assert "The same command goes on" in result.output
+    assert harness(NAME).exit_code == 0
+
+
+def test_a_prepared_name_does_not_change_its_meaning(place: Path) -> None:
+    harness(NAME)
+    (place / "train" / "cat" / "1.png").unlink()
+    with pytest.raises(HarnessError, match=r"the data changed(.|\n)*delete its entry"):
+        harness(NAME)
+    Path("r", measured.LOCK).unlink()
+    assert "5 images" in harness(NAME).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train"], r"a folder of images is named file:train\?size=32"),
+        (["file:train"], r"write file:train\?size=32"),
+        (["file:{split}?size=8", "--split", "test"], "no such folder"),
+        (["file:{split}?size=8", "--split", "dev"], "no such split"),
+        (["file:train?size=8", "--tokenizer", "gpt2"], "only text has a tokenizer"),
+        (["file:suite.yaml?size=8"], "it is a file, of none of the kinds"),
+    ],
+)
+def test_wrong_input_is_explained(arguments: list[str], said: str) -> None:
+    with pytest.raises(HarnessError, match=said):
+        harness(*arguments)
+    assert not Path("r").exists(), "nothing is written"

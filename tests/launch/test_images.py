@@ -1,0 +1,78 @@
+"""Suites on images of the user's own by the real command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from harness import provenance
+from harness.data.datasets import dataset_digest
+from harness.records import read_json, read_jsonl
+from tests.launch.room import Room
+
+DATA = "file:{split}?size=8"
+SIZE = {"depth": 1, "width": 16, "heads": 2, "patch_size": 4}
+ADAPTERS = {
+    "dit": {"adapter": "dit_image", "config": SIZE},
+    "ebt": {"adapter": "ebt_image", "config": SIZE},
+}
+
+
+def images(folder: Path, first: int, count: int) -> None:
+    """Smooth ones, larger than what is asked for."""
+    folder.mkdir(parents=True)
+    for seed in range(first, first + count):
+        coarse = np.random.default_rng(seed).integers(0, 256, (3, 3, 3)).astype(np.uint8)
+        Image.fromarray(coarse).resize((20, 24)).save(folder / f"{seed}.png")
+
+
+def suite_on_images(room: Room, *labels: str) -> Path:
+    task = {"kind": "denoising", "data": DATA}
+    return room.suite(
+        {label: ADAPTERS[label] | {"task": task} for label in labels},
+        base={"batch_size": 4, "budget": {"steps": 3}, "optimizer": {"lr": 1e-3}},
+        evaluations={
+            "clean": {
+                "kind": "denoising",
+                "data": DATA,
+                "levels": [0.1],
+                "thinking": [
+                    {"kind": "descent", "steps": [1]},
+                    {"kind": "diffusion", "steps": [1]},
+                ],
+                "timing_repeats": 1,
+            }
+        },
+    )
+
+
+def test_a_suite_trains_and_is_evaluated_on_a_folder(room: Room) -> None:
+    images(room.folder / "train", 0, 12)
+    images(room.folder / "val", 100, 5)
+    suite = suite_on_images(room, *ADAPTERS)
+    code, summary = room.run(suite)
+    assert code == 0, summary
+    cache = room.results / "data"
+    for label in ADAPTERS:
+        folder = room.folder_of(suite, label)
+        trained = {f"{DATA}/train": dataset_digest(DATA, "train", cache=cache)}
+        assert read_json(folder.provenance)["data"] == trained
+        (evaluation,) = folder.path.glob("evals/*")
+        recorded = read_json(evaluation / "done.json")["provenance"]["data"]
+        assert recorded == {f"{DATA}/validation": dataset_digest(DATA, "validation", cache=cache)}
+        found = read_jsonl(evaluation / "measurements.jsonl")
+        assert {line["n"] for line in found if line["name"] == "psnr"} == {5}
+    assert not provenance.data_changed(recorded, cache)
+    (room.folder / "val" / "100.png").unlink()
+    provenance._digest_now.cache_clear()
+    assert provenance.data_changed(recorded, cache)
+
+
+def test_images_that_were_trained_on_are_not_evaluated_on(room: Room) -> None:
+    images(room.folder / "train", 0, 12)
+    images(room.folder / "val", 9, 5)
+    code, summary = room.run(suite_on_images(room, "dit"))
+    assert code == 1
+    assert "3 of 5 images" in str(summary)
