@@ -107,15 +107,15 @@ def forward_layer(layer: Layer, _: tuple[()], grid: Grid, x: Tensor) -> tuple[Sa
     x = _images(x, grid)
     norm = normalise(x, grid.eps)
     rows = modulated(norm.unit, layer.scale, layer.shift)
-    query, key, value = _heads(linear(rows, layer.qkv) + layer.qkv_bias, grid)
+    query, key, value = _heads(linear(rows, layer.qkv).add_(layer.qkv_bias), grid)
     weights = (query @ key.transpose(1, 2)).softmax(-1)
     mixed = _merge(weights @ value, grid)
-    x = x + layer.out_bias + linear(mixed, layer.out)
+    x = (x + layer.out_bias).add_(linear(mixed, layer.out))
     ffn_norm = normalise(x, grid.eps)
     ffn_rows = modulated(ffn_norm.unit, layer.ffn_scale, layer.ffn_shift)
-    hidden = linear(ffn_rows, layer.up) + layer.up_bias
+    hidden = linear(ffn_rows, layer.up).add_(layer.up_bias)
     share = gelu_share(hidden)
-    x = x + layer.down_bias + linear(hidden * share, layer.down)
+    x = (x + layer.down_bias).add_(linear(hidden * share, layer.down))
     kept = Saved(norm, query, key, value, weights, mixed, ffn_norm, hidden, share)
     return kept, x.flatten(0, 1)
 
@@ -126,7 +126,7 @@ def inner_layer(
     """From the inner adjoint of a layer's output to that of its input."""
     x_bar = _images(x_bar, grid)
     active_bar = back(x_bar, layer.down)
-    hidden_bar = active_bar * gelu_slope(kept.hidden, kept.share)
+    hidden_bar = gelu_slope(kept.hidden, kept.share).mul_(active_bar)
     ffn_rows_bar = back(hidden_bar, layer.up)
     middle_bar = add_unit_dot(x_bar, ffn_rows_bar * layer.ffn_scale, kept.ffn_norm)
     mixed_bar = back(middle_bar, layer.out)
@@ -169,7 +169,7 @@ def tangent_layer(
     ffn_unit, ffn_along = unit_dot(middle_dot, kept.ffn_norm)
     ffn_rows = ffn_unit * layer.ffn_scale
     hidden_dot = linear(ffn_rows, layer.up)
-    active_dot = gelu_slope(kept.hidden, kept.share) * hidden_dot
+    active_dot = gelu_slope(kept.hidden, kept.share).mul_(hidden_dot)
     own = Tangent(
         x_dot,
         along,
@@ -200,7 +200,7 @@ def outer_layer(
     x_adj = _images(x_adj, grid)
     slope = gelu_slope(kept.hidden, kept.share)
     hidden_adj = back(x_adj, layer.down) * slope
-    bend = gelu_bend(kept.hidden, kept.share) * inner.active_bar
+    bend = gelu_bend(kept.hidden, kept.share).mul_(inner.active_bar)
     hidden_adj = torch.addcmul(hidden_adj, bend, tangent.hidden_dot)
     ffn_rows_adj = back(hidden_adj, layer.up)
     middle_adj = add_norm_outer(
@@ -312,23 +312,28 @@ def _join(query: Tensor, key: Tensor, value: Tensor, grid: Grid) -> Tensor:
 _TWICE, _CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715
 
 
+# In place where a number is used once: fresh memory of a few MB costs more than the arithmetic.
+
+
 def gelu_share(hidden: Tensor) -> Tensor:
     """Tanh-approximated GELU at `hidden` over `hidden`."""
-    return torch.sigmoid(hidden * (_TWICE + _TWICE * _CUBIC * hidden.square()))
+    inside = hidden.square().mul_(_TWICE * _CUBIC).add_(_TWICE)
+    return inside.mul_(hidden).sigmoid_()
 
 
 def gelu_slope(hidden: Tensor, share: Tensor) -> Tensor:
     """Derivative of tanh-approximated GELU."""
-    inside = _TWICE + 3 * _TWICE * _CUBIC * hidden.square()  # slope of what is under the sigmoid
-    return torch.addcmul(share, hidden * inside, share * (1 - share))
+    inside = hidden.square().mul_(3 * _TWICE * _CUBIC).add_(_TWICE)  # slope under the sigmoid
+    return torch.addcmul(share, inside.mul_(hidden), (1 - share).mul_(share))
 
 
 def gelu_bend(hidden: Tensor, share: Tensor) -> Tensor:
     """Second derivative of tanh-approximated GELU."""
     square = hidden.square()
-    inside = _TWICE + 3 * _TWICE * _CUBIC * square
-    rest = 6 * _TWICE * _CUBIC * square + hidden * (1 - 2 * share) * inside.square()
-    return share * (1 - share) * (2 * inside + rest)
+    inside = (3 * _TWICE * _CUBIC * square).add_(_TWICE)
+    turn = (-2 * share).add_(1).mul_(hidden).mul_(inside.square())
+    rest = square.mul_(6 * _TWICE * _CUBIC).add_(turn)
+    return (1 - share).mul_(share).mul_(inside.mul_(2).add_(rest))
 
 
 PASSES = LayerPasses(forward_layer, inner_layer, tangent_layer, outer_layer)
