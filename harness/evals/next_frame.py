@@ -23,6 +23,7 @@ from harness.evals.prediction_cost import prediction_cost
 from harness.planning.eval_spec import EvalBase, NextFrameEval
 from harness.planning.spec import NextFrameTask
 from harness.protocol import VideoBatch, VideoShape
+from harness.ranks import finite
 from harness.records import Measurement
 
 COPY_LAST = "copy_last_"
@@ -188,7 +189,7 @@ def _measurements(
     noise_seed: int | None = None,
     cost: _Cost | None = None,
 ) -> list[Measurement]:
-    """The means that there are sums of; a mean PSNR is None where a frame is perfect."""
+    """The means that there are sums of; what is not finite is None, as a perfect frame's PSNR."""
     means = {name: float(of_clips.sum()) / n for name, of_clips in sums.items()}
     values: list[tuple[str, float | None, str, bool]] = [
         (name, means[name], unit, False)
@@ -196,15 +197,14 @@ def _measurements(
         if name in means
     ]
     if "squared_levels" in means:
-        each = means["psnr_per_frame"]
         values += [
             ("psnr", psnr(means["squared_levels"]), "dB", True),
-            ("psnr_per_frame", each if np.isfinite(each) else None, "dB", True),
+            ("psnr_per_frame", means["psnr_per_frame"], "dB", True),
         ]
     return [
         context.measurement(
             prefix + name,
-            value,
+            None if value is None else finite(value),
             n=n,
             unit=unit,
             higher_is_better=better,

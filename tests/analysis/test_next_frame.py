@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,25 @@ def test_where_nothing_moves_a_gain_is_missing_and_copying_wins(tmp_path: Path) 
     assert table.data[0]["gain"] is None
 
 
+def test_a_loss_that_is_not_finite_has_no_row_and_is_named(tmp_path: Path) -> None:
+    suite = suite_of(SUITE.replace("SEEDS", "[0, 1]"), tmp_path)
+
+    def evaluator(run: PlannedRun, spec: Any, where: Path) -> list[Measurement]:
+        found = record(run, where, plain(run), copied=COPIED, psnr=False, decoded=False)
+        diverged = run.adapter_label == "ebt" and run.spec.seed == 1
+        return [replace(m, value=None) if diverged and m.name == "loss" else m for m in found]
+
+    write_suite(suite, tmp_path, evaluator)
+    (gathered,) = gather(suite, load_frame(suite, tmp_path))
+    assert isinstance(gathered.exhibit, NextFrameExhibit)
+    assert [row.model for row in gathered.exhibit.rows] == ["transformer++"]
+    (table,) = next_frame_tables(gathered.exhibit, gathered.stem)
+    assert "not finite: ebt on builtin/moving-digits (validation)" in table.notes[0]
+    drawing = next_frame_figure(gathered.exhibit)
+    assert drawing is not None
+    assert "Not shown, for a loss that is not finite: ebt" in words(drawing)
+
+
 def test_losses_of_other_frames_are_not_compared(tmp_path: Path) -> None:
     def copied(run: PlannedRun) -> np.ndarray:
         return COPIED * (2 if run.adapter_label == "ebt" else 1)
@@ -369,8 +389,13 @@ EXPONENTS = {"transformer++": 0.25, "ebt": 0.4}
 SIX_WIDTHS = "      width: {path: config.width, values: [8, 16, 32, 64, 128, 256]}"
 
 
-def scaled(folder: Path, x: str, axis: str, law: Mapping[str, float]) -> ScalingExhibit:
-    """Losses 0.004 + 0.02 (x / smallest)^-a with 0.5 % of scatter by seed."""
+def scaled(
+    folder: Path, x: str, axis: str, law: Mapping[str, float], *, diverged: str = ""
+) -> ScalingExhibit:
+    """Losses 0.004 + 0.02 (x / smallest)^-a with 0.5 % of scatter by seed.
+
+    `diverged` names a run without a loss.
+    """
     suite = suite_of(WIDTHS.replace("AXIS", axis, 1).replace("XAXIS", x), folder)
     xs = {run.run_id: axis_value(run, run_cost(run), x) for run in suite.runs}  # type: ignore[arg-type]
     smallest = min(value for value in xs.values() if value is not None)
@@ -381,8 +406,9 @@ def scaled(folder: Path, x: str, axis: str, law: Mapping[str, float]) -> Scaling
         assert at is not None
         loss = 0.004 + 0.02 * (at / smallest) ** -law[run.adapter_label]
         facts = {"unit": "smooth L1", "tags": TAGS}
+        scattered = loss * (1 + 0.005 * drawn.normal())
         return [
-            measured(run, "loss", loss * (1 + 0.005 * drawn.normal()), **facts),
+            measured(run, "loss", None if run.name == diverged else scattered, **facts),
             measured(run, "copy_last_loss", 0.02, noise_seed=None, **facts),
         ]
 
@@ -427,6 +453,18 @@ def test_tables_of_frames_have_no_words_of_text(tmp_path: Path) -> None:
     assert "at equal frames (400)" in drawn
     assert "nats" not in drawn
     assert "token" not in drawn
+
+
+def test_a_diverged_run_is_left_out_of_a_scaling_section_by_name(tmp_path: Path) -> None:
+    axis = "      width: {path: config.width, values: [8, 16, 32]}"
+    name = "video/ebt width=16 seed 1"
+    exhibit = scaled(tmp_path, "width", axis, EXPONENTS, diverged=name)
+    seeds = {(row.adapter, row.label): row.seeds for row in exhibit.rows}
+    assert seeds["ebt", "16"] == (0, 2)
+    assert seeds["ebt", "8"] == (0, 1, 2)
+    assert exhibit.rate is not None
+    notes = " ".join(losses_table(exhibit, "width").notes)
+    assert "Left out, for a loss that is not finite: ebt 16 seed 1." in notes
 
 
 def test_data_of_video_are_predicted_frames(tmp_path: Path) -> None:

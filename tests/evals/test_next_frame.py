@@ -167,6 +167,16 @@ def test_frames_that_do_not_move_leave_the_psnr_of_copies_missing(tmp_path: Path
     assert found["psnr", 0].value is not None
 
 
+def test_a_diverged_model_has_no_loss_and_a_record_all_the_same(tmp_path: Path) -> None:
+    context = context_of(spec_of("transformer_pp_video"), tmp_path)
+    with torch.no_grad():
+        for parameter in context.adapter.parameters():  # type: ignore[attr-defined]
+            parameter.fill_(float("nan"))
+    found = evaluated(evaluation(Single(), limit=2), context, tmp_path)
+    assert all(found[name, 0].value is None for name in ("loss", "mse", "psnr", "psnr_per_frame"))
+    assert found["copy_last_loss", None].value is not None
+
+
 # --- latents ---------------------------------------------------------------------------------
 
 

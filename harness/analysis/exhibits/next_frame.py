@@ -112,13 +112,17 @@ class FrameExamples:
 
 @dataclass(frozen=True)
 class NextFrameExhibit:
-    """Rows and references in the suite's order, set by set."""
+    """Rows and references in the suite's order, set by set.
+
+    `lost` names the models that have no row on a set since a loss is not finite.
+    """
 
     section: NextFrameSection
     rows: tuple[FrameRow, ...]
     references: tuple[ReferenceRow, ...]
     examples: tuple[FrameExamples, ...]
     device: tuple[str, ...]
+    lost: tuple[str, ...] = ()
 
     @property
     def sets(self) -> list[tuple[str, str]]:
@@ -151,8 +155,12 @@ def next_frame_exhibit(
     )
     found: list[FrameRow] = []
     references: list[ReferenceRow] = []
-    for _, own in rows.groupby(["data", "split"], sort=False):
-        found += _of_set(section, own)
+    lost: list[str] = []
+    for (data, split), own in rows.groupby(["data", "split"], sort=False):
+        of_set = _of_set(section, own)
+        known = [row.model for row in of_set]
+        lost += [f"{m} on {data} ({split})" for m in own["model"].unique() if m not in known]
+        found += of_set
         references += _references(own)
     return NextFrameExhibit(
         section,
@@ -160,6 +168,7 @@ def next_frame_exhibit(
         tuple(references),
         tuple(_examples(rows)),
         tuple(sorted(set(map(str, rows["device"])))),
+        tuple(lost),
     )
 
 
@@ -174,7 +183,8 @@ def load_frames(path: Path) -> dict[str, NDArray[np.float32]]:
 
 def _of_set(section: NextFrameSection, rows: pd.DataFrame) -> list[FrameRow]:
     by_model = {str(model): own for model, own in rows.groupby("model", sort=False)}
-    found = {model: _row(own) for model, own in by_model.items()}
+    rated = {model: _row(own) for model, own in by_model.items()}
+    found = {model: row for model, row in rated.items() if row is not None}
     if section.baseline is None:
         return list(found.values())
     compared = []
@@ -189,18 +199,17 @@ def _of_set(section: NextFrameSection, rows: pd.DataFrame) -> list[FrameRow]:
     return compared
 
 
-def _row(own: pd.DataFrame) -> FrameRow:
+def _row(own: pd.DataFrame) -> FrameRow | None:
+    """None where a run's loss is not finite."""
     losses = own[own["metric"] == "loss"]
     first = losses.iloc[0]
-    loss, copied = _sample(own, "loss"), _sample(own, "copy_last_loss")
-    assert loss is not None
-    assert copied is not None
+    loss, copied, mse = (_sample(own, m) for m in ("loss", "copy_last_loss", "mse"))
+    if loss is None or copied is None or mse is None:
+        return None
     gain, more = loss.gain_over(copied), loss.minus(copied)
     assert more is not None
     each = _sample(own, "psnr_per_frame")
     pooled = _sample(own, "psnr")
-    mse = _sample(own, "mse")
-    assert mse is not None
     return FrameRow(
         model=str(first["model"]),
         adapter=str(first["adapter"]),

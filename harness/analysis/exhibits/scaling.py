@@ -93,6 +93,7 @@ class ScalingExhibit:
 
     `rate` is None, with the reason in `no_rate`, where a family has no finished run or two points
     cannot be told apart. `papers` says that the two families are those that the paper compares.
+    `lost` are the runs that are left out since their loss is not finite.
     """
 
     section: ScalingSection
@@ -105,6 +106,7 @@ class ScalingExhibit:
     runs: tuple[RunLoss, ...] = ()
     papers: bool = False
     unit: LossUnit = NATS
+    lost: tuple[str, ...] = ()
 
     def beat(self, reference: str) -> list[ScalingRow]:
         """The rows whose interval's upper end, or value where there is none, is below it."""
@@ -123,6 +125,8 @@ def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) ->
     if len(rows):
         compared = rows["adapter"].isin([section.baseline, section.candidate])
         losses = rows[(rows["metric"] == "loss") & compared]
+    lost = losses[losses["value"].isna()] if len(losses) else losses
+    losses = losses[~losses["run"].isin(lost["run"])] if len(lost) else losses
     table: list[ScalingRow] = []
     for adapter in (section.baseline, section.candidate):
         own = losses[losses["adapter"] == adapter] if len(losses) else losses
@@ -140,7 +144,16 @@ def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) ->
         runs=tuple(_runs(losses, xs, frames)) if len(losses) else (),
         papers=_families(section, runs) == ("transformer++", "ebt"),
         unit=_unit(section, runs),
+        lost=tuple(_names(lost)),
     )
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    """`ebt large seed 0`, each once."""
+    if not len(rows):
+        return []
+    named = rows["adapter"] + " " + rows["point"] + " seed " + rows["seed"].astype(str)
+    return [str(name) for name in dict.fromkeys(named)]
 
 
 def _unit(section: ScalingSection, runs: Sequence[PlannedRun]) -> LossUnit:

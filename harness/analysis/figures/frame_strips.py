@@ -53,7 +53,9 @@ def frame_strips(exhibit: NextFrameExhibit, *, missing: str = "") -> list[Drawin
     """
     found = []
     for data, split in exhibit.sets:
-        kept = [e for e in exhibit.examples if (e.data, e.split) == (data, split)]
+        models = [row.model for row in exhibit.of(data, split)]
+        examples = [e for e in exhibit.examples if (e.data, e.split) == (data, split)]
+        kept = [e for e in examples if e.model in models]
         if kept:
             found.append(_figure(exhibit, _strips(exhibit, kept), kept, missing))
     return found

@@ -215,6 +215,8 @@ def _notes(
     far = _beyond(exhibit, shown)
     if far:
         text += f" Off the axis: {', '.join(far)}."
+    if exhibit.lost:
+        text += f" Not shown, for a loss that is not finite: {', '.join(exhibit.lost)}."
     if clipped:
         text += " Lines that reach the frame end beyond it."
     return [text, *([missing] if missing else [])]

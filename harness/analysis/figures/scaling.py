@@ -296,6 +296,8 @@ def _notes(
     ]
     if far:
         text += f" Off the axis: {', '.join(far)}."
+    if exhibit.lost:
+        text += f" Left out, for a loss that is not finite: {', '.join(exhibit.lost)}."
     if limits.clipped:
         text += " Error bars that reach the frame end beyond it."
     if rate is not None:

@@ -245,9 +245,11 @@ def _difference_data(row: FrameRow, comparison: Comparison) -> dict[str, object]
 
 
 def _notes(exhibit: NextFrameExhibit) -> list[str]:
+    lost = [f"No row for a loss that is not finite: {', '.join(exhibit.lost)}."]
     if not exhibit.rows:
-        return []
+        return lost if exhibit.lost else []
     notes = [
+        *(lost if exhibit.lost else []),
         f"Loss: smooth L1 (beta 1), mean over the numbers of a frame and over {sizes(exhibit)}. "
         f"{FINAL_CHECKPOINT} Bold: lowest loss on a set.",
         f"{interval_words(exhibit)} Gain over copying: how much lower the loss is than that "
