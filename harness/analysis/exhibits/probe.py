@@ -26,6 +26,7 @@ TOPS = (
 )
 #: More images than this are drawn in so many groups: a mean of many has the same interval.
 GROUPS = 2000
+_KEY = 20261127
 
 
 @dataclass(frozen=True)
@@ -258,8 +259,9 @@ def _answers(folder: Path, metric: str) -> tuple[NDArray[np.int64], NDArray[np.f
 
 
 def _grouped(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums over groups of images; an image's place says its group."""
-    groups = np.arange(len(values)) % min(len(values), GROUPS)
+    """Sums over groups of images, mixed: images of one class may lie together."""
+    order = np.random.Generator(np.random.Philox(key=_KEY)).permutation(len(values))
+    groups = order % min(len(values), GROUPS)
     sums: NDArray[np.float64] = np.asarray(np.bincount(groups, weights=values), np.float64)
     return sums
 
