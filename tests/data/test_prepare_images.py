@@ -32,12 +32,17 @@ experiments:
       dit: {adapter: dit_image, config: {depth: 1, width: 8, heads: 1, patch_size: 4}}
     seeds: [0, 1]
     evaluations:
-      held: &own
+      held:
         kind: denoising
         data: "file:{split}?size=8"
         levels: [0.1]
         thinking: [{kind: diffusion, steps: 1}]
-      seen: {<<: *own, split: train}
+      seen:
+        kind: denoising
+        data: "file:{split}?size=8"
+        split: train
+        levels: [0.1]
+        thinking: [{kind: diffusion, steps: 1}]
 """
 
 
