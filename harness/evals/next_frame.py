@@ -56,18 +56,19 @@ def evaluate_next_frame(
     rows = clip_rows(spec, context)
     pixels = frame_pixels(spec, context, rows)
     cost = _cost(spec, rows, context)
-    n = np.bincount(np.arange(_count(spec, rows)) // rows.windows) * rows.context
-    kept: _Sums = {"n": n.astype(np.float64)}
+    frames = np.bincount(np.arange(_count(spec, rows)) // rows.windows) * rows.context
+    n: _Sums = {"n": frames.astype(np.float64)}
+    kept = dict(n)
     found: list[Measurement] = []
     for seed in spec.noise_seeds:
         sums = _predicted_sums(spec, rows, context, pixels, seed)
         for name, per_clip in sums.items():
             kept[name] = np.stack([*kept.get(name, ()), per_clip])
-        found += _measurements(spec, context, sums, int(n.sum()), noise_seed=seed, cost=cost)
+        found += _measurements(spec, context, n | sums, noise_seed=seed, cost=cost)
     references = _reference_sums(spec, rows, context, pixels)
     for prefix, sums in references.items():
         kept |= {prefix + name: per_clip for name, per_clip in sums.items()}
-        found += _measurements(spec, context, sums, int(n.sum()), prefix=prefix)
+        found += _measurements(spec, context, n | sums, prefix=prefix)
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = kept
     np.savez_compressed(folder / PER_CLIP, **arrays)
@@ -183,13 +184,13 @@ def _measurements(
     spec: NextFrameEval,
     context: EvalContext,
     sums: Mapping[str, NDArray[np.float64]],
-    n: int,
     *,
     prefix: str = "",
     noise_seed: int | None = None,
     cost: _Cost | None = None,
 ) -> list[Measurement]:
     """The means that there are sums of; what is not finite is None, as a perfect frame's PSNR."""
+    n = int(sums["n"].sum())
     means = {name: float(of_clips.sum()) / n for name, of_clips in sums.items()}
     values: list[tuple[str, float | None, str, bool]] = [
         (name, means[name], unit, False)
