@@ -42,7 +42,7 @@ def run(room: Room, autoencoder: str | None) -> dict[str, dict[str, float]]:
         base={"batch_size": 4, "budget": {"steps": 2}, "optimizer": {"lr": 1e-3}},
         evaluations={"validation": {"kind": "next_frame", "data": DATA, "timing_repeats": 1}},
     )
-    code, summary = room.run(suite)
+    code, summary = room.run(suite, "--workers", "1")  # one loads torch and diffusers, not two
     assert code == 0, summary
     cache = room.results / "data"
     data = {f"{DATA}/train": dataset_digest(DATA, "train", cache=cache)}
