@@ -60,42 +60,58 @@ def fit_full_batch(
     examples: Examples, penalties: Sequence[float], device: torch.device
 ) -> list[Classifier]:
     """A classifier for each penalty, in their order."""
-    from scipy.optimize import minimize  # imported here: it takes half a second
-
     basis = Basis.of(examples, device)
-    inputs = torch.cat([basis.apply(features) for features, _ in examples.chunks()])
+    inputs = _coordinates(examples, basis, device)
     labels = torch.from_numpy(examples.targets).to(device)
     table = torch.zeros((examples.width + 1, examples.classes), dtype=torch.float64, device=device)
+    before = torch.ones((examples.width, 1), dtype=torch.float64, device=device)
     found: dict[float, Classifier] = {}
     for l2 in sorted(penalties, reverse=True):
         stiffness = basis.stiffness(l2)
-        scaled = inputs / stiffness.T
-
-        def objective(
-            flat: NDArray[np.float64],
-            l2: float = l2,
-            stiffness: Tensor = stiffness,
-            scaled: Tensor = scaled,
-        ) -> tuple[float, NDArray[Any]]:
-            own = torch.from_numpy(flat).view(-1, examples.classes).to(device)
-            value, gradient = _cross_entropy(own, scaled, labels)
-            value += 0.5 * l2 * float((own[:-1] / stiffness).square().sum())
-            gradient[:-1] += l2 * own[:-1] / stiffness.square()
-            return value, gradient.flatten().cpu().numpy()
-
+        inputs *= (before / stiffness).T
         table[:-1] *= stiffness
-        end = minimize(
-            objective,
-            table.flatten().cpu().numpy(),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": MAX_ITERATIONS, "gtol": TOLERANCE, "ftol": 1e-15},
-        )
-        table = torch.from_numpy(end.x).view(-1, examples.classes).to(device)
+        table, gradient = _minimum(table, inputs, labels, l2 / stiffness.square())
         table[:-1] /= stiffness
-        size = float(np.abs(end.jac).max())
-        found[l2] = _classifier(table, basis, l2, size, TOLERANCE)
+        before = stiffness
+        found[l2] = _classifier(table, basis, l2, gradient, TOLERANCE)
     return [found[l2] for l2 in penalties]
+
+
+def _minimum(
+    start: Tensor, inputs: Tensor, labels: Tensor, penalties: Tensor
+) -> tuple[Tensor, float]:
+    """Weights and bias (D + 1, C) from `start` on, with `penalties` (D, 1) along each coordinate;
+    and the largest component of the gradient there.
+    """
+    from scipy.optimize import minimize  # imported here: it takes half a second
+
+    def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[Any]]:
+        table = torch.from_numpy(flat).view_as(start).to(start.device)
+        value, gradient = _cross_entropy(table, inputs, labels)
+        pull = penalties * table[:-1]
+        value += 0.5 * float((pull * table[:-1]).sum())
+        gradient[:-1] += pull
+        return value, gradient.flatten().cpu().numpy()
+
+    end = minimize(
+        objective,
+        start.flatten().cpu().numpy(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": MAX_ITERATIONS, "gtol": TOLERANCE, "ftol": 1e-15},
+    )
+    found = torch.from_numpy(end.x).view_as(start).to(start.device)
+    return found, float(np.abs(end.jac).max())
+
+
+def _coordinates(examples: Examples, basis: Basis, device: torch.device) -> Tensor:
+    """All examples along the basis's directions (n, D), float64."""
+    found = torch.empty((len(examples), examples.width), dtype=torch.float64, device=device)
+    done = 0
+    for features, labels in examples.chunks():
+        found[done : done + len(labels)] = basis.apply(features)
+        done += len(labels)
+    return found
 
 
 def _cross_entropy(table: Tensor, inputs: Tensor, labels: Tensor) -> tuple[float, Tensor]:

@@ -22,7 +22,14 @@ ADAPTERS = {
 
 
 def probe_suite(room: Room) -> Path:
-    own = {"kind": "probe", "data": DATA, "train_limit": 400, "limit": 120, "timing_repeats": 1}
+    own = {
+        "kind": "probe",
+        "data": DATA,
+        "train_limit": 400,
+        "limit": 120,
+        "timing_repeats": 1,
+        "l2": [0.01, 0.1],
+    }
     path = room.suite(
         {
             label: each | {"task": {"kind": "denoising", "data": DATA}}
