@@ -185,7 +185,8 @@ def _once(adapter: str, mark: Mark, way: _Way, rows: Sequence[DenoisingRow]) -> 
     face = mark.color if not way.suffix else "white"
     line: Line = "-" if not way.suffix else ":"
     if way.sampler == "ddpm":
-        face, line = tint(mark.color, 0.6), "-." if not way.suffix else (0, (1, 2.5))
+        face = tint(mark.color, 0.6)
+        line = (0, (3, 1, 1, 1)) if not way.suffix else (0, (1, 2.5))
     return _drawn(f"{adapter}: {what}{way.suffix}", mark, face, line, rows)
 
 
