@@ -18,5 +18,5 @@ def test_smoke_suite_covers_every_adapter_evaluation_and_way_of_thinking() -> No
     evaluations = [e.spec.model_dump() for run in suite.runs for e in run.evaluations]
     assert {e["kind"] for e in evaluations} == set(KINDS)
     assert {section.kind for section in suite.report} == set(DRAWN)
-    listed = [t for e in evaluations if isinstance(e["thinking"], tuple) for t in e["thinking"]]
+    listed = [t for e in evaluations if isinstance(e.get("thinking"), tuple) for t in e["thinking"]]
     assert {t["kind"] for t in listed} == {"single", "descent", "diffusion"}
