@@ -166,7 +166,8 @@ def _print(console: Console, found: PreparedPixels, names: list[str] | None) -> 
     what = _WORDS[parse_pixels(found.data).modality]
     how = "found prepared"
     if found.seconds is not None:
-        how = f"{found.seconds:.1f} s, {found.items_per_second:,.0f} {what}/s"
+        rate = found.items_per_second or 0.0
+        how = f"{found.seconds:.1f} s, {rate:,.{0 if rate >= 10 else 1}f} {what}/s"
     classes = ""
     if what == "images":
         classes = ", no labels" if found.classes is None else f", {found.classes:,} classes"
