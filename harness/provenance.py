@@ -43,8 +43,8 @@ ENGINE = (
 )
 #: Beside the packages of a copy that a submission's jobs run: where they came from.
 SNAPSHOT = "snapshot.json"
-#: In a text such as `tokenizer /home/a/b.json` or `file:/data/{split}.jsonl#text`.
-_ABSOLUTE = re.compile(r"(?:^|(?<=[=: ]))/(?=\S)[^#]*")
+#: In a text such as `tokenizer /home/a/b.json` or `file:/data/images?size=32/train`.
+_ABSOLUTE = re.compile(r"(?:^|(?<=[=: ]))/(?=\S)[^#?]*?(?=[#?]|/(?:train|validation|test)$|$)")
 PACKAGES = (
     "torch",
     "numpy",
