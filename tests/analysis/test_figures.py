@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
 from math import log
@@ -13,37 +12,29 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from harness.analysis.exhibits.denoising import (
-    DenoisingExhibit,
-    DenoisingRow,
-    Example,
-    Place,
-    Quality,
-)
 from harness.analysis.exhibits.gather import gather
 from harness.analysis.exhibits.magnitudes import ShiftRow
 from harness.analysis.exhibits.scaling import RunLoss, ScalingExhibit, ScalingRow
 from harness.analysis.exhibits.thinking import ThinkingExhibit, ThinkingRow
 from harness.analysis.figures.axes import gain_floor, span
 from harness.analysis.figures.denoising import denoising_figure
-from harness.analysis.figures.examples import chosen, example_figures
-from harness.analysis.figures.page import Drawing, Written, write_figure
+from harness.analysis.figures.examples import example_figures
+from harness.analysis.figures.page import Drawing, write_figure
 from harness.analysis.figures.scaling import scaling_figure
-from harness.analysis.figures.style import FAMILY_COLORS, WIDTH, family_color, marks
+from harness.analysis.figures.style import FAMILY_COLORS, family_color, marks
 from harness.analysis.figures.thinking import thinking_figures
 from harness.analysis.frame import load_frame
 from harness.analysis.intervals import over_seeds
 from harness.analysis.rates.points import Point
 from harness.analysis.rates.rate import Bootstrap, scaling_rate
 from harness.planning.planned import Suite
-from harness.planning.sections import DenoisingSection, ScalingSection, ThinkingSection
+from harness.planning.sections import ScalingSection, ThinkingSection
 from harness.planning.suite import load_suite
-from harness.protocol import Descent, Diffusion
 from harness.show.figures import section_drawings, write_figures
+from tests.analysis.drawn import assert_files, denoising_exhibit_of, labels, read
 from tests.analysis.records_factory import measured, write_run
 
 SEEDS = (0, 1, 2)
-MATCHED = Diffusion(steps=100, start="matched")
 TEXT = """
 suite: text
 experiments:
@@ -159,57 +150,6 @@ def thinking_exhibit_of(sets: tuple[str, ...], *, worst: float = -0.02) -> Think
     )
 
 
-def denoising_exhibit_of(folder: Path | None = None) -> DenoisingExhibit:
-    def row(adapter, place, setting, psnr, thinking=None):
-        nfe = thinking and float(thinking.steps * thinking.recursions)
-        return DenoisingRow(
-            adapter=adapter,
-            family=adapter,
-            place=place,
-            thinking=thinking,
-            setting=setting,
-            psnr=Quality(psnr, (psnr - 0.2, psnr + 0.3)),
-            psnr_per_image=Quality(psnr),
-            mse=psnr,
-            ssim=None,
-            nfe=nfe,
-            flops=nfe,
-            seconds=nfe,
-            images=50,
-            seeds=2,
-            noise_seeds=1,
-            over="seeds and images",
-        )
-
-    places = [Place("photos", 0.1, True), Place("photos", 0.2, False)]
-    rows = []
-    for place in places:
-        rows += [
-            row("noisy input", place, "", 17.0),
-            row("Gaussian filter", place, "σ = 0.7 px", 19.0),
-            row("median filter", place, "3 × 3 px", 19.5),
-            row("dit", place, "1 call", 18.0, Diffusion(steps=1)),
-            row("dit", place, "100 calls", 21.0, Diffusion(steps=100)),
-            row("dit", place, "50 calls, DDPM", 20.5, Diffusion(steps=50, sampler="ddpm")),
-            row("dit", place, "100 calls, matched start", 21.4, MATCHED),
-            row("dit", place, "100 calls × 2", 21.5, Diffusion(steps=100, recursions=2)),
-            row("ebt", place, "1 step", 20.0, Descent(steps=1)),
-            row("ebt", place, "2 steps", 21.8, Descent(steps=2)),
-            row("ebt", place, "1 step × 3", 21.7, Descent(steps=1, recursions=3)),
-        ]
-    examples = []
-    if folder is not None:
-        clean = np.linspace(-1, 1, 2 * 64, dtype=np.float32).reshape(2, 1, 8, 8)
-        for adapter in ("dit", "ebt"):
-            stored = {r.label: clean * 0.5 for r in rows if r.adapter == adapter}
-            stored |= {"noisy": clean * 1.5, "median filter": clean, "gaussian filter": clean * 0.1}
-            path = folder / f"{adapter}.npz"
-            np.savez_compressed(path, clean=clean, **stored)
-            examples.append(Example(adapter, places[0], path))
-    section = DenoisingSection(experiment="e", evaluation="d")
-    return DenoisingExhibit(section, tuple(rows), ("cpu",), tuple(examples))
-
-
 def suite_of(text: str, folder: Path) -> Suite:
     path = folder / "suite.yaml"
     path.write_text(text)
@@ -224,29 +164,8 @@ def losses(run, spec, folder):
     return [measured(run, "loss", loss), measured(run, "bits_per_byte", loss / log(2))]
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as handle:
-        return list(csv.DictReader(handle))
-
-
 def written_text(drawing: Drawing) -> str:
     return "\n".join(text.get_text() for text in drawing.figure.texts)
-
-
-def labels(drawing: Drawing) -> list[str]:
-    return [text.get_text() for legend in drawing.figure.legends for text in legend.get_texts()]
-
-
-def assert_files(files: Written) -> None:
-    """A PNG of paper width at 200 dpi and a PDF, neither of them blank or dated."""
-    png, pdf = files.png.read_bytes(), files.pdf.read_bytes()
-    assert png.startswith(b"\x89PNG")
-    assert int.from_bytes(png[16:20], "big") == round(200 * WIDTH)
-    assert len(png) > 5_000
-    assert pdf.startswith(b"%PDF")
-    assert len(pdf) > 5_000
-    assert b"CreationDate" not in pdf
-    assert b"Matplotlib" not in png
 
 
 def test_scaling_csv_holds_means_runs_references_and_curves(tmp_path):
@@ -349,87 +268,6 @@ def test_many_sets_go_on_several_figures_with_one_gain_axis():
     assert [d.name for d in drawings] == ["thinking-1", "thinking-2"]
     assert len(drawings[0].figure.axes) == 12
     assert drawings[0].figure.axes[0].get_ylim() == drawings[1].figure.axes[0].get_ylim()
-
-
-def test_denoising_csv_is_the_exhibit(tmp_path):
-    drawing = denoising_figure(exhibit := denoising_exhibit_of())
-    files = write_figure(drawing, tmp_path)
-    assert_files(files)
-    rows = read(files.csv)
-    assert [float(r["psnr"]) for r in rows] == [r.psnr.value for r in exhibit.rows]
-    assert [r["psnr_high"] for r in rows] == [str(r.psnr.high) for r in exhibit.rows]
-    assert [r["nfe"] for r in rows] == ["" if r.nfe is None else str(r.nfe) for r in exhibit.rows]
-    assert len(drawing.figure.axes) == 6
-    assert labels(drawing) == [
-        "dit: DDIM calls",
-        "dit: recursions",
-        "dit: DDIM calls, matched start",
-        "dit: DDPM calls",
-        "ebt: descent steps",
-        "ebt: recursions",
-        "noisy input",
-        "best filter",
-    ]
-    grid = drawing.figure.axes
-    assert [axes.get_ylabel().split("\n")[:2] for axes in grid[::3]] == [
-        ["noise level 0.1", "in distribution"],
-        ["noise level 0.2", "out of distribution"],
-    ]
-    assert [text.get_text() for text in grid[2].texts] == ["noisy\n17.0", "median\n19.5"]
-
-
-def test_lines_of_one_model_differ_without_colour():
-    drawing = denoising_figure(denoising_exhibit_of())
-    (legend,) = drawing.figure.legends
-    handles = legend.get_lines()
-    looks = [
-        (h.get_marker(), str(h.get_linestyle()), h.get_markerfacecolor(), h._dash_pattern)
-        for h in handles
-    ]
-    assert len(set(map(str, looks))) == len(handles) == 8
-
-
-def test_error_bars_end_where_the_interval_does():
-    axes = denoising_figure(denoising_exhibit_of()).figure.axes[0]
-    (bars,) = [c for c in axes.containers if 21.8 in c.lines[0].get_ydata()]
-    ends = [segment[:, 1] for segment in bars.lines[2][0].get_segments()]
-    assert [tuple(e) for e in ends] == [pytest.approx((19.8, 20.3)), pytest.approx((21.6, 22.1))]
-
-
-def test_examples_show_cheapest_best_and_dearest_settings(tmp_path):
-    exhibit = denoising_exhibit_of(tmp_path)
-    dit = [r for r in exhibit.at(exhibit.places[0]) if r.adapter == "dit"]
-    # 21.4 dB is within 0.1 dB of 21.5 and cheaper; each sampler shows its best.
-    shown = ["1 call", "50 calls, DDPM", "100 calls, matched start", "100 calls × 2"]
-    assert [r.setting for r in chosen(dit)] == shown
-    (drawing,) = example_figures(exhibit)
-    assert drawing.name == "denoising-examples-0.1"
-    assert_files(write_figure(drawing, tmp_path))
-    axes = drawing.figure.axes[0]
-    assert len(axes.images) == 10 * 2
-    assert float(axes.images[0].get_array()[0, 0]) == 0.0
-    assert float(axes.images[6].get_array()[0, 0]) == pytest.approx(0.25)
-    strips = [r for r in drawing.data if r["image"] == 0]
-    assert [r["model"] for r in strips[:3]] == ["clean", "noisy input", "median filter"]
-    assert [r["thinking"] for r in strips if r["nfe"]] == [
-        *shown,
-        "1 step",
-        "2 steps",
-        "1 step × 3",
-    ]
-    assert drawing.data[0]["image_mse"] == 0.0
-    said = " ".join(text.get_text() for text in drawing.figure.texts).replace("\n", " ")
-    assert "mean of 2 training seeds" in said
-
-
-def test_colour_images_keep_their_channels(tmp_path):
-    exhibit = denoising_exhibit_of(tmp_path)
-    for path in [example.path for example in exhibit.examples]:
-        with np.load(path) as stored:
-            colour = {name: np.repeat(stored[name], 3, axis=1) for name in stored.files}
-        np.savez_compressed(path, **colour)
-    (drawing,) = example_figures(exhibit)
-    assert drawing.figure.axes[0].images[0].get_array().shape == (8, 8, 3)
 
 
 def test_redrawing_gives_the_same_bytes(tmp_path, monkeypatch):
