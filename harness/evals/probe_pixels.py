@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict
-from math import prod
+from pathlib import Path
 
 import numpy as np
 
 from harness.evals.context import EvalContext
 from harness.evals.probe_answers import Answers
 from harness.planning.eval_spec import ProbeEval
-from harness.records import read_json, write_json
+from harness.records import locked, read_json, write_json
 
 #: Rises where a classifier of the same pixels would come out otherwise.
 _FORMAT = 1
@@ -25,7 +26,7 @@ _ELSEWHERE = {"batch_size", "timing_repeats", "checkpoint", "noise_seeds", "metr
 
 def too_large(shape: tuple[int, ...], images: int, classes: int) -> bool:
     """Whether fitting pixels would take far longer than fitting a model's features."""
-    numbers = prod(shape)
+    numbers = math.prod(shape)
     return numbers > MAX_NUMBERS or images * numbers * classes > MAX_WORK
 
 
@@ -40,17 +41,17 @@ def kept_answers(
         **spec.model_dump(mode="json", exclude=_ELSEWHERE),
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
-    path = context.cache / f"probe-pixels-{key}.json"
-    if path.exists():
-        kept = read_json(path)
-        return Answers(
-            **kept
-            | {
-                "ranks": np.array(kept["ranks"], np.int64),
-                "losses": np.array(kept["losses"], np.float64),
-            }
-        )
-    found = find()
-    lists = {"ranks": found.ranks.tolist(), "losses": found.losses.tolist()}
-    write_json(path, asdict(found) | lists)
+    path = context.cache / "probes" / f"{key}.json"
+    with locked(path.with_suffix(".lock"), wait_seconds=math.inf):
+        if path.exists():
+            return _read(path)
+        found = find()
+        lists = {"ranks": found.ranks.tolist(), "losses": found.losses.tolist()}
+        write_json(path, asdict(found) | lists)
     return found
+
+
+def _read(path: Path) -> Answers:
+    kept = read_json(path)
+    ranks, losses = np.array(kept["ranks"], np.int64), np.array(kept["losses"], np.float64)
+    return Answers(**kept | {"ranks": ranks, "losses": losses})

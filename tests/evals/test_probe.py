@@ -228,7 +228,7 @@ def test_pixels_too_many_to_fit_are_missing(
     assert numbers(found)["pixels_top1"] is None
     assert numbers(found)["top1"] is not None
     assert "pixels_top1" not in np.load(tmp_path / ANSWERS).files
-    assert not list((tmp_path / "data").glob("probe-pixels-*"))
+    assert not (tmp_path / "data" / "probes").exists()
 
 
 # --- the file of features --------------------------------------------------------------------

@@ -60,7 +60,7 @@ def test_a_suite_trains_probes_and_reports(room: Room) -> None:
             splits = ("train", "validation")
             assert recorded == {f"{DATA}/{s}": dataset_digest(DATA, s) for s in splits}
     kept = sorted(path.name for path in (room.results / "data").iterdir())
-    assert all(name.startswith("probe-pixels-") for name in kept), "no file of features is left"
+    assert kept == ["probes"], "no file of features is left"
     table = subprocess.run(
         [HARNESS, "table", suite.name, "--json"], cwd=room.folder, text=True, capture_output=True
     )
