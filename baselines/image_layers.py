@@ -133,7 +133,7 @@ def inner_layer(
     total = (mixed_bar * kept.mixed).unflatten(-1, (grid.heads, -1)).sum(-1)  # (B, N, H)
     total = total.transpose(1, 2).reshape(-1, grid.tokens, 1)
     mixed_bar = _split(mixed_bar, grid)
-    scores_bar = kept.weights * (mixed_bar @ kept.value.transpose(1, 2) - total)
+    scores_bar = (mixed_bar @ kept.value.transpose(1, 2)).sub_(total).mul_(kept.weights)
     qkv_bar = _join(
         scores_bar @ kept.key,
         scores_bar.transpose(1, 2) @ kept.query,
