@@ -114,9 +114,9 @@ class ProbeExhibit:
     device: tuple[str, ...]
 
     @property
-    def models(self) -> list[tuple[str, str]]:
-        """(model, family), each once."""
-        return list(dict.fromkeys((s.model, s.family) for one in self.sets for s in one.scores))
+    def adapters(self) -> list[tuple[str, str]]:
+        """(adapter, family), each once."""
+        return list(dict.fromkeys((score.adapter, score.family) for score in self.scores))
 
     @property
     def scores(self) -> list[ProbeScore]:

@@ -48,7 +48,7 @@ def probe_figure(exhibit: ProbeExhibit, *, missing: str = "") -> Drawing | None:
     if not exhibit.sets:
         return None
     shown = [m for m in TOPS if any(m in one.measures for one in exhibit.sets)]
-    by = marks(exhibit.models)
+    by = marks(exhibit.adapters)
     heights = [_FRAME_INCHES + _ROW_INCHES * len(one.scores) for one in exhibit.sets]
     title = f"{exhibit.section.title}: accuracy of each model's features"
     clipped = False
@@ -88,7 +88,7 @@ def _draw(axes: Axes, one: ProbeSet, measure: Measure, by: dict[str, Mark]) -> b
         accuracy = score.top(measure)
         if accuracy is None:
             continue
-        mark, decided = by[score.model], _decided(score, measure)
+        mark, decided = by[score.adapter], _decided(score, measure)
         if accuracy.interval is not None:
             ends = [100 * bound for bound in accuracy.interval]
             bounds += ends
@@ -152,8 +152,8 @@ def _said(score: ProbeScore, one: ProbeSet, exhibit: ProbeExhibit) -> str:
 
 def _handles(exhibit: ProbeExhibit, by: dict[str, Mark]) -> list[Artist]:
     handles: list[Artist] = [
-        Line2D([], [], color=mark.color, marker=mark.marker, linewidth=1.1, label=model)
-        for model, mark in by.items()
+        Line2D([], [], color=mark.color, marker=mark.marker, linewidth=1.1, label=adapter)
+        for adapter, mark in by.items()
     ]
     if any(not _decided(score, measure) for score in exhibit.scores for measure in TOPS):
         handles.append(
