@@ -30,7 +30,17 @@ class DataSetting(EvaluationSetting):
     split: Literal["train", "validation", "test"] | None = None
 
 
-class TextSetting(DataSetting):
+class DisjointSetting(DataSetting):
+    """An evaluation on what was not trained on."""
+
+    overlap: OnOverlap = Field(
+        default="refuse",
+        description="of documents that share a run of 13 words with training, of images and clips "
+        "that are in it; `drop` does without them",
+    )
+
+
+class TextSetting(DisjointSetting):
     """Losses of text: plain, or questions made of records by templates."""
 
     prompt: str | None = Field(
@@ -41,10 +51,6 @@ class TextSetting(DataSetting):
     )
     windows: Windows | None = Field(
         default=None, description="`rolling` by default where there is an answer"
-    )
-    overlap: OnOverlap = Field(
-        default="refuse",
-        description="of documents that share a run of 13 words with training; `drop` does without",
     )
 
     @property
@@ -89,7 +95,7 @@ class LmTaskSetting(EvaluationSetting):
     include: str | None = Field(default=None, description="folder of your own task YAMLs")
 
 
-class DenoisingSetting(DataSetting):
+class DenoisingSetting(DisjointSetting):
     """Denoising at each level with each thinking; lists inside an entry span a grid."""
 
     kind: Literal["denoising"]
@@ -99,7 +105,7 @@ class DenoisingSetting(DataSetting):
     examples: int = Field(default=8, ge=0)
 
 
-class ProbeSetting(DataSetting):
+class ProbeSetting(DisjointSetting):
     """A linear classifier on features of labelled images, fitted on the set's train split."""
 
     kind: Literal["probe"]
@@ -119,7 +125,7 @@ class ProbeSetting(DataSetting):
     timing_repeats: int = Field(default=3, ge=1)
 
 
-class NextFrameSetting(DataSetting):
+class NextFrameSetting(DisjointSetting):
     """Error over a whole set, at the thinking the model was trained with unless given."""
 
     kind: Literal["next_frame"]

@@ -30,19 +30,30 @@ class EvalBase(Frozen):
         return content_hash(self)
 
 
-class TextEval(EvalBase):
-    """Losses of text. With `prompt` and `answer`, templates over a record's fields, a document is
-    the two joined. `rolling` windows take each document alone, after end of text, and give every
-    token as much context as fits. `overlap` says what is done where documents share text with
-    training: the evaluation is refused, or does without those documents.
+class DisjointEval(EvalBase):
+    """An evaluation on what was not trained on. `overlap` says what is done where some of it was:
+    the evaluation is refused, or does without those documents, images or clips, and counts them.
     """
 
     LATER: ClassVar[tuple[str, ...]] = ("overlap",)
 
+    overlap: OnOverlap = "refuse"
+
+
+def drops(spec: EvalBase) -> bool:
+    """Whether the evaluation does without what was trained on; otherwise it is refused."""
+    return isinstance(spec, DisjointEval) and spec.overlap == "drop"
+
+
+class TextEval(DisjointEval):
+    """Losses of text. With `prompt` and `answer`, templates over a record's fields, a document is
+    the two joined. `rolling` windows take each document alone, after end of text, and give every
+    token as much context as fits.
+    """
+
     prompt: str | None = None
     answer: str | None = None
     windows: Windows = "as_trained"
-    overlap: OnOverlap = "refuse"
 
     @property
     def templates(self) -> tuple[str, str] | None:
@@ -96,7 +107,7 @@ class LmTaskEval(EvalBase):
     digest: str | None = None
 
 
-class DenoisingEval(EvalBase):
+class DenoisingEval(DisjointEval):
     """PSNR, SSIM and MSE of denoised images at one noise level against each thinking's cost."""
 
     kind: Literal["denoising"] = "denoising"
@@ -106,13 +117,14 @@ class DenoisingEval(EvalBase):
     examples: int = Field(default=8, ge=0, description="images kept for the example strip")
 
 
-class ProbeEval(EvalBase):
+class ProbeEval(DisjointEval):
     """Accuracy of a linear classifier on the model's features of labelled images.
 
     `data`, `split` are what it is tested on; it is fitted on the same set's `train` split, a
     `holdout` of which chooses among the penalties `l2`. `limit` and `train_limit` draw images, the
     same for every model: the first ones of a set in folders are all of one class. Minibatches read
-    features from disk and hold no more than a chunk of them in memory.
+    features from disk and hold no more than a chunk of them in memory. Neither the model nor the
+    classifier was trained on an image of the test.
     """
 
     kind: Literal["probe"] = "probe"
@@ -124,7 +136,7 @@ class ProbeEval(EvalBase):
     timing_repeats: int = Field(default=3, ge=1)
 
 
-class NextFrameEval(EvalBase):
+class NextFrameEval(DisjointEval):
     """Error of the predicted next frames over the whole set, beside that of copying the last."""
 
     kind: Literal["next_frame"] = "next_frame"

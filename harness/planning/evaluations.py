@@ -14,6 +14,7 @@ from harness.planning.eval_settings import (
     KINDS,
     DataSetting,
     DenoisingSetting,
+    DisjointSetting,
     EnergySetting,
     EvaluationSetting,
     LikelihoodSetting,
@@ -234,6 +235,7 @@ def _on_data(
     if isinstance(setting, TextSetting):
         windows = setting.windows or ("rolling" if setting.asks else "as_trained")
         common |= {"prompt": setting.prompt, "answer": setting.answer, "windows": windows}
+    if isinstance(setting, DisjointSetting):
         common["overlap"] = setting.overlap
     match setting:
         case LikelihoodSetting():
