@@ -63,7 +63,7 @@ def evaluate_denoising(
     `FILTERED` images). The evaluator makes the noisy images, so every adapter sees the same ones.
     In `folder`, `examples.npz` keeps images spread evenly over the set: clean, noisy, filtered, and
     every thinking's result; `per_image.npz` keeps `mse/SETTING` and `ssim/SETTING`, float32 (noise
-    seeds, images).
+    seeds, images), and the images' `rows`.
     """
     images = noisy_images(spec, context)
     filters = best_filters(images, batch_size=spec.batch_size, seed=spec.noise_seeds[0])
@@ -76,7 +76,7 @@ def evaluate_denoising(
         qualities, outputs = _qualities(spec, images, passes, filters, seed)
         strips = strips or outputs
         for name, own in qualities.items():
-            tags = {"data": spec.data, "split": spec.split, "level": spec.level}
+            tags = {"data": spec.data, "split": spec.split, "level": spec.level} | images.left_out
             cost: _Cost = {}
             if name in settings:
                 tags |= settings[name].model_dump(mode="json")
@@ -91,7 +91,7 @@ def evaluate_denoising(
     folder.mkdir(parents=True, exist_ok=True)
     per_image: dict[str, Any] = {name: np.stack(parts) for name, parts in kept.items()}
     np.savez_compressed(folder / EXAMPLES, **strips)
-    np.savez_compressed(folder / PER_IMAGE, **per_image)
+    np.savez_compressed(folder / PER_IMAGE, rows=images.ids, **per_image)
     return found
 
 
@@ -107,23 +107,24 @@ def _qualities(
     qualities: dict[str, _Qualities] = {}
     outputs: dict[str, list[NDArray[np.float32]]] = {}
     with images.context.inference():
+        first = 0
         for clean, batch in images.batches(spec.batch_size, seed):
-            first = int(batch.rows[0])
             tried = batch.noisy[: max(0, FILTERED - first)]
             results = {NOISY: batch.noisy} | _denoise(spec, images.context, batch, passes, seed)
             if len(tried):
                 results |= {kind: f(tried, images.signal_share) for kind, f in filters.items()}
             for name, result in results.items():
                 qualities.setdefault(name, _Qualities()).add(result, clean[: len(result)])
-            kept = [place for place, row in enumerate(batch.rows.tolist()) if row in shown]
+            kept = [place for place in range(len(clean)) if first + place in shown]
             if kept:
                 for name, result in {"clean": clean, **results}.items():
                     outputs.setdefault(name, []).append(result[kept].float().cpu().numpy())
+            first += len(clean)
     return qualities, {name: np.concatenate(parts) for name, parts in outputs.items()}
 
 
 def example_rows(count: int, examples: int, *, filtered: int) -> list[int]:
-    """The rows kept as examples: spread evenly over those that are filtered too."""
+    """The places kept as examples: spread evenly over those that are filtered too."""
     among, number = min(count, filtered), min(examples, count, filtered)
     return [index * among // number for index in range(number)]
 

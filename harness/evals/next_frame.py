@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.data.clips import check_clips_apart
-from harness.data.datasets import load_clips
 from harness.data.tensors import video_batch
-from harness.data.video import ClipRows
+from harness.evals.clip_sets import ClipSet, clip_set
 from harness.evals.context import EvalContext
 from harness.evals.frame_pixels import FramePixels, frame_pixels
 from harness.evals.image_quality import PEAK, psnr, squared_error
 from harness.evals.prediction_cost import prediction_cost
-from harness.planning.eval_spec import EvalBase, NextFrameEval
-from harness.planning.spec import NextFrameTask
-from harness.protocol import VideoBatch, VideoShape
+from harness.planning.eval_spec import NextFrameEval
 from harness.ranks import finite
 from harness.records import Measurement
 
@@ -47,65 +43,36 @@ def evaluate_next_frame(
     Loss and MSE are of what is predicted, pixels or latents; PSNR is of pixels on 0..255, latents
     decoded, and is left out where there is no decoder. `copy_last_...` are the same for predictions
     that repeat the last observed frame, `reconstruction_...` those of the true latents: the ceiling
-    that the autoencoder allows. HarnessError where a clip of the set is one of the training split.
+    that the autoencoder allows. HarnessError where a clip of the set is one of the training split,
+    unless such clips are dropped.
 
     `per_clip.npz` in `folder` keeps sums over each clip's frames, (noise seeds, clips) of the
-    predictions and (clips,) of the others, with `n` (clips,); `examples.npz` the first rows' last
-    frame of the context (`last`), the true one, the predicted and the reconstructed one.
+    predictions and (clips,) of the others, with `n` (clips,), 0 of those dropped; `examples.npz`
+    the first rows' last frame of the context (`last`), the true one, the predicted and the
+    reconstructed one.
     """
-    rows = clip_rows(spec, context)
-    pixels = frame_pixels(spec, context, rows)
-    cost = _cost(spec, rows, context)
-    frames = np.bincount(np.arange(_count(spec, rows)) // rows.windows) * rows.context
-    n: _Sums = {"n": frames.astype(np.float64)}
+    covered = clip_set(spec, context)
+    pixels = frame_pixels(spec, context, covered.rows)
+    cost = _cost(spec, covered, context)
+    n: _Sums = {"n": covered.frames.astype(np.float64)}
     kept = dict(n)
+    tags = {"data": spec.data, "split": spec.split} | covered.left_out
     found: list[Measurement] = []
     for seed in spec.noise_seeds:
-        sums = _predicted_sums(spec, rows, context, pixels, seed)
+        sums = _predicted_sums(spec, covered, context, pixels, seed)
         for name, per_clip in sums.items():
             kept[name] = np.stack([*kept.get(name, ()), per_clip])
-        found += _measurements(spec, context, n | sums, noise_seed=seed, cost=cost)
-    references = _reference_sums(spec, rows, context, pixels)
+        found += _measurements(tags, context, n | sums, noise_seed=seed, cost=cost)
+    references = _reference_sums(spec, covered, context, pixels)
     for prefix, sums in references.items():
         kept |= {prefix + name: per_clip for name, per_clip in sums.items()}
-        found += _measurements(spec, context, n | sums, prefix=prefix)
+        found += _measurements(tags, context, n | sums, prefix=prefix)
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = kept
     np.savez_compressed(folder / PER_CLIP, **arrays)
     if pixels is not None and spec.examples:
-        _keep_examples(spec, rows, context, pixels, folder)
+        _keep_examples(spec, covered, context, pixels, folder)
     return found
-
-
-def clip_rows(spec: EvalBase, context: EvalContext) -> ClipRows:
-    """The rows of the set, apart from training's; HarnessError where a clip is shared."""
-    task = context.spec.task
-    assert isinstance(context.shape, VideoShape)
-    assert isinstance(task, NextFrameTask)
-    key = ("clips", spec.data, spec.split)
-    if key not in context.shared:
-        clips = load_clips(spec.data, spec.split, cache=context.cache, autoencoder=task.autoencoder)
-        if (spec.data, spec.split) != (task.data, "train"):
-            training = load_clips(
-                task.data, "train", cache=context.cache, autoencoder=task.autoencoder
-            )
-            check_clips_apart(training, clips)
-        context.shared[key] = ClipRows(clips, context=context.shape.context)
-    rows: ClipRows = context.shared[key]
-    return rows
-
-
-def _count(spec: NextFrameEval, rows: ClipRows) -> int:
-    return len(rows) if spec.limit is None else min(spec.limit, len(rows))
-
-
-def _batches(
-    spec: NextFrameEval, rows: ClipRows, context: EvalContext
-) -> Iterator[tuple[NDArray[np.int64], VideoBatch]]:
-    count = _count(spec, rows)
-    for start in range(0, count, spec.batch_size):
-        ids = np.arange(start, min(start + spec.batch_size, count))
-        yield ids, video_batch(rows, ids, context.device)
 
 
 # --- sums per clip ---------------------------------------------------------------------------
@@ -113,32 +80,34 @@ def _batches(
 
 def _predicted_sums(
     spec: NextFrameEval,
-    rows: ClipRows,
+    covered: ClipSet,
     context: EvalContext,
     pixels: FramePixels | None,
     seed: int,
 ) -> _Sums:
     noise = context.noise(seed, f"{spec.data}/{spec.split}")
     sums: _Sums = {}
-    for ids, batch in _batches(spec, rows, context):
+    count = len(covered.frames)
+    for ids, batch in covered.batches(spec.batch_size, context.device):
         with context.inference():
             predicted = context.adapter.predict(batch, spec.thinking, noise).value
         errors = _errors(predicted, batch.frames[:, 1:])
         if pixels is not None:
             truth = pixels.true(ids, context.device)[:, 1:]
             errors |= _pixel_errors(pixels.shown(predicted), truth)
-        _add(sums, errors, ids // rows.windows, _clips(spec, rows))
+        _add(sums, errors, covered.clips_of(ids), count)
     return sums
 
 
 def _reference_sums(
-    spec: NextFrameEval, rows: ClipRows, context: EvalContext, pixels: FramePixels | None
+    spec: NextFrameEval, covered: ClipSet, context: EvalContext, pixels: FramePixels | None
 ) -> dict[str, _Sums]:
     """Of copies of the last frame, and of what the decoder makes of the true latents."""
     copied: _Sums = {}
     decoded: _Sums = {}
-    for ids, batch in _batches(spec, rows, context):
-        clips, count = ids // rows.windows, _clips(spec, rows)
+    count = len(covered.frames)
+    for ids, batch in covered.batches(spec.batch_size, context.device):
+        clips = covered.clips_of(ids)
         errors = _errors(batch.frames[:, :-1], batch.frames[:, 1:])
         if pixels is not None:
             shown = pixels.shown(batch.frames)
@@ -148,10 +117,6 @@ def _reference_sums(
                 _add(decoded, _pixel_errors(shown[:, 1:], truth), clips, count)
         _add(copied, errors, clips, count)
     return {COPY_LAST: copied} | ({RECONSTRUCTION: decoded} if decoded else {})
-
-
-def _clips(spec: NextFrameEval, rows: ClipRows) -> int:
-    return (_count(spec, rows) - 1) // rows.windows + 1
 
 
 def _errors(predicted: Tensor, frames: Tensor) -> _Errors:
@@ -181,7 +146,7 @@ def _add(sums: _Sums, errors: _Errors, clips: NDArray[np.int64], count: int) -> 
 
 
 def _measurements(
-    spec: NextFrameEval,
+    tags: Mapping[str, str | int],
     context: EvalContext,
     sums: Mapping[str, NDArray[np.float64]],
     *,
@@ -210,7 +175,7 @@ def _measurements(
             unit=unit,
             higher_is_better=better,
             noise_seed=noise_seed,
-            tags={"data": spec.data, "split": spec.split},
+            tags=tags,
             cost=cost,
         )
         for name, value, unit, better in values
@@ -219,14 +184,14 @@ def _measurements(
 
 def _keep_examples(
     spec: NextFrameEval,
-    rows: ClipRows,
+    covered: ClipSet,
     context: EvalContext,
     pixels: FramePixels,
     folder: Path,
 ) -> None:
     """Pixels (rows, C, H, W) of the first rows, predicted under the first noise seed."""
-    ids = np.arange(min(spec.examples, _count(spec, rows)))
-    batch = video_batch(rows, ids, context.device)
+    ids = covered.ids[: spec.examples]
+    batch = video_batch(covered.rows, ids, context.device)
     noise = context.noise(spec.noise_seeds[0], f"{spec.data}/{spec.split}")
     with context.inference():
         predicted = context.adapter.predict(batch, spec.thinking, noise).value
@@ -239,14 +204,14 @@ def _keep_examples(
     np.savez_compressed(folder / EXAMPLES, rows=ids, **images)
 
 
-def _cost(spec: NextFrameEval, rows: ClipRows, context: EvalContext) -> _Cost:
+def _cost(spec: NextFrameEval, covered: ClipSet, context: EvalContext) -> _Cost:
     """Cost per predicted frame, on the set's first rows."""
-    ids = np.arange(min(len(rows), spec.batch_size, TIMED_ROWS))
-    batch = video_batch(rows, ids, context.device)
+    ids = covered.ids[: min(spec.batch_size, TIMED_ROWS)]
+    batch = video_batch(covered.rows, ids, context.device)
     noise = context.noise(spec.noise_seeds[0], f"{spec.data}/{spec.split}")
     return prediction_cost(
         context,
         lambda: context.adapter.predict(batch, spec.thinking, noise),
-        predictions=len(ids) * rows.context,
+        predictions=len(ids) * covered.rows.context,
         repeats=spec.timing_repeats,
     )

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.apart import rows_apart
 from harness.data.datasets import load_images
-from harness.data.images import ImageRows, check_images_apart
+from harness.data.images import ImageRows
 from harness.data.keyed import keyed_words
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext
@@ -24,7 +25,7 @@ from harness.evals.probe_features import (
     pixel_features,
 )
 from harness.evals.probe_pixels import kept_answers, too_large
-from harness.planning.eval_spec import ProbeEval
+from harness.planning.eval_spec import ProbeEval, drops
 from harness.records import Measurement
 
 ANSWERS = "answers.npz"
@@ -49,12 +50,22 @@ class Drawn:
 
 @dataclass(frozen=True, eq=False)
 class Probed:
-    """What is fitted and tested on: `held_out` (n,) marks the training images that choose."""
+    """What is fitted and tested on: `held_out` (n,) marks the training images that choose.
+
+    `dropped` test images were left out because they are trained or fitted on; None where those are
+    refused.
+    """
 
     training: Drawn
     held_out: NDArray[np.bool_]
     test: Drawn
     classes: int
+    dropped: int | None
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """`dropped` where it was asked for, as a tag."""
+        return {} if self.dropped is None else {"dropped": self.dropped}
 
     @property
     def majority(self) -> NDArray[np.int64]:
@@ -73,7 +84,7 @@ def evaluate_probe(spec: ProbeEval, context: EvalContext, folder: Path) -> list[
     `pixels_...` are of the same classifier on the pixels, None where that is too large to fit;
     `majority_...` of answering the commonest classes. `answers.npz` in `folder` keeps which images
     each gets right. HarnessError where the set has no labels, or an image is tested on that the
-    model or the classifier was trained on.
+    model or the classifier was trained on, unless such images are dropped.
     """
     probed = probed_images(spec, context)
     cost = features_cost(probed.test.rows, probed.test.ids, context, repeats=spec.timing_repeats)
@@ -94,7 +105,7 @@ def evaluate_probe(spec: ProbeEval, context: EvalContext, folder: Path) -> list[
         "split": spec.split,
         "classes": probed.classes,
         "train_images": len(probed.training.ids),
-    }
+    } | probed.left_out
     cost |= {"fit_seconds": found.seconds}
     measured = _of_answers("", found, cost, tags, probed, context)
     measured += _of_answers(PIXELS, pixels, {}, tags, probed, context)
@@ -103,31 +114,36 @@ def evaluate_probe(spec: ProbeEval, context: EvalContext, folder: Path) -> list[
 
 def probed_images(spec: ProbeEval, context: EvalContext) -> Probed:
     """The images, drawn and divided alike for every model."""
-    training = _drawn(spec.data, "train", spec.train_limit, context)
-    test = _drawn(spec.data, spec.split, spec.limit, context)
-    for trained in dict.fromkeys((spec.data, context.spec.task.data)):
-        images = load_images(trained, "train", cache=context.cache)
-        check_images_apart(images, test.rows.images)
+    fitted, tested = (_labelled(spec.data, split, context) for split in ("train", spec.split))
+    training = _drawn(fitted, np.arange(len(fitted)), spec.train_limit)
+    names = dict.fromkeys((spec.data, context.spec.task.data))
+    trained = (load_images(name, "train", cache=context.cache) for name in names)
+    apart = rows_apart(tested.images, trained=trained, drop=drops(spec))
+    test = _drawn(tested, apart, spec.limit)
     named = training.rows.images.classes
     highest = int(max(training.labels.max(), test.labels.max()))
     words = keyed_words(len(training.rows), "probe holdout", spec.data)
     held_out = (words >> np.uint64(11)).astype(np.float64) / 2.0**53 < spec.holdout
     classes = highest + 1 if named is None else max(len(named), highest + 1)
-    return Probed(training, held_out[training.ids], test, classes)
+    dropped = len(tested) - len(apart) if drops(spec) else None
+    return Probed(training, held_out[training.ids], test, classes, dropped)
 
 
-def _drawn(data: str, split: str, limit: int | None, context: EvalContext) -> Drawn:
-    """So many images of a split, or all of them."""
+def _labelled(data: str, split: str, context: EvalContext) -> ImageRows:
     rows = ImageRows(load_images(data, split, cache=context.cache))
     if rows.labels is None:
         raise HarnessError(
             f"the images of {data} ({split}) have no labels, which a probe learns",
             hint="name their field, ?label=FIELD, or keep each class in a folder of its own",
         )
-    ids = np.arange(len(rows))
-    if limit is not None and limit < len(rows):
-        words = keyed_words(len(rows), "probe images", data, split)
-        ids = np.sort(np.argsort(words, kind="stable")[:limit])
+    return rows
+
+
+def _drawn(rows: ImageRows, ids: NDArray[np.int64], limit: int | None) -> Drawn:
+    """So many of the images `ids`, or all of them."""
+    if limit is not None and limit < len(ids):
+        words = keyed_words(len(rows), "probe images", rows.images.name, rows.images.split)[ids]
+        ids = np.sort(ids[np.argsort(words, kind="stable")[:limit]])
     return Drawn(rows, ids)
 
 
@@ -153,6 +169,7 @@ def _pixel_answers(spec: ProbeEval, context: EvalContext, probed: Probed) -> Ans
     return kept_answers(
         spec,
         (rows.images.digest, test.images.digest),
+        probed.test.ids,
         context,
         lambda: _answers(spec, context, probed, pixel_features(rows), pixel_features(test)),
     )

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.evals.context import EvalContext
 from harness.evals.probe_answers import Answers
@@ -21,7 +22,10 @@ _FORMAT = 1
 #: Larger ones are not fitted: training images x numbers of an image x classes, and numbers.
 MAX_WORK, MAX_NUMBERS = 2e9, 4096
 #: What of an evaluation leaves the classifier alone.
-_ELSEWHERE = {"batch_size", "timing_repeats", "checkpoint", "noise_seeds", "metric_version"}
+_ELSEWHERE = {
+    *("batch_size", "timing_repeats", "checkpoint", "noise_seeds", "metric_version"),
+    *("limit", "overlap"),
+}
 
 
 def too_large(shape: tuple[int, ...], images: int, classes: int) -> bool:
@@ -31,12 +35,21 @@ def too_large(shape: tuple[int, ...], images: int, classes: int) -> bool:
 
 
 def kept_answers(
-    spec: ProbeEval, digests: tuple[str, str], context: EvalContext, find: Callable[[], Answers]
+    spec: ProbeEval,
+    digests: tuple[str, str],
+    tested: NDArray[np.int64],
+    context: EvalContext,
+    find: Callable[[], Answers],
 ) -> Answers:
-    """The answers of images of these digests: read where a run found them before, else found."""
+    """The answers of images of these digests: read where a run found them before, else found.
+
+    `tested` (n,) are the rows of the second: what is dropped differs with what a model was trained
+    on.
+    """
     identity = {
         "format": _FORMAT,
         "digests": digests,
+        "tested": hashlib.sha256(tested.astype("<i8").tobytes()).hexdigest(),
         "device": context.device.type,
         **spec.model_dump(mode="json", exclude=_ELSEWHERE),
     }

@@ -26,8 +26,8 @@ from harness.data.tensors import video_batch
 from harness.data.tokenizer import END_OF_TEXT, Tokenizer, load_tokenizer
 from harness.data.video import ClipRows
 from harness.errors import HarnessError
+from harness.evals.clip_sets import ClipSet, clip_set
 from harness.evals.context import EvalContext
-from harness.evals.next_frame import clip_rows
 from harness.evals.text_sets import TextSet, text_set
 from harness.planning.eval_spec import EnergyEval
 from harness.planning.spec import NextTokenTask
@@ -93,7 +93,7 @@ def subject_of(spec: EnergyEval, context: EvalContext) -> Subject:
     """The set that `spec` names. HarnessError where it overlaps the training split."""
     if isinstance(context.shape, TextShape):
         return TextSubject(spec, context, text_set(spec, context))
-    return VideoSubject(spec, context, clip_rows(spec, context))
+    return VideoSubject(spec, context, clip_set(spec, context))
 
 
 # --- text ------------------------------------------------------------------------------------
@@ -246,19 +246,21 @@ class VideoSubject:
 
     spec: EnergyEval
     context: EvalContext
-    rows: ClipRows
+    covered: ClipSet
     unit = "smooth L1"
     vocab_size = None
+
+    @property
+    def rows(self) -> ClipRows:
+        return self.covered.rows
 
     @property
     def documents(self) -> int:
         return len(self.rows.clips.pixels)
 
     def batches(self, size: int) -> Iterator[Rows]:
-        limit = self.spec.limit
-        count = len(self.rows) if limit is None else min(limit, len(self.rows))
-        for start in range(0, count, size):
-            yield self._of(np.arange(start, min(start + size, count)))
+        for start in range(0, len(self.covered.ids), size):
+            yield self._of(self.covered.ids[start : start + size])
 
     def counterpart(self, batch: VideoBatch, content: str, seed: int) -> VideoBatch:
         if content == "real":

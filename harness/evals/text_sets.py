@@ -18,7 +18,7 @@ from harness.data.tensors import text_batch
 from harness.data.text import RowKind, TextRows, prepare_text
 from harness.errors import HarnessError
 from harness.evals.context import EvalContext
-from harness.planning.eval_spec import EvalBase, TextEval
+from harness.planning.eval_spec import EvalBase, TextEval, drops
 from harness.planning.spec import NextTokenTask
 from harness.protocol import TextBatch
 
@@ -99,8 +99,9 @@ def text_set(spec: EvalBase, context: EvalContext) -> TextSet:
     assert isinstance(task, NextTokenTask)
     rolling = isinstance(spec, TextEval) and spec.windows == "rolling"
     kind: RowKind = "rolling" if rolling else task.rows
-    given = (spec.templates, spec.overlap) if isinstance(spec, TextEval) else (None, "refuse")
-    key = ("text", spec.data, spec.split, task.context, kind, task.tokenizer, *given)
+    templates = spec.templates if isinstance(spec, TextEval) else None
+    given = (spec.data, spec.split, templates, drops(spec))
+    key = ("text", *given, task.context, kind, task.tokenizer)
     if key not in context.shared:
         context.shared[key] = _whole_set(spec, task, kind, context)
     whole: TextSet = context.shared[key]
@@ -142,7 +143,7 @@ def _questions(spec: TextEval, task: NextTokenTask, kind: RowKind, context: Eval
 
 def _dropped(found: Overlap, spec: EvalBase, task: NextTokenTask) -> tuple[int, ...]:
     """The documents to do without; HarnessError where there are some and the spec has none."""
-    if isinstance(spec, TextEval) and spec.overlap == "drop":
+    if drops(spec):
         if len(found.shared) < max(found.compared, 1):
             return found.shared
         raise HarnessError(
@@ -155,8 +156,7 @@ def _dropped(found: Overlap, spec: EvalBase, task: NextTokenTask) -> tuple[int, 
 
 
 def _count(dropped: tuple[int, ...], spec: EvalBase) -> int | None:
-    asked = isinstance(spec, TextEval) and spec.overlap == "drop"
-    return len(dropped) if asked else None
+    return len(dropped) if drops(spec) else None
 
 
 def reference_losses(covered: TextSet, context: EvalContext) -> dict[str, tuple[float, int]]:

@@ -22,7 +22,7 @@ from harness.data.questions import load_questions
 from harness.data.shards import TextShards
 from harness.data.trained_tokenizer import train_tokenizer
 from harness.errors import HarnessError
-from harness.planning.eval_spec import EnergyEval, TextEval
+from harness.planning.eval_spec import EnergyEval, TextEval, drops
 from harness.planning.planned import Suite
 from harness.planning.spec import NextTokenTask
 from harness.show.pace import telling
@@ -94,8 +94,7 @@ def text_needs(suite: Suite) -> tuple[list[TextNeed], dict[Pair, bool]]:
                 needs[TextNeed(spec.data, spec.split, task.tokenizer)] = None
             if (spec.data, spec.split) != (task.data, "train"):
                 pair = Pair(task.data, spec.data, spec.split, templates)
-                refuses = not isinstance(spec, TextEval) or spec.overlap == "refuse"
-                pairs[pair] = pairs.get(pair, False) or refuses
+                pairs[pair] = pairs.get(pair, False) or not drops(spec)
     return list(needs), pairs
 
 
