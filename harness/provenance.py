@@ -14,10 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness.data.autoencoders import AUTOENCODER, local_digest
 from harness.data.datasets import dataset_digest
 from harness.data.measured import prepared_digest
 from harness.data.named_tokenizers import NAMED
+from harness.data.pixels.autoencoders import AUTOENCODER, local_digest
 from harness.data.sources import is_on_hub, is_source
 from harness.data.task_files import OURS, digest_of_key
 from harness.data.tokenizer import BYTES, load_tokenizer

@@ -226,7 +226,7 @@ CLOSED = {
 WITH_TORCH = (
     "harness.conformance",
     "harness.cost",
-    "harness.data.latents",
+    "harness.data.pixels.latents",
     "harness.data.tensors",
     "harness.evals",
     "harness.export.files",

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from harness.data.array_shards import ArrayShards
 from harness.data.documents import FILE_PREFIX, FILE_SPLITS, check_split
 from harness.data.images import scaled
+from harness.data.pixels.array_shards import ArrayShards
 from harness.errors import HarnessError
 
 CLIP_SUFFIXES = (".npy", ".npz", ".safetensors")
@@ -132,19 +132,8 @@ def clips_digest(pixels: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def check_clips_apart(training: Clips, evaluation: Clips) -> None:
-    """HarnessError where a clip to evaluate on is one to train on."""
-    shared = shared_clip(training, evaluation)
-    if shared is not None:
-        raise HarnessError(
-            f"clip {shared} of {evaluation.name} ({evaluation.split}) is in the training split too",
-            hint="keep clips apart: write {split} in the path, and a file or folder for each, or "
-            "hold out whole videos: holdout=0.05",
-        )
-
-
-def shared_clip(training: Clips, evaluation: Clips) -> int | None:
-    """The first clip of `evaluation` whose numbers are those of one to train on; None for none.
+def shared_clips(training: Clips, evaluation: Clips) -> NDArray[np.int64]:
+    """The places in `evaluation` of clips whose numbers are those of one of `training`, in order.
 
     Clips that are prepared have their pixels' hashes with them; others are read one at a time.
     """
@@ -154,7 +143,7 @@ def shared_clip(training: Clips, evaluation: Clips) -> int | None:
     else:
         known = set(_contents(training))
         others = _contents(evaluation)
-    return next((i for i, content in enumerate(others) if content in known), None)
+    return np.array([place for place, each in enumerate(others) if each in known], np.int64)
 
 
 def _contents(clips: Clips) -> Iterator[bytes]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.data.autoencoders import latent_shape
 from harness.data.clips import (
     Clips,
     clip_file_shape,
@@ -29,15 +28,16 @@ from harness.data.documents import (
 from harness.data.embedded_images import CLIP_FRAMES, embedded_clips, embedded_images
 from harness.data.embedded_text import embedded_documents
 from harness.data.images import Images
-from harness.data.latent_clips import latent_clips
 from harness.data.measured import measure_source
-from harness.data.pixel_sources import names_pixels, parse_pixels, split_pixels
-from harness.data.prepared_clips import prepare_clips, prepared_clips_digest
-from harness.data.prepared_images import images_digest, load_prepared_images
+from harness.data.pixels.autoencoders import latent_shape
+from harness.data.pixels.latent_clips import latent_clips
+from harness.data.pixels.prepared_clips import prepare_clips, prepared_clips_digest
+from harness.data.pixels.prepared_images import images_digest, load_prepared_images
+from harness.data.pixels.sources import names_pixels, parse_pixels, split_pixels
+from harness.data.pixels.video_files import check_videos
 from harness.data.questions import questions_digest
 from harness.data.sources import is_source, names_records, parse_source
 from harness.data.streams import load_source_documents, split_source
-from harness.data.video_files import check_videos
 from harness.errors import HarnessError
 
 _LEARNING = ("train", "validation")

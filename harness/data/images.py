@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.array_shards import ArrayShards
-from harness.errors import HarnessError
+from harness.data.pixels.array_shards import ArrayShards
 
 _CHUNK = 1024
 #: Less than a thousandth of a level.
@@ -70,20 +69,6 @@ def scaled(pixels: NDArray[Any]) -> NDArray[np.float32]:
 
 
 # --- what two sets share ---------------------------------------------------------------------
-
-
-def check_images_apart(training: Images, evaluation: Images) -> None:
-    """HarnessError where an image to evaluate on has the very pixels of one to train on."""
-    shared = shared_images(training, evaluation)
-    if len(shared) == 0:
-        return
-    of = f"{evaluation.name} ({evaluation.split})"
-    raise HarnessError(
-        f"{len(shared):,} of {len(evaluation.pixels):,} images of {of} are in "
-        f"{training.name} ({training.split}) too, which is trained on; the first is image "
-        f"{shared[0] + 1}",
-        hint="evaluate on other images, or divide one set by holdout=0.05",
-    )
 
 
 def shared_images(training: Images, evaluation: Images) -> NDArray[np.int64]:

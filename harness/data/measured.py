@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.data.documents import TextDigest
-from harness.data.pixel_sources import names_pixels, split_pixels
+from harness.data.pixels.sources import names_pixels, split_pixels
 from harness.data.sources import is_source
 from harness.data.streams import SplitSource, split_named, split_source
 from harness.errors import HarnessError

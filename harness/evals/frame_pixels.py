@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.data.clips import Clips
 from harness.data.datasets import load_clips
-from harness.data.latents import load_autoencoder
+from harness.data.pixels.latents import load_autoencoder
 from harness.data.video import ClipRows
 from harness.evals.context import EvalContext
 from harness.planning.eval_spec import EvalBase

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.data.autoencoders import AUTOENCODER, autoencoder_digest
 from harness.data.datasets import dataset_digest, load_images
+from harness.data.pixels.autoencoders import AUTOENCODER, autoencoder_digest
 from harness.data.sources import is_source
 from harness.data.text import load_tokenizer, prepare_text
 from harness.errors import HarnessError

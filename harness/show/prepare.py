@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from harness.data.datasets import find_dataset
-from harness.data.pixel_sources import names_pixels
+from harness.data.pixels.sources import names_pixels
 from harness.data.tokenizer import BYTES
 from harness.errors import HarnessError
 from harness.planning.planned import Suite
@@ -71,7 +71,8 @@ def prepare_suite(suite: Suite, results: Path, *, workers: int | None, as_json: 
     done = [asdict(prepare_text_split(need, *how)) for need in texts]
     done += [asdict(prepare_pixel_split(need, *how)) for need in pixels]
     done += [asdict(prepare_latent_split(need, results, console, as_json)) for need in latents]
-    problems = [*overlaps(pairs, results / "data", console), *not_apart(apart, results / "data")]
+    cache = results / "data"
+    problems = [*overlaps(pairs, cache, console), *not_apart(apart, cache, console)]
     if as_json:
         print(json.dumps({"prepared": done, "problems": problems}, indent=1))
     for problem in problems:

@@ -9,12 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from harness.data.array_shards import ArrayShards
-from harness.data.autoencoders import autoencoder_digest
 from harness.data.datasets import load_clips
 from harness.data.effort import Effort
-from harness.data.latent_clips import latent_clips
-from harness.data.preparing_pixels import PixelProgress
+from harness.data.pixels.array_shards import ArrayShards
+from harness.data.pixels.autoencoders import autoencoder_digest
+from harness.data.pixels.latent_clips import latent_clips
+from harness.data.pixels.preparing import PixelProgress
 from harness.planning.planned import Suite
 from harness.planning.spec import NextFrameTask
 from harness.show.pace import telling

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from harness.data.array_shards import ArrayShards
-from harness.data.clips import Clips, check_clips_apart
+from harness.data.apart import refuse_shared, shared_rows
+from harness.data.clips import Clips
 from harness.data.datasets import find_dataset, load_clips, load_images
 from harness.data.effort import Effort
-from harness.data.images import Images, check_images_apart
+from harness.data.images import Images
 from harness.data.measured import Measured, write_lock
-from harness.data.pixel_sources import names_pixels, parse_pixels
-from harness.data.prepared_clips import prepare_clips
-from harness.data.prepared_images import prepare_images
-from harness.data.preparing_pixels import PixelProgress
+from harness.data.pixels.array_shards import ArrayShards
+from harness.data.pixels.prepared_clips import prepare_clips
+from harness.data.pixels.prepared_images import prepare_images
+from harness.data.pixels.preparing import PixelProgress
+from harness.data.pixels.sources import names_pixels, parse_pixels
 from harness.errors import HarnessError
-from harness.planning.eval_spec import EvalBase, ProbeEval
+from harness.planning.eval_spec import EvalBase, ProbeEval, drops
 from harness.planning.planned import Suite
 from harness.planning.spec import DenoisingTask, NextFrameTask
 from harness.show.pace import telling
@@ -41,6 +42,14 @@ class PixelNeed:
 
     data: str
     split: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A split that is trained or fitted on, and one to be apart from it."""
+
+    train: PixelNeed
+    evaluated: PixelNeed
 
 
 @dataclass(frozen=True)
@@ -67,10 +76,10 @@ class PreparedPixels:
     items_per_second: float | None
 
 
-def pixel_needs(suite: Suite) -> tuple[list[PixelNeed], list[tuple[PixelNeed, PixelNeed]]]:
-    """What a suite decodes, and pairs of sets to train on and to evaluate on: apart."""
+def pixel_needs(suite: Suite) -> tuple[list[PixelNeed], dict[Pair, bool]]:
+    """What a suite decodes, and what is to be apart: whether an evaluation fails if not."""
     needs: dict[PixelNeed, None] = {}
-    apart: dict[tuple[PixelNeed, PixelNeed], None] = {}
+    pairs: dict[Pair, bool] = {}
     for run in suite.runs:
         task = run.spec.task
         if not isinstance(task, DenoisingTask | NextFrameTask):
@@ -80,10 +89,13 @@ def pixel_needs(suite: Suite) -> tuple[list[PixelNeed], list[tuple[PixelNeed, Pi
         for planned in run.evaluations:
             evaluated, *fitted = _read_by(planned.spec)
             needs |= dict.fromkeys([evaluated, *fitted])
-            pairs = ((other, evaluated) for other in (trained, *fitted) if other != evaluated)
-            apart |= dict.fromkeys(pairs)
+            for other in (trained, *fitted):
+                if other != evaluated:
+                    pair = Pair(other, evaluated)
+                    pairs[pair] = pairs.get(pair, False) or not drops(planned.spec)
     decoded = [need for need in needs if names_pixels(need.data)]
-    return decoded, [pair for pair in apart if any(need in decoded for need in pair)]
+    among = [pair for pair in pairs if pair.train in decoded or pair.evaluated in decoded]
+    return decoded, {pair: pairs[pair] for pair in among}
 
 
 def _read_by(spec: EvalBase) -> list[PixelNeed]:
@@ -92,18 +104,29 @@ def _read_by(spec: EvalBase) -> list[PixelNeed]:
     return [*read, PixelNeed(spec.data, "train")] if isinstance(spec, ProbeEval) else read
 
 
-def not_apart(pairs: Iterable[tuple[PixelNeed, PixelNeed]], cache: Path) -> Iterator[str]:
-    """What is wrong with each pair of sets that share an image or clip."""
-    for pair in pairs:
+def not_apart(pairs: Mapping[Pair, bool], cache: Path, console: Console) -> Iterator[str]:
+    """What is wrong with each pair that shares an image or clip."""
+    for pair, refuses in pairs.items():
+        training, evaluation = (_load(need, cache) for need in (pair.train, pair.evaluated))
+        shared = shared_rows(evaluation, training=training)
+        if not refuses and len(shared):
+            what = _WORDS[find_dataset(evaluation.name).modality]
+            console.print(
+                f"{escape(evaluation.name)} ({evaluation.split}): {len(shared):,} of "
+                f"{len(evaluation.pixels):,} {what} are in {escape(training.name)} "
+                f"({training.split}) too; evaluations with overlap: drop do without them",
+                soft_wrap=True,
+            )
         try:
-            if find_dataset(pair[0].data).modality == "image":
-                images = [load_images(need.data, need.split, cache=cache) for need in pair]
-                check_images_apart(*images)
-            else:
-                clips = [load_clips(need.data, need.split, cache=cache) for need in pair]
-                check_clips_apart(*clips)
+            if refuses:
+                refuse_shared(shared, evaluation, training=training)
         except HarnessError as error:
             yield str(error)
+
+
+def _load(need: PixelNeed, cache: Path) -> Images | Clips:
+    load = load_images if find_dataset(need.data).modality == "image" else load_clips
+    return load(need.data, need.split, cache=cache)
 
 
 # --- one split -------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from harness.data.clips import Clips
-from harness.data.latent_clips import latent_clips
-from harness.data.latents import load_autoencoder
-from tests.data.tiny_autoencoder import save_autoencoder
+from harness.data.pixels.latent_clips import latent_clips
+from harness.data.pixels.latents import load_autoencoder
+from tests.data.pixels.tiny_autoencoder import save_autoencoder
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.data.array_shards import ArrayShards, open_shards, publish, write_part
 from harness.data.datasets import load_images
 from harness.data.images import (
     ImageRows,
@@ -19,6 +18,7 @@ from harness.data.images import (
     scaled,
     shared_images,
 )
+from harness.data.pixels.array_shards import ArrayShards, open_shards, publish, write_part
 from harness.errors import HarnessError
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from harness.data.array_shards import open_shards, publish, shards_folder, write_part
 from harness.data.datasets import load_images
 from harness.data.images import ImageRows, Images
+from harness.data.pixels.array_shards import open_shards, publish, shards_folder, write_part
 from harness.errors import HarnessError
 from harness.evals import denoising as evaluator
 from harness.evals import image_filters, noisy_images

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.data.autoencoders import autoencoder_digest
 from harness.data.datasets import dataset_digest
+from harness.data.pixels.autoencoders import autoencoder_digest
 from harness.records import read_json, read_jsonl
-from tests.data.made_videos import drawn, video_bytes
-from tests.data.tiny_autoencoder import save_autoencoder
+from tests.data.pixels.made_videos import drawn, video_bytes
+from tests.data.pixels.tiny_autoencoder import save_autoencoder
 from tests.launch.room import Room
 
 SIZE = {"depth": 1, "width": 32, "heads": 2}

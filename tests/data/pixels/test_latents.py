@@ -14,19 +14,19 @@ import torch
 from numpy.typing import NDArray
 
 from harness import provenance
-from harness.data import latent_clips as encoding
-from harness.data.autoencoders import KNOWN, autoencoder_digest, compression, latent_shape
 from harness.data.clips import shared_clip
 from harness.data.datasets import dataset_digest, frame_shape, load_clips
 from harness.data.effort import Effort
-from harness.data.latent_clips import latent_clips
-from harness.data.latents import Autoencoder, load_autoencoder
+from harness.data.pixels import latent_clips as encoding
+from harness.data.pixels.autoencoders import KNOWN, autoencoder_digest, compression, latent_shape
+from harness.data.pixels.latent_clips import latent_clips
+from harness.data.pixels.latents import Autoencoder, load_autoencoder
 from harness.errors import HarnessError
 from harness.planning.suite import load_suite
 from harness.protocol import VideoShape
 from harness.provenance import data_changed
-from tests.data.made_videos import drawn, write_frames
-from tests.data.tiny_autoencoder import save_autoencoder
+from tests.data.pixels.made_videos import drawn, write_frames
+from tests.data.pixels.tiny_autoencoder import save_autoencoder
 
 CPU = torch.device("cpu")
 NAME = "file:frames?size=8&frames=3"

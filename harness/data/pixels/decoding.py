@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.recipes import Broken
+from harness.data.pixels.recipes import Broken
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from harness.data.effort import cores
 from harness.data.measured import Measured, fingerprint, recall, remember
-from harness.data.pixel_sources import SplitPixels
+from harness.data.pixels.sources import SplitPixels
 from harness.data.reading import Meter
 from harness.errors import HarnessError
 

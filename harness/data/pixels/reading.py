@@ -15,9 +15,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from harness.data.pixel_sources import IMAGE_SUFFIXES, WORDS, PixelSource
+from harness.data.pixels.recipes import Item
+from harness.data.pixels.sources import IMAGE_SUFFIXES, WORDS, PixelSource
 from harness.data.reading import Meter
-from harness.data.recipes import Item
 from harness.errors import HarnessError
 
 #: Records that are held at a time.

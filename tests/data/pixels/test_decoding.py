@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.data.decoding import decode_image, quiet
-from harness.data.recipes import Broken
+from harness.data.pixels.decoding import decode_image, quiet
+from harness.data.pixels.recipes import Broken
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

@@ -11,8 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data import array_shards, checked
-from harness.data.array_shards import ArrayShards, open_shards, publish, read_part, write_part
+from harness.data import checked
+from harness.data.pixels import array_shards
+from harness.data.pixels.array_shards import (
+    ArrayShards,
+    open_shards,
+    publish,
+    read_part,
+    write_part,
+)
 
 ITEMS = np.random.default_rng(0).integers(0, 256, (23, 2, 3)).astype(np.uint8)
 

@@ -11,11 +11,11 @@ from typer.testing import CliRunner, Result
 
 from harness.cli import app
 from harness.data import measured
-from harness.data.latents import Autoencoder
 from harness.data.measured import LOCK
+from harness.data.pixels.latents import Autoencoder
 from harness.errors import HarnessError
-from tests.data.made_videos import drawn, write_frames
-from tests.data.tiny_autoencoder import save_autoencoder
+from tests.data.pixels.made_videos import drawn, write_frames
+from tests.data.pixels.tiny_autoencoder import save_autoencoder
 
 FRAMES = "file:{split}?size=16&frames=3"
 

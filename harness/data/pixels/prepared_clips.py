@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data import decoding
 from harness.data.clips import Clips
-from harness.data.decoding import quiet
 from harness.data.effort import Effort
-from harness.data.pixel_sources import SplitPixels, split_pixels
-from harness.data.preparing_pixels import prepare_pixels
+from harness.data.pixels import decoding
+from harness.data.pixels.decoding import quiet
+from harness.data.pixels.preparing import prepare_pixels
+from harness.data.pixels.recipes import Broken, Item, Loaded, Recipe, measure_pixels
+from harness.data.pixels.sources import SplitPixels, split_pixels
+from harness.data.pixels.video_files import find_videos
+from harness.data.pixels.video_frames import decoded_clips
 from harness.data.reading import Meter
-from harness.data.recipes import Broken, Item, Loaded, Recipe, measure_pixels
-from harness.data.video_files import find_videos
-from harness.data.video_frames import decoded_clips
 
 #: Raised where the same videos become other clips than before.
 VERSION = 1

@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.data import measured, preparing_pixels, recipes
+from harness.data import measured
 from harness.data.clips import Clips, shared_clip
 from harness.data.datasets import check_file, dataset_digest, find_dataset, frame_shape, load_clips
 from harness.data.effort import Effort
-from harness.data.prepared_clips import prepare_clips
+from harness.data.pixels import preparing, recipes
+from harness.data.pixels.prepared_clips import prepare_clips
 from harness.data.video import ClipRows
 from harness.errors import HarnessError
-from tests.data.made_videos import drawn, video_bytes, write_frames
+from tests.data.pixels.made_videos import drawn, video_bytes, write_frames
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 REAL = REPO / os.environ.get("HARNESS_SHARED", "../shared") / "data" / "video_clips"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="no real clips: HARNESS_SHARED is not there")
 
@@ -295,7 +296,7 @@ def test_a_second_time_nothing_is_decoded(folder: Path, monkeypatch: pytest.Monk
     name = "file:frames?size=32&frames=3"
     found = loaded(name)
     with monkeypatch.context() as patched:
-        patched.setattr(preparing_pixels, "_make_part", lambda *_: pytest.fail("it is made again"))
+        patched.setattr(preparing, "_make_part", lambda *_: pytest.fail("it is made again"))
         again = loaded(name)
     assert again.digest == found.digest
     write_frames(folder / "frames" / "new", drawn(3, seed=50))
@@ -313,9 +314,10 @@ def test_options_that_change_pixels_have_folders_of_their_own(folder: Path) -> N
 SCRIPT = """
 import sys
 from pathlib import Path
-from harness.data import measured, recipes
+from harness.data import measured
+from harness.data.pixels import recipes
 from harness.data.effort import Effort
-from harness.data.prepared_clips import prepare_clips
+from harness.data.pixels.prepared_clips import prepare_clips
 measured._SETTLED_SECONDS, recipes.CHUNK_BYTES = 0.0, 1
 effort = Effort(1, lambda progress: print(progress.items, flush=True))
 prepare_clips(sys.argv[1], "train", cache=Path(sys.argv[2]), effort=effort)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.data.pixel_sources import IMAGE_SUFFIXES, PixelSource, SplitPixels
+from harness.data.pixels.sources import IMAGE_SUFFIXES, PixelSource, SplitPixels
 from harness.data.sources import FILE_SPLITS
 from harness.errors import HarnessError
 

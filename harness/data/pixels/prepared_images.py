@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data import decoding
-from harness.data.array_shards import ArrayShards
-from harness.data.decoding import decode_image, quiet
 from harness.data.effort import Effort
 from harness.data.images import Images
-from harness.data.pixel_reading import class_names, read_images
-from harness.data.pixel_sources import split_pixels
-from harness.data.preparing_pixels import find_prepared, prepare_pixels
-from harness.data.recipes import Item, Loaded, Recipe, check_local, measure_pixels
+from harness.data.pixels import decoding
+from harness.data.pixels.array_shards import ArrayShards
+from harness.data.pixels.decoding import decode_image, quiet
+from harness.data.pixels.preparing import find_prepared, prepare_pixels
+from harness.data.pixels.reading import class_names, read_images
+from harness.data.pixels.recipes import Item, Loaded, Recipe, check_local, measure_pixels
+from harness.data.pixels.sources import split_pixels
 
 
 def image_recipe(name: str, split: str) -> Recipe:

@@ -12,8 +12,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from harness.cli import app
-from harness.data import measured, prepared_images
+from harness.data import measured
 from harness.data.datasets import load_images
+from harness.data.pixels import prepared_images
 from harness.errors import HarnessError
 
 NAME = "file:{split}?size=8"

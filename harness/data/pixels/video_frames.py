@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.decoding import decode_image, square
-from harness.data.pixel_sources import PixelSource
-from harness.data.recipes import Broken
+from harness.data.pixels.decoding import decode_image, square
+from harness.data.pixels.recipes import Broken
+from harness.data.pixels.sources import PixelSource
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:

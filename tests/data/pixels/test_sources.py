@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harness.data.datasets import find_dataset
-from harness.data.pixel_sources import (
+from harness.data.pixels.sources import (
     PixelSource,
     idx_labels,
     names_pixels,

@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.array_shards import (
+from harness.data.clips import Clips
+from harness.data.effort import Effort
+from harness.data.images import scaled
+from harness.data.pixels.array_shards import (
     ArrayShards,
     open_shards,
     publish,
@@ -24,11 +27,8 @@ from harness.data.array_shards import (
     shards_folder,
     write_part,
 )
-from harness.data.autoencoders import autoencoder_digest, latent_shape
-from harness.data.clips import Clips
-from harness.data.effort import Effort
-from harness.data.images import scaled
-from harness.data.preparing_pixels import PixelProgress
+from harness.data.pixels.autoencoders import autoencoder_digest, latent_shape
+from harness.data.pixels.preparing import PixelProgress
 from harness.data.shards import writable
 from harness.errors import HarnessError
 from harness.records import locked
@@ -132,7 +132,7 @@ class _Work:
         """The latents of the part's clips; the autoencoder is loaded for the first of them."""
         import torch
 
-        from harness.data.latents import load_autoencoder
+        from harness.data.pixels.latents import load_autoencoder
 
         if self._loaded is None:
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.data.autoencoders import autoencoder_digest, weights_file
+from harness.data.pixels.autoencoders import autoencoder_digest, weights_file
 from harness.errors import HarnessError
 
 #: Frames that go through the autoencoder together.

@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data import recipes
-from harness.data.array_shards import (
+from harness.data.effort import Effort, cores
+from harness.data.measured import Measured, check_lock, fingerprint, recall, remember
+from harness.data.pixels import recipes
+from harness.data.pixels.array_shards import (
     ArrayShards,
     PartHeader,
     open_shards,
@@ -32,10 +34,7 @@ from harness.data.array_shards import (
     shards_folder,
     write_part,
 )
-from harness.data.effort import Effort, cores
-from harness.data.measured import Measured, check_lock, fingerprint, recall, remember
-from harness.data.reading import Meter
-from harness.data.recipes import (
+from harness.data.pixels.recipes import (
     Broken,
     Loaded,
     PixelDigest,
@@ -46,6 +45,7 @@ from harness.data.recipes import (
     naming,
     pool,
 )
+from harness.data.reading import Meter
 from harness.data.shards import writable
 from harness.errors import HarnessError
 from harness.records import locked

@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.data.pixel_sources import parse_pixels
-from harness.data.recipes import Broken
-from harness.data.video_frames import chosen_clips, decoded_clips
+from harness.data.pixels.recipes import Broken
+from harness.data.pixels.sources import parse_pixels
+from harness.data.pixels.video_frames import chosen_clips, decoded_clips
 from harness.errors import HarnessError
-from tests.data.made_videos import drawn, video_bytes
+from tests.data.pixels.made_videos import drawn, video_bytes
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 REAL = REPO / os.environ.get("HARNESS_SHARED", "../shared") / "data" / "video_clips"
 FILES = ("bikes.mp4", "kinetics_demo.mp4", "ucf101_v_ApplyEyeMakeup_g01_c01.avi")
 real = pytest.mark.skipif(not REAL.is_dir(), reason="no real clips: HARNESS_SHARED is not there")

@@ -22,17 +22,18 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.data import measured, prepared_images, preparing_pixels, recipes
-from harness.data.array_shards import ArrayShards
+from harness.data import measured
 from harness.data.datasets import dataset_digest, find_dataset, load_images
 from harness.data.effort import Effort
 from harness.data.images import ImageRows, Images
 from harness.data.measured import LOCK, Measured, write_lock
-from harness.data.prepared_images import prepare_images
-from harness.data.preparing_pixels import PixelProgress
+from harness.data.pixels import prepared_images, preparing, recipes
+from harness.data.pixels.array_shards import ArrayShards
+from harness.data.pixels.prepared_images import prepare_images
+from harness.data.pixels.preparing import PixelProgress
 from harness.errors import HarnessError
 
-ROOT = Path(preparing_pixels.__file__).parents[2]
+ROOT = Path(preparing.__file__).parents[3]
 SHARED = ROOT / os.environ.get("HARNESS_SHARED", "../shared") / "data"
 shared = pytest.mark.skipif(
     not SHARED.is_dir(), reason="no shared data: HARNESS_SHARED is not there"
@@ -397,9 +398,10 @@ def test_no_byte_depends_on_the_number_of_workers(folder: Path, tmp_path: Path) 
 SCRIPT = """
 import sys
 from pathlib import Path
-from harness.data import measured, recipes
+from harness.data import measured
+from harness.data.pixels import recipes
 from harness.data.effort import Effort
-from harness.data.prepared_images import prepare_images
+from harness.data.pixels.prepared_images import prepare_images
 measured._SETTLED_SECONDS = 0.0
 recipes.CHUNK_BYTES = 7 * 3 * 8 * 8
 def tell(progress):
