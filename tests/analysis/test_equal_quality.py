@@ -81,8 +81,12 @@ def suite_of(folder: Path, *, seeds: str = "[0, 1, 2]") -> Suite:
     return load_suite(path)
 
 
-def recorded(decibels: Decibels, *, kept: bool = True) -> Any:
-    """An evaluator of these dB per image, and of the PSNR that they come to."""
+def recorded(
+    decibels: Decibels, *, kept: bool = True, dropped: Callable[[PlannedRun], int] | None = None
+) -> Any:
+    """An evaluator of these dB per image, and of the PSNR that they come to; of a set of one image
+    more, a run did without the one that `dropped` says.
+    """
 
     def evaluate(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
         found: list[Measurement] = []
@@ -112,6 +116,8 @@ def recorded(decibels: Decibels, *, kept: bool = True) -> Any:
             found += [measured(run, k, float(v), **given) for k, v in values.items()]
             arrays[f"mse/{name}"] = errors[None].astype(np.float32)
             arrays[f"ssim/{name}"] = np.full((1, len(own)), 0.5, np.float32)
+        if dropped is not None:
+            arrays["rows"] = np.delete(np.arange(IMAGES + 1), dropped(run))
         if kept:
             np.savez_compressed(folder / "per_image.npz", **arrays)
         return found
@@ -124,10 +130,10 @@ def hard(name: str, run: PlannedRun) -> Floats:
 
 
 def exhibit_of(
-    folder: Path, decibels: Decibels, *, kept: bool = True, seeds: str = "[0, 1, 2]"
+    folder: Path, decibels: Decibels, *, seeds: str = "[0, 1, 2]", **given: Any
 ) -> DenoisingExhibit:
     suite = suite_of(folder, seeds=seeds)
-    write_suite(suite, folder, recorded(decibels, kept=kept))
+    write_suite(suite, folder, recorded(decibels, **given))
     section: Any = suite.report[0]
     return denoising_exhibit(section, load_frame(suite, folder))
 
@@ -142,7 +148,8 @@ def row_of(exhibit: DenoisingExhibit, label: str) -> DenoisingRow:
 def sums_of(decibels: Floats) -> ImageSums:
     """Of dB (seeds, images), one noise seed."""
     errors = 255**2 / 10 ** (decibels / 10)
-    return ImageSums(np.ones(decibels.shape[1]), errors[:, None], decibels[:, None], None)
+    images = np.arange(decibels.shape[1])
+    return ImageSums(images, np.ones(len(images)), errors[:, None], decibels[:, None], None)
 
 
 def test_draws_are_those_of_a_plain_bootstrap() -> None:
@@ -251,6 +258,24 @@ def test_runs_of_one_model_on_other_images_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(HarnessError, match="different images"):
         exhibit_of(tmp_path, fewer)
+
+
+def test_other_images_of_the_same_number_are_not_paired(tmp_path: Path) -> None:
+    """Of models that were trained on different data, each does without images of its own."""
+    found = []
+    for name, ebt in (("same", 3), ("other", 4)):
+        (tmp_path / name).mkdir()
+        exhibit = exhibit_of(
+            tmp_path / name, hard, dropped=lambda r, ebt=ebt: {"ebt": ebt}.get(r.adapter_label, 3)
+        )
+        gaps = {(gap.row.adapter, gap.other.adapter): gap for gap in best_gaps(exhibit)}
+        found.append(
+            [gap.interval is None for pair, gap in gaps.items() if {*pair} == {"dit", "ebt"}]
+        )
+    assert found == [[False], [True]]
+    (tmp_path / "mixed").mkdir()
+    with pytest.raises(HarnessError, match="different images"):
+        exhibit_of(tmp_path / "mixed", hard, dropped=lambda r: r.spec.seed)
 
 
 # --- equal quality ---------------------------------------------------------------------------

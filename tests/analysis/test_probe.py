@@ -60,12 +60,19 @@ def suite_of(folder: Path, text: str = SUITE) -> Suite:
 
 
 def planted(
-    *, classes: int = 10, keep: bool = True, pixels: bool = True, rows: int = 0, **tags: Any
+    *,
+    classes: int = 10,
+    keep: bool = True,
+    pixels: bool = True,
+    rows: int = 0,
+    rows_of_ebt: int = 0,
+    **tags: Any,
 ) -> Callable[[PlannedRun, Any, Path], list[Measurement]]:
     """Right answers lie on the first images, so that those of two models agree where they can."""
 
     def evaluate(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
-        kept: dict[str, Any] = {"rows": np.arange(IMAGES) + rows * run.spec.seed}
+        first = rows * run.spec.seed + rows_of_ebt * (run.adapter_label == "ebt")
+        kept: dict[str, Any] = {"rows": np.arange(IMAGES) + first}
         found = []
         for prefix in ("", "pixels_", "majority_"):
             for top, count in zip((1, 5), RIGHT[prefix or run.adapter_label], strict=True):
@@ -229,6 +236,13 @@ def test_answers_that_are_not_kept_leave_the_seeds(tmp_path: Path) -> None:
 def test_runs_of_other_images_are_not_mixed(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="probed on different images"):
         exhibit_of(tmp_path, rows=1)
+
+
+def test_models_that_did_without_other_images_are_not_paired(tmp_path: Path) -> None:
+    """Images that are trained on differ with the data that a model was trained on."""
+    ebt = the_set(exhibit_of(tmp_path, rows_of_ebt=1)).scores[1]
+    assert ebt.top1.comparison is not None
+    assert not ebt.top1.comparison.difference.by_document
 
 
 def test_many_images_are_drawn_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

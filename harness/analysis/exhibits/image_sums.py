@@ -29,24 +29,27 @@ _ROUNDING = 1e-12
 class Drawn:
     """PSNR of the mean MSE, mean PSNR and mean SSIM of one setting, each (resamples,).
 
-    The latter two are None where an image is perfect, or too small for SSIM. `images` (groups,) are
-    those drawn, alike in all that may be compared draw by draw.
+    The latter two are None where an image is perfect, or too small for SSIM. `images` (N,) are the
+    rows of those drawn, alike in all that may be compared draw by draw.
     """
 
-    images: Floats
+    images: NDArray[np.int64]
     psnr: Floats
     per_image: Floats | None
     ssim: Floats | None
 
     def pairs_with(self, other: Drawn) -> bool:
-        """Both were drawn of the same number of images, and so of the same."""
+        """Both were drawn of the same images."""
         return np.array_equal(self.images, other.images)
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSums:
-    """Sums over groups of images, (seeds, noise seeds, groups); `n` (groups,) are their images."""
+    """Sums over groups of images, (seeds, noise seeds, groups); `n` (groups,) are how many those
+    are, `images` (N,) the rows of all.
+    """
 
+    images: NDArray[np.int64]
     n: Floats
     errors: Floats
     decibels: Floats
@@ -75,7 +78,7 @@ class ImageSums:
             psnr = over_seeds(10 * np.log10(PEAK**2 / means(self.errors)))
             per_image = over_seeds(means(self.decibels))
         ssim = None if self.similarities is None else over_seeds(means(self.similarities))
-        return None if psnr is None else Drawn(self.n, psnr, per_image, ssim)
+        return None if psnr is None else Drawn(self.images, psnr, per_image, ssim)
 
 
 def interval_of(draws: Floats | None) -> Interval | None:
@@ -90,13 +93,15 @@ def interval_of(draws: Floats | None) -> Interval | None:
 def load_image_sums(folders: Sequence[Path], setting: str) -> ImageSums | None:
     """Of a setting's runs, one folder per training seed; None where one of them keeps no images.
 
-    HarnessError where they were evaluated on different numbers of images.
+    HarnessError where they were evaluated on different images.
     """
     errors = [_read(folder, f"mse/{setting}") for folder in folders]
     found = [each for each in errors if each is not None]
     if not found or len(found) < len(errors):
         return None
-    if len({each.shape for each in found}) > 1:
+    images = [_rows(folder, found[0].shape[1]) for folder in folders]
+    alike = all(np.array_equal(images[0], each) for each in images)
+    if not alike or len({each.shape for each in found}) > 1:
         raise HarnessError(
             "runs of one model were evaluated on different images or noise seeds",
             where=", ".join(map(str, folders)),
@@ -106,6 +111,7 @@ def load_image_sums(folders: Sequence[Path], setting: str) -> ImageSums | None:
     with np.errstate(divide="ignore"):
         decibels = [10 * np.log10(PEAK**2 / each) for each in found]
     return ImageSums(
+        images=images[0],
         n=_grouped(np.ones((1, found[0].shape[1])))[0],
         errors=np.stack([_grouped(each) for each in found]),
         decibels=np.stack([_grouped(each) for each in decibels]),
@@ -125,10 +131,20 @@ def _grouped(values: Floats) -> Floats:
     return np.stack([np.bincount(group, weights=row) for row in values])
 
 
+def _rows(folder: Path, count: int) -> NDArray[np.int64]:
+    """The rows of the first `count` images; where that is not kept, no image was left out."""
+    rows = _stored(folder, "rows")
+    return np.arange(count) if rows is None else np.asarray(rows[:count], np.int64)
+
+
 def _read(folder: Path, name: str) -> Floats | None:
+    found = _stored(folder, name)
+    return None if found is None else np.asarray(found, np.float64)
+
+
+def _stored(folder: Path, name: str) -> NDArray[Any] | None:
     try:
         with np.load(folder / PER_IMAGE) as stored:
-            found: Any = stored[name] if name in stored.files else None
+            return np.asarray(stored[name]) if name in stored.files else None
     except FileNotFoundError:
         return None
-    return None if found is None else np.asarray(found, np.float64)

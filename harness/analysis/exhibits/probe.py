@@ -246,7 +246,7 @@ def _sample(own: pd.DataFrame, metric: str) -> Sample | None:
             hint="remove the evaluations' folders to redo them",
         )
     sums = {seed: _grouped(right) for seed, (_, right) in zip(by_seed, found, strict=True)}
-    return Sample(by_seed, sums, _grouped(np.ones(len(images))))
+    return Sample(by_seed, sums, _grouped(np.ones(len(images))), images)
 
 
 def _answers(folder: Path, metric: str) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:

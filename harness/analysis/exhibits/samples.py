@@ -23,12 +23,14 @@ class Sample:
     """`by_seed`: training seed -> value, mean over noise seeds.
 
     `sums`: training seed -> (documents,), which divided by the sum of `weights` (documents,) add up
-    to the value; None where no documents are kept.
+    to the value; None where no documents are kept. `rows` are the documents, where sums of equally
+    many can be of others.
     """
 
     by_seed: Mapping[int, float]
     sums: Mapping[int, NDArray[np.float64]] | None = None
     weights: NDArray[np.float64] | None = None
+    rows: NDArray[np.int64] | None = None
 
     @property
     def value(self) -> float:
@@ -116,11 +118,13 @@ def _unless_alike(bounds: Interval) -> Interval | None:
 
 def _draws(samples: list[Sample], seeds: list[int]) -> NDArray[np.float64] | None:
     """(resamples, samples), the same seeds and documents for all; None where these differ."""
-    weights = samples[0].weights
+    weights, rows = samples[0].weights, samples[0].rows
     for sample in samples:
         if sample.sums is None or sample.weights is None or not set(seeds) <= set(sample.sums):
             return None
         if weights is None or not np.array_equal(weights, sample.weights):
+            return None
+        if rows is not None and sample.rows is not None and not np.array_equal(rows, sample.rows):
             return None
     assert weights is not None
     counted = weights > 0
