@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from harness.data.clips import Clips, shared_clip
+from harness.data.clips import Clips, shared_clips
 from harness.data.datasets import dataset_digest, find_dataset, frame_shape, load_clips
 from harness.data.video import ClipRows
 from harness.errors import HarnessError
@@ -153,5 +153,5 @@ def test_missing_files_and_splits_are_messages(tmp_path: Path) -> None:
 def test_a_clip_in_both_splits_is_found() -> None:
     training = latents()
     other = np.stack([training[0] + 1, training[2]])
-    assert shared_clip(clips_of(training), clips_of(other)) == 1
-    assert shared_clip(clips_of(training), clips_of(other[:1])) is None
+    assert shared_clips(clips_of(training), clips_of(other)).tolist() == [1]
+    assert not shared_clips(clips_of(training), clips_of(other[:1])).size

@@ -180,7 +180,7 @@ def test_small_images_keep_no_similarities(tmp_path: Path) -> None:
     found = evaluate_denoising(denoising([Diffusion(steps=1)]), context, tmp_path)
     assert {m.value for m in found if m.name.startswith("ssim")} == {None}
     with np.load(tmp_path / PER_IMAGE) as stored:
-        assert {name.partition("/")[0] for name in stored.files} == {"mse"}
+        assert {name.partition("/")[0] for name in stored.files} == {"mse", "rows"}
 
 
 @pytest.mark.parametrize("worst", [float("nan"), float("inf")])
@@ -386,7 +386,8 @@ def test_shards_of_bytes_are_denoised_as_the_floats_they_stand_for(
 ) -> None:
     context = photos_context(tmp_path, Fader())
     floats = values(evaluate_denoising(photos(), context, tmp_path / "a"))
-    shards = Stored(tmp_path / "shards").images("validation")
+    stored = Stored(tmp_path / "shards")
+    shards = {split: stored.images(split) for split in ("train", "validation")}
     asked: list[int] = []
     get = ImageRows.get
 
@@ -394,8 +395,7 @@ def test_shards_of_bytes_are_denoised_as_the_floats_they_stand_for(
         asked.append(len(ids))
         return get(rows, ids)
 
-    monkeypatch.setattr(noisy_images, "load_images", lambda *_, **__: shards)
-    monkeypatch.setattr(noisy_images, "check_images_apart", lambda *_: None)
+    monkeypatch.setattr(noisy_images, "load_images", lambda _, split, **__: shards[split])
     context = photos_context(tmp_path, Fader())
     monkeypatch.setattr(ImageRows, "get", counted)
     found = values(evaluate_denoising(photos(limit=None), context, tmp_path / "b"))

@@ -267,5 +267,5 @@ def test_a_set_that_holds_training_clips_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "validation.npy", load_clips(DIGITS, "train").pixels[2:3])
     data = f"file:{tmp_path}/{{split}}.npy"
     context = context_of(spec_of("transformer_pp_video", task={"data": data}), tmp_path)
-    with pytest.raises(HarnessError, match=r"clip 0 of .* is in the training split too"):
+    with pytest.raises(HarnessError, match=r"1 of 1 clips of .* which is trained on"):
         evaluate_next_frame(evaluation(Single(), data=data), context, tmp_path)

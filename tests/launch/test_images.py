@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,7 +12,7 @@ from PIL import Image
 from harness import provenance
 from harness.data.datasets import dataset_digest
 from harness.records import read_json, read_jsonl
-from tests.launch.room import Room
+from tests.launch.room import HARNESS, Room
 
 DATA = "file:{split}?size=8"
 SIZE = {"depth": 1, "width": 16, "heads": 2, "patch_size": 4}
@@ -28,7 +30,7 @@ def images(folder: Path, first: int, count: int) -> None:
         Image.fromarray(coarse).resize((20, 24)).save(folder / f"{seed}.png")
 
 
-def suite_on_images(room: Room, *labels: str) -> Path:
+def suite_on_images(room: Room, *labels: str, probed: Any = None, **given: Any) -> Path:
     task = {"kind": "denoising", "data": DATA}
     return room.suite(
         {label: ADAPTERS[label] | {"task": task} for label in labels},
@@ -43,8 +45,10 @@ def suite_on_images(room: Room, *labels: str) -> Path:
                     {"kind": "diffusion", "steps": [1]},
                 ],
                 "timing_repeats": 1,
+                **given,
             }
-        },
+        }
+        | ({} if probed is None else {"probed": probed}),
     )
 
 
@@ -76,3 +80,28 @@ def test_images_that_were_trained_on_are_not_evaluated_on(room: Room) -> None:
     code, summary = room.run(suite_on_images(room, "dit"))
     assert code == 1
     assert "3 of 5 images" in str(summary)
+
+
+def test_images_that_were_trained_on_are_left_out_where_the_suite_says_so(room: Room) -> None:
+    images(room.folder / "train" / "a", 0, 12)
+    images(room.folder / "train" / "b", 20, 12)
+    images(room.folder / "val" / "a", 9, 5)
+    images(room.folder / "val" / "b", 30, 9)
+    probe = {"kind": "probe", "data": DATA, "l2": [0.1], "holdout": 0.3, "timing_repeats": 1}
+    suite = suite_on_images(room, *ADAPTERS, overlap="drop", probed=probe | {"overlap": "drop"})
+    prepared = subprocess.run(
+        [HARNESS, "prepare", suite.name], cwd=room.folder, text=True, capture_output=True
+    )
+    assert prepared.returncode == 0, prepared.stderr
+    assert "5 of 14 images are in" in " ".join(prepared.stdout.split())
+    code, summary = room.run(suite)
+    assert code == 0, summary
+    for label in ADAPTERS:
+        for folder in room.folder_of(suite, label).path.glob("evals/*"):
+            found = read_jsonl(folder / "measurements.jsonl")
+            assert {line["tags"]["dropped"] for line in found} == {5}
+            counts = {line["n"] for line in found if line["name"] in ("psnr", "top1")}
+            assert counts == {9}
+            kept = "answers.npz" if (folder / "answers.npz").exists() else "per_image.npz"
+            with np.load(folder / kept) as stored:
+                assert stored["rows"].tolist() == [2, 3, *range(7, 14)], "10 to 13, then 9"

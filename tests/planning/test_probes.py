@@ -60,6 +60,7 @@ def refused(text: str, folder: Path) -> tuple[str, str]:
 def test_a_probe_is_tested_on_what_it_is_not_fitted_on(tmp_path: Path) -> None:
     spec = load(SUITE, tmp_path)
     assert (spec.split, spec.l2, spec.solver) == ("validation", (0.1, 0.01), "full_batch")
+    assert spec.overlap == "refuse"
     where, message = refused(SUITE.replace("l2: [", "split: train\n        l2: ["), tmp_path)
     assert where == "suite.yaml:16 experiments.image.evaluations.digits.data"
     assert "tested on another" in message

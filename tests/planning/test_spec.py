@@ -19,6 +19,8 @@ from harness.planning.eval_spec import (
     EvalSpec,
     LikelihoodEval,
     LmTaskEval,
+    NextFrameEval,
+    ProbeEval,
     ThinkingEval,
 )
 from harness.planning.spec import DenoisingTask, NextTokenTask, TrainSpec, content_hash
@@ -66,11 +68,28 @@ EVALS: dict[str, dict[str, Any]] = {
         "level": 0.1,
         "thinking": [{"kind": "diffusion", "steps": 2}],
     },
+    "probe": {
+        "kind": "probe",
+        "data": "builtin/digits",
+        "split": "validation",
+        "l2": [0.1],
+    },
+    "next_frame": {
+        "kind": "next_frame",
+        "data": "builtin/moving-digits",
+        "split": "validation",
+        "thinking": {"kind": "single"},
+    },
 }
 _EVAL: TypeAdapter[Any] = TypeAdapter(EvalSpec)
-#: Recorded runs are found by these; a change of either makes every record an orphan.
+#: Recorded runs are found by these; a change of any makes every record an orphan.
 GOLDEN_RUN = "ebt_text-212f40ea45a3"
 GOLDEN_EVAL = "93de1cb60a25"
+GOLDEN_PIXELS = {
+    "denoising": "885b47a2cb40",
+    "probe": "65640f092a2c",
+    "next_frame": "3f96612e8622",
+}
 
 
 def _train(**changes: Any) -> TrainSpec:
@@ -84,6 +103,10 @@ def test_ids_are_the_same_in_every_process_and_release() -> None:
     dropping = likelihood.model_copy(update={"overlap": "drop"})
     assert dropping.eval_id != GOLDEN_EVAL
     assert _EVAL.validate_json(dropping.model_dump_json()) == dropping
+    for kind, eval_id in GOLDEN_PIXELS.items():
+        spec = _EVAL.validate_python(EVALS[kind])
+        assert spec.eval_id == eval_id
+        assert spec.model_copy(update={"overlap": "drop"}).eval_id != eval_id
     code = (
         "import sys, json; from harness.planning.spec import TrainSpec;"
         "print(TrainSpec.model_validate(json.loads(sys.argv[1])).run_id)"
@@ -169,7 +192,7 @@ def _leaves(value: Any, key: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 #: Some word that each setting of few words takes.
 WORDS = (
     *("test", "train", "first_window", "base_lr", "matched", "every", "bf16", "float32"),
-    *("first", "lower", "largest_drop", "rolling"),
+    *("first", "lower", "largest_drop", "rolling", "minibatch"),
 )
 
 
@@ -239,6 +262,8 @@ def test_evaluations_read_back_as_their_kind(name: str) -> None:
         "energy": EnergyEval,
         "lm_task": LmTaskEval,
         "denoising": DenoisingEval,
+        "probe": ProbeEval,
+        "next_frame": NextFrameEval,
     }
     again = _EVAL.validate_json(spec.model_dump_json())
     assert type(again) is kinds[name]

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from harness import provenance
-from harness.data.clips import shared_clip
+from harness.data.clips import shared_clips
 from harness.data.datasets import dataset_digest, frame_shape, load_clips
 from harness.data.effort import Effort
 from harness.data.pixels import latent_clips as encoding
@@ -208,7 +208,8 @@ def test_clips_are_encoded_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found.pixels.dtype == np.float16
     expected = encoded(model, pixels.pixels[:])
     np.testing.assert_allclose(found.pixels[:], expected, rtol=2e-3, atol=1e-4)
-    assert shared_clip(pixels, found) == 0, "the pixels' hashes go with the latents"
+    every = list(range(len(found.pixels)))
+    assert shared_clips(pixels, found).tolist() == every, "the pixels' hashes go with the latents"
     with monkeypatch.context() as patched:
         patched.setattr(Autoencoder, "encode", lambda *_: pytest.fail("it is encoded again"))
         again = load_clips(NAME, "train", cache=Path("c"), autoencoder="./vae")

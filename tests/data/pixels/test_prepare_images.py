@@ -99,6 +99,19 @@ def test_shared_images_are_found_before_anything_is_trained(place: Path) -> None
     result = harness("suite.yaml")
     assert result.exit_code == 1
     assert "not disjoint 1 of 7 images" in " ".join(result.output.split())
+    dropping = "\n        levels: [0.1]\n        overlap: drop\n"
+    held, seen = SUITE.split("      seen:")
+    held = held.replace("\n        levels: [0.1]\n", dropping)
+    (place / "suite.yaml").write_text(f"{held}      seen:{seen}")
+    result = harness("suite.yaml", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["problems"] == []
+    said = " ".join(result.stderr.split())
+    assert f"{NAME} (validation): 1 of 7 images are in {NAME} (train) too" in said
+    assert "overlap: drop do without them" in said
+    refusing = seen.replace("split: train", "split: validation")
+    (place / "suite.yaml").write_text(f"{held}      seen:{refusing}")
+    assert harness("suite.yaml").exit_code == 1, "one evaluation that refuses is enough"
 
 
 def test_one_set_says_what_it_became_and_what_was_left_out(place: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.data import measured
-from harness.data.clips import Clips, shared_clip
+from harness.data.clips import Clips, shared_clips
 from harness.data.datasets import check_file, dataset_digest, find_dataset, frame_shape, load_clips
 from harness.data.effort import Effort
 from harness.data.pixels import preparing, recipes
@@ -106,8 +106,8 @@ def test_whole_videos_are_held_out(folder: Path) -> None:
     assert len(train.pixels) + len(validation.pixels) == 60
     assert len(train.pixels) % 3 == len(validation.pixels) % 3 == 0
     assert 3 <= len(validation.pixels) <= 36
-    assert shared_clip(train, validation) is None
-    assert shared_clip(train, loaded("file:many?size=32&frames=1")) is not None
+    assert not shared_clips(train, validation).size
+    assert len(shared_clips(train, loaded("file:many?size=32&frames=1"))) == len(train.pixels)
     assert train.digest != validation.digest
 
 
@@ -359,7 +359,7 @@ def test_shared_clips_are_found_between_prepared_and_other_clips(folder: Path) -
     found = loaded("file:frames?size=32&frames=3")
     np.save(folder / "a.npy", found.pixels[1:3].astype(np.float32) / np.float32(127.5) - 1)
     array = loaded("file:a.npy")
-    assert shared_clip(found, array) == 0
-    assert shared_clip(array, found) == 1
+    assert shared_clips(found, array).tolist() == [0, 1]
+    assert shared_clips(array, found).tolist() == [1, 2]
     np.save(folder / "a.npy", np.zeros((1, 3, 3, 32, 32), np.float32))
-    assert shared_clip(found, loaded("file:a.npy")) is None
+    assert not shared_clips(found, loaded("file:a.npy")).size
