@@ -34,8 +34,9 @@ class Clips:
     """The clips of one split: numbers [N, F, C, H, W], F frames each, read-only.
 
     Pixels are float in [-1, 1], or uint8 from 0 to 255; latents are float, as they are. digest:
-    sha256 of the content. `hashes` uint8[N, 32] are the sha256 of each clip's uint8 pixels, where
-    they are known.
+    sha256 of the content. `hashes` uint8[N, 32] are the sha256 of each clip's uint8 pixels, and
+    `videos` int64[N] the numbers of the videos they were cut from, where those are known; None of
+    arrays, whose clips are taken for a video each.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Clips:
     source: str
     licence: str
     hashes: NDArray[np.uint8] | None = None
+    videos: NDArray[np.int64] | None = None
 
 
 class _Header(NamedTuple):

@@ -23,8 +23,8 @@ from harness.data.pixels.video_files import find_videos
 from harness.data.pixels.video_frames import decoded_clips
 from harness.data.reading import Meter
 
-#: Raised where the same videos become other clips than before.
-VERSION = 1
+#: Raised where the same videos become other clips than before, or more is kept beside them.
+VERSION = 2
 _BLOCK = 1 << 20
 
 
@@ -37,7 +37,8 @@ def prepare_clips(name: str, split: str, *, cache: Path, effort: Effort | None =
     with quiet():
         shards = prepare_pixels(recipe, cache, effort)
     origin, digest = recipe.found.source.origin, shards.index["digest"]
-    return Clips(name, split, shards, digest, *origin, hashes=shards.beside("hashes"))
+    hashes, videos = shards.beside("hashes"), shards.beside("videos")
+    return Clips(name, split, shards, digest, *origin, hashes=hashes, videos=videos)
 
 
 def prepared_clips_digest(name: str, split: str, *, cache: Path | None) -> str:

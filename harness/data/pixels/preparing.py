@@ -151,6 +151,7 @@ class _Made:
     paths: list[Path] = field(default_factory=list)
     hashes: list[NDArray[np.uint8]] = field(default_factory=list)
     labels: list[NDArray[np.int64]] = field(default_factory=list)
+    videos: list[NDArray[np.int64]] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     items: int = 0
     empty: int = 0
@@ -196,6 +197,8 @@ def _publish(work: _Work, made: _Made, folder: Path, content: dict[str, Any]) ->
     beside: dict[str, NDArray[Any]] = {"hashes": hashes}
     if made.labels:
         beside["labels"] = np.concatenate(made.labels)
+    if made.videos:
+        beside["videos"] = np.concatenate(made.videos)
     index = content | {
         "pixel_digest": hashlib.sha256(hashes.tobytes()).hexdigest(),
         "encoded_bytes": made.digest.size,
@@ -262,6 +265,7 @@ def _is_enough(made: _Made, recipe: Recipe) -> bool:
 
 def _take(made: _Made, recipe: Recipe, path: Path, chunk: list[Loaded], header: PartHeader) -> None:
     """Count a finished part in; of the last one, only so many items as were asked for."""
+    first = made.digest.items
     for loaded in chunk:
         made.digest.add(loaded)
     extra, items = header.extra, header.shape[0]
@@ -282,15 +286,18 @@ def _take(made: _Made, recipe: Recipe, path: Path, chunk: list[Loaded], header: 
     )
     if extra["labels"] is not None:
         made.labels.append(np.asarray(extra["labels"][:items], np.int64))
+    if recipe.found.source.frames is not None:
+        made.videos.append(first + np.asarray(extra["places"][:items], np.int64))
 
 
 def _make_part(path: Path, chunk: list[Loaded], recipe: Recipe) -> PartHeader:
     """Decode a chunk and write it; HarnessError where an item of it is broken and not skipped."""
     arrays = [np.empty((0, *recipe.item), np.uint8)]
     labels: list[int | None] = []
+    places: list[int] = []
     skipped: list[tuple[str, str, str]] = []
     empty = 0
-    for loaded in chunk:
+    for place, loaded in enumerate(chunk):
         item = loaded.item
         try:
             with naming(item):
@@ -302,12 +309,14 @@ def _make_part(path: Path, chunk: list[Loaded], recipe: Recipe) -> PartHeader:
             continue
         arrays.append(decoded)
         labels += [item.label] * len(decoded)
+        places += [place] * len(decoded)
         empty += len(decoded) == 0
     items = np.concatenate(arrays)
     labelled = bool(chunk) and chunk[0].item.label is not None
     extra = {
         "hashes": b"".join(hashlib.sha256(each.tobytes()).digest() for each in items).hex(),
         "labels": labels if labelled else None,
+        "places": None if recipe.found.source.frames is None else places,
         "skipped": skipped,
         "empty": empty,
     }

@@ -210,6 +210,8 @@ def test_clips_are_encoded_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_allclose(found.pixels[:], expected, rtol=2e-3, atol=1e-4)
     every = list(range(len(found.pixels)))
     assert shared_clips(pixels, found).tolist() == every, "the pixels' hashes go with the latents"
+    assert found.videos is not None
+    assert found.videos.tolist() == [0, 0, 1, 1], "and so do the numbers of their videos"
     with monkeypatch.context() as patched:
         patched.setattr(Autoencoder, "encode", lambda *_: pytest.fail("it is encoded again"))
         again = load_clips(NAME, "train", cache=Path("c"), autoencoder="./vae")
@@ -286,6 +288,7 @@ def test_generated_and_other_clips_are_encoded_too(folder: Path) -> None:
         frames = torch.from_numpy(array).flatten(0, 1)
         expected = model.encode(frames).latent_dist.mean.unflatten(0, (2, 3))
     np.testing.assert_allclose(found.pixels[:], expected, rtol=2e-3, atol=1e-4)
+    assert found.videos is None, "an array does not say which of its clips are of one video"
 
 
 # --- planning --------------------------------------------------------------------------------

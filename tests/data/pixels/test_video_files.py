@@ -60,6 +60,11 @@ def expected_clips(frames: int, names: list[str]) -> NDArray[np.uint8]:
     return np.array(clips)
 
 
+def videos(clips: Clips) -> list[int]:
+    assert clips.videos is not None
+    return [int(video) for video in clips.videos]
+
+
 # --- folders of frames -----------------------------------------------------------------------
 
 
@@ -96,6 +101,20 @@ def test_some_clips_are_the_first_ones(folder: Path, monkeypatch: pytest.MonkeyP
         found = loaded(name)
         np.testing.assert_array_equal(pixels(found), every[:count])
         assert dataset_digest(name, "train", cache=Path("c")) == found.digest
+
+
+@pytest.mark.parametrize("bytes_", [1, 1 << 24], ids=["a video a part", "one part"])
+def test_clips_know_which_video_they_are_of(
+    folder: Path, bytes_: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipes, "CHUNK_BYTES", bytes_)
+    name = "file:frames?size=32&frames=3"  # few is too short, and its number stands for none
+    for _ in "made", "found":
+        assert videos(loaded(name)) == [1, 1, 2, 2, 3]
+    assert videos(loaded(f"{name}&clips=4")) == [1, 1, 2, 2]
+    path = folder / "frames" / "ten" / "4.png"
+    path.write_bytes(path.read_bytes()[:40])
+    assert videos(loaded(f"{name}&broken=skip", cache="skipping")) == [1, 1, 3]
 
 
 def test_whole_videos_are_held_out(folder: Path) -> None:
@@ -352,6 +371,7 @@ def test_killed_midway_it_goes_on_to_the_same_bytes(
     whole = loaded(name, cache="whole")
     np.testing.assert_array_equal(again.pixels[:], whole.pixels[:])
     assert again.digest == whole.digest
+    assert videos(again) == videos(whole) == sorted(2 * list(range(40)))
     shutil.rmtree(folder / "c")
 
 
