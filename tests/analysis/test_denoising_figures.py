@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,33 @@ def test_lines_of_one_model_differ_without_colour():
         for h in handles
     ]
     assert len(set(map(str, looks))) == len(handles) == 8
+
+
+def test_models_of_one_family_differ_with_and_without_colour():
+    """The shipped suite has two EBTs beside a DiT; every way to think has a line of each."""
+    exhibit = denoising_exhibit_of()
+    more = [
+        replace(row, adapter=name, family="ebt")
+        for row in exhibit.models
+        for name in ("ebt from noise", "a third ebt")
+        if row.adapter == "ebt"
+    ]
+    drawing = denoising_figure(replace(exhibit, rows=(*exhibit.rows, *more)))
+    (legend,) = drawing.figure.legends
+    handles = legend.get_lines()
+    assert len(handles) == 12
+    shapes = [
+        (h.get_marker(), str(h._dash_pattern), h.get_markerfacecolor() == h.get_color())
+        for h in handles
+    ]
+    assert len(set(shapes)) == len(handles), "in black and white"
+    colors = {h.get_label().partition(":")[0]: h.get_color() for h in handles[:-2]}
+    assert len(set(colors.values())) == len(colors) == 4
+    names = [row.adapter for row in exhibit.models]
+    alone = denoising_figure(exhibit)
+    (plain,) = alone.figure.legends
+    same = {h.get_label().partition(":")[0]: h.get_color() for h in plain.get_lines()[:-2]}
+    assert {name: colors[name] for name in names} == same, "a family's first has its own colour"
 
 
 def test_error_bars_end_where_the_interval_does():

@@ -34,7 +34,7 @@ from harness.analysis.figures.style import (
     REFERENCE_LINE,
     Line,
     Mark,
-    marks,
+    shaped_marks,
     theme,
     tint,
 )
@@ -97,7 +97,7 @@ def denoising_figure(exhibit: DenoisingExhibit, *, missing: str = "") -> Drawing
     thinking = exhibit.models
     if not thinking:
         return None
-    by = marks((r.adapter, r.family) for r in thinking)
+    by = shaped_marks((r.adapter, r.family) for r in thinking)
     title = f"{exhibit.section.title}: quality against cost"
     series = {place: _series(exhibit.at(place), by) for place in exhibit.places}
     clipped = False

@@ -27,6 +27,10 @@ _SPARE = (("#cc78bc", "^"), ("#56b4e9", "v"), ("#ca9161", "P"), ("#ece133", "X")
 #: Beside a family's own colour, for its further adapters where they are alone.
 _WITHIN = ("#7a4fb5", "#2b7bba", "#4d4d4d", "#029e73")
 LINES: tuple[Line, ...] = ("-", "--", ":", "-.")
+#: Beside a family's own marker and colour, for its further adapters where lines and fillings say
+#: something else: colours mixed with black (below 0) or white.
+_SHAPES = ("^", "v", "P", "X", "<", "p")
+_SHADES = (0.0, -0.5, 0.45)
 
 _SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -139,6 +143,24 @@ def marks(adapters: Iterable[tuple[str, str]]) -> dict[str, Mark]:
     return found
 
 
+def shaped_marks(adapters: Iterable[tuple[str, str]]) -> dict[str, Mark]:
+    """(adapter, family) -> its mark where lines and fillings stand for something else: adapters of
+    one family differ in shade and in the shape of their marker.
+    """
+    distinct = list(dict.fromkeys(adapters))
+    found: dict[str, Mark] = {}
+    seen: dict[str, int] = {}
+    for adapter, family in distinct:
+        index = seen.get(family, 0)
+        seen[family] = index + 1
+        shapes = (family_marker(family), *(s for s in _SHAPES if s != family_marker(family)))
+        shade = _SHADES[index % len(_SHADES)]
+        color = family_color(family)
+        color = tint(color, shade) if shade >= 0 else _darker(color, -shade)
+        found[adapter] = Mark(color, shapes[index % len(shapes)], "-", filled=True)
+    return found
+
+
 def signed(value: float, digits: int = 0) -> str:
     """`+1.5` or `−1.5`, with a true minus sign; `0` has none."""
     shown = f"{value:+.{digits}f}"
@@ -148,4 +170,10 @@ def signed(value: float, digits: int = 0) -> str:
 def tint(color: str, amount: float) -> str:
     """The colour mixed with white: 0 is the colour itself, 1 is white."""
     red, green, blue = (c + (1 - c) * amount for c in to_rgb(color))
+    return to_hex((red, green, blue))
+
+
+def _darker(color: str, amount: float) -> str:
+    """The colour mixed with black."""
+    red, green, blue = (c * (1 - amount) for c in to_rgb(color))
     return to_hex((red, green, blue))
