@@ -6,6 +6,7 @@ Sums are (seeds, settings, documents) in nats, `n` (documents,) their targets.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,11 @@ Floats = NDArray[np.float64]
 RESAMPLES = 1000
 #: Fewer documents than this say nothing about others: no interval.
 MIN_DOCUMENTS = 10
+#: More images than this are drawn in so many groups: a mean of many has the same interval.
+GROUPS = 2000
 #: What `stretched` does, for notes.
 SEEDS_STRETCHED = "deviations stretched to Student's t"
-_KEY = 20250702
+_KEY, _GROUPS_KEY = 20250702, 20261127
 
 
 def resamples(seeds: int, documents: int) -> tuple[NDArray[np.int64], Floats]:
@@ -48,6 +51,20 @@ def joint_draws(seeds: int, documents: int, *, models: int) -> tuple[NDArray[np.
     random = np.random.Generator(np.random.Philox(key=[_KEY, models + 1]))
     chosen = random.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
     return counts, stretched(chosen)
+
+
+def in_groups(values: NDArray[Any]) -> Floats:
+    """Sums (..., groups) of values (..., images) over groups to draw; few images each are one.
+
+    Groups are mixed, and alike for equally many images: those of one class may lie together, and
+    groups that held as many of each would differ less than images drawn at random.
+    """
+    count = values.shape[-1]
+    random = np.random.Generator(np.random.Philox(key=_GROUPS_KEY))
+    groups = np.arange(count) if count <= GROUPS else random.permutation(count) % GROUPS
+    rows = values.reshape(-1, count).astype(np.float64)
+    sums = np.stack([np.bincount(groups, weights=row) for row in rows])
+    return sums.reshape(*values.shape[:-1], -1)
 
 
 def stretched(shares: Floats) -> Floats:

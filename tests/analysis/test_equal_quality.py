@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from harness.analysis.exhibits import image_sums
+from harness.analysis import resampling
 from harness.analysis.exhibits.denoising import DenoisingExhibit, DenoisingRow, denoising_exhibit
 from harness.analysis.exhibits.equal_quality import best_gaps, equal_quality, hundredfold
 from harness.analysis.exhibits.image_sums import ImageSums, interval_of, load_image_sums
@@ -157,7 +157,7 @@ def test_draws_are_those_of_a_plain_bootstrap() -> None:
     decibels = 23 + random.normal(0, 2, (3, 40)) + random.normal(0, 0.3, (3, 1))
     drawn = sums_of(decibels).drawn()
     assert drawn is not None
-    counts, shares = image_sums.joint_draws(3, 40, models=1)
+    counts, shares = resampling.joint_draws(3, 40, models=1)
     for draw in (0, 17, 999):
         rows = np.repeat(np.arange(40), counts[draw])
         assert len(rows) == 40
@@ -189,14 +189,18 @@ def test_the_interval_holds_the_true_mean_as_often_as_it_says(seeds: int) -> Non
     assert 0.90 <= held / 200 <= 0.99
 
 
+@pytest.mark.parametrize("by_class", [False, True])
 def test_many_images_are_drawn_in_groups_with_the_same_interval(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    by_class: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where the images of one class, which are alike hard, lie together."""
     errors = np.random.default_rng(3).gamma(2.0, 100.0, (1, 3001)).astype(np.float32)
+    if by_class:
+        errors.sort()
     np.savez_compressed(tmp_path / "per_image.npz", **{"mse/1x1": errors})
     bounds = []
     for groups in (3001, 300):
-        monkeypatch.setattr(image_sums, "GROUPS", groups)
+        monkeypatch.setattr(resampling, "GROUPS", groups)
         sums = load_image_sums([tmp_path], "1x1")
         assert sums is not None
         assert len(sums.n) == groups

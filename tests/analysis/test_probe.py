@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.analysis import resampling
 from harness.analysis.exhibits import probe as exhibits
 from harness.analysis.exhibits.gather import gather
 from harness.analysis.exhibits.probe import ANSWERS, ProbeExhibit, ProbeSet
@@ -251,7 +252,7 @@ def test_many_images_are_drawn_in_groups(tmp_path: Path, monkeypatch: pytest.Mon
     frame = load_frame(suite, tmp_path)
     whole, grouped = [], []
     for size, found in ((IMAGES, whole), (50, grouped)):
-        monkeypatch.setattr(exhibits, "GROUPS", size)
+        monkeypatch.setattr(resampling, "GROUPS", size)
         (gathered,) = gather(suite, frame)
         assert isinstance(gathered.exhibit, ProbeExhibit)
         found += [s.top1 for s in the_set(gathered.exhibit).scores]

@@ -12,7 +12,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.analysis.exhibits.image_sums import (
-    GROUPS,
     Drawn,
     Floats,
     interval_of,
@@ -21,7 +20,7 @@ from harness.analysis.exhibits.image_sums import (
 from harness.analysis.exhibits.samples import Interval
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import SeedMean, over_seeds
-from harness.analysis.resampling import SEEDS_STRETCHED
+from harness.analysis.resampling import GROUPS, SEEDS_STRETCHED
 from harness.planning.sections import DenoisingSection
 from harness.planning.spec import descent_variant, thinking_label
 from harness.protocol import Descent, Diffusion, Single

@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.exhibits.samples import Interval
-from harness.analysis.resampling import MIN_DOCUMENTS, joint_draws, percentiles
+from harness.analysis.resampling import MIN_DOCUMENTS, in_groups, joint_draws, percentiles
 from harness.errors import HarnessError
 
 Floats = NDArray[np.float64]
 
 PER_IMAGE = "per_image.npz"
 PEAK = 255.0
-#: More images than this are drawn in so many groups: a mean of many has the same interval.
-GROUPS = 2000
 #: Number under which the seeds are drawn: the same for every model.
 _DRAWN_AS = 1
 _ROUNDING = 1e-12
@@ -112,23 +110,16 @@ def load_image_sums(folders: Sequence[Path], setting: str) -> ImageSums | None:
         decibels = [10 * np.log10(PEAK**2 / each) for each in found]
     return ImageSums(
         images=images[0],
-        n=_grouped(np.ones((1, found[0].shape[1])))[0],
-        errors=np.stack([_grouped(each) for each in found]),
-        decibels=np.stack([_grouped(each) for each in decibels]),
-        similarities=_stacked([None if s is None else _grouped(s) for s in similar]),
+        n=in_groups(np.ones(found[0].shape[1])),
+        errors=np.stack([in_groups(each) for each in found]),
+        decibels=np.stack([in_groups(each) for each in decibels]),
+        similarities=_stacked([None if s is None else in_groups(s) for s in similar]),
     )
 
 
 def _stacked(parts: Sequence[Floats | None]) -> Floats | None:
     known = [part for part in parts if part is not None]
     return np.stack(known) if len(known) == len(parts) else None
-
-
-def _grouped(values: Floats) -> Floats:
-    """(noise seeds, images) -> sums (noise seeds, groups); an image's row says its group."""
-    count = values.shape[1]
-    group = np.arange(count) % min(count, GROUPS)
-    return np.stack([np.bincount(group, weights=row) for row in values])
 
 
 def _rows(folder: Path, count: int) -> NDArray[np.int64]:

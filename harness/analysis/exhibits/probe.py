@@ -14,6 +14,7 @@ from harness.analysis.exhibits.downstream import Comparison, Verdict
 from harness.analysis.exhibits.measures import Measure
 from harness.analysis.exhibits.samples import Interval, Sample
 from harness.analysis.frame import SuiteFrame
+from harness.analysis.resampling import in_groups
 from harness.errors import HarnessError
 from harness.planning.sections import ProbeSection
 
@@ -24,9 +25,6 @@ TOPS = (
     Measure("top-1", "top1", "", True, "fraction"),
     Measure("top-5", "top5", "", True, "fraction"),
 )
-#: More images than this are drawn in so many groups: a mean of many has the same interval.
-GROUPS = 2000
-_KEY = 20261127
 
 
 @dataclass(frozen=True)
@@ -245,8 +243,8 @@ def _sample(own: pd.DataFrame, metric: str) -> Sample | None:
             where=", ".join(map(str, folders)),
             hint="remove the evaluations' folders to redo them",
         )
-    sums = {seed: _grouped(right) for seed, (_, right) in zip(by_seed, found, strict=True)}
-    return Sample(by_seed, sums, _grouped(np.ones(len(images))), images)
+    sums = {seed: in_groups(right) for seed, (_, right) in zip(by_seed, found, strict=True)}
+    return Sample(by_seed, sums, in_groups(np.ones(len(images))), images)
 
 
 def _answers(folder: Path, metric: str) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
@@ -256,14 +254,6 @@ def _answers(folder: Path, metric: str) -> tuple[NDArray[np.int64], NDArray[np.f
             return stored["rows"], np.asarray(stored[metric], np.float64)
     except FileNotFoundError:
         return None
-
-
-def _grouped(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums over groups of images, mixed: images of one class may lie together."""
-    order = np.random.Generator(np.random.Philox(key=_KEY)).permutation(len(values))
-    groups = order % min(len(values), GROUPS)
-    sums: NDArray[np.float64] = np.asarray(np.bincount(groups, weights=values), np.float64)
-    return sums
 
 
 def _mean(values: pd.Series) -> float | None:
