@@ -47,9 +47,9 @@ def evaluate_next_frame(
     unless such clips are dropped.
 
     `per_clip.npz` in `folder` keeps sums over each clip's frames, (noise seeds, clips) of the
-    predictions and (clips,) of the others, with `n` (clips,), 0 of those dropped; `examples.npz`
-    the first rows' last frame of the context (`last`), the true one, the predicted and the
-    reconstructed one.
+    predictions and (clips,) of the others, with `n` (clips,), 0 of those dropped, and where it is
+    known the `video` (clips,) that each was cut from; `examples.npz` the first rows' last frame of
+    the context (`last`), the true one, the predicted and the reconstructed one.
     """
     covered = clip_set(spec, context)
     pixels = frame_pixels(spec, context, covered.rows)
@@ -68,7 +68,9 @@ def evaluate_next_frame(
         kept |= {prefix + name: per_clip for name, per_clip in sums.items()}
         found += _measurements(tags, context, n | sums, prefix=prefix)
     folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = kept
+    arrays: dict[str, Any] = dict(kept)
+    if covered.rows.clips.videos is not None:
+        arrays["video"] = covered.rows.clips.videos[: len(covered.frames)]
     np.savez_compressed(folder / PER_CLIP, **arrays)
     if pixels is not None and spec.examples:
         _keep_examples(spec, covered, context, pixels, folder)

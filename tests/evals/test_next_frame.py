@@ -20,6 +20,7 @@ from harness.planning.spec import TrainSpec
 from harness.protocol import Descent, Single, VideoBatch
 from harness.records import Measurement
 from harness.registry import adapter as find_adapter
+from tests.data.pixels.made_videos import drawn, write_frames
 from tests.training.tiny import CPU, build, spec_of
 
 DIGITS = "builtin/moving-digits"
@@ -152,6 +153,23 @@ def test_sums_of_clips_add_up_whatever_the_batches(tmp_path: Path) -> None:
     assert found["copy_last_loss", None].value == pytest.approx(value, rel=1e-12)
     for name, array in sums.items():
         np.testing.assert_allclose(array, kept[3][name], rtol=1e-5)
+
+
+def test_clips_of_a_folder_are_kept_with_their_video(tmp_path: Path) -> None:
+    for begin, split in enumerate(("train", "val")):
+        for video in range(3):
+            frames = drawn(12, seed=10 * begin + video)
+            write_frames(tmp_path / split / f"{video}", frames)
+    data = f"file:{tmp_path}/{{split}}?size=8&frames=5"
+    context = context_of(spec_of("transformer_pp_video", task={"data": data}), tmp_path / "cache")
+    evaluated(evaluation(Single(), data=data, limit=5), context, tmp_path / "kept")
+    with np.load(tmp_path / "kept" / "per_clip.npz") as kept:
+        assert kept["video"].tolist() == [0, 0, 1, 1, 2]
+        assert len(kept["n"]) == 5
+    context = context_of(spec_of("transformer_pp_video"), tmp_path)
+    evaluated(evaluation(Single(), limit=5), context, tmp_path / "generated")
+    with np.load(tmp_path / "generated" / "per_clip.npz") as kept:
+        assert "video" not in kept.files
 
 
 def test_frames_that_do_not_move_leave_the_psnr_of_copies_missing(tmp_path: Path) -> None:
