@@ -175,15 +175,23 @@ def replay(subject: Subject) -> Outcome:
     return passed(f"{size:,} bytes, the next 3 steps equal")
 
 
+def declares_features(subject: Subject) -> Outcome:
+    """record.features says whether there are features of images."""
+    offered = subject.record.modality == "image" and isinstance(subject.build(), Features)
+    return _declared("features", subject.record.features, "features of images", offered)
+
+
 def declares_compile(subject: Subject) -> Outcome:
     """record.compiles says whether there is a compile_body."""
     offered = isinstance(subject.build(), Compiles)
-    if offered == subject.record.compiles:
+    return _declared("compiles", subject.record.compiles, "compile_body", offered)
+
+
+def _declared(field: str, said: bool, method: str, offered: bool) -> Outcome:
+    if offered == said:
         return passed("declared and offered" if offered else "neither declared nor offered")
-    return failed(
-        f"record.compiles is {subject.record.compiles}, "
-        f"but the adapter {'has' if offered else 'has no'} compile_body"
-    )
+    has = "has" if offered else "has no"
+    return failed(f"record.{field} is {said}, but the adapter {has} {method}")
 
 
 def compiled(subject: Subject) -> Outcome:

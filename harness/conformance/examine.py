@@ -44,6 +44,7 @@ CHECKS: tuple[Check, ...] = (
     capabilities.decoder,
     capabilities.features,
     capabilities.replay,
+    capabilities.declares_features,
     capabilities.declares_compile,
     capabilities.compiled,
 )

@@ -51,9 +51,9 @@ def test_a_table_of_what_was_found(
 ) -> None:
     assert check(monkeypatch, "tidy", "--set", "width=16") == 0
     out = capsys.readouterr().out
-    assert "parameters        passed" in out
-    assert "descends          not offered" in out
-    assert "compiled          skipped" in out
+    assert "parameters         passed" in out
+    assert "descends           not offered" in out
+    assert "compiled           skipped" in out
     assert "keeps the contract: " in out
     assert '"width": 16' in out
 

@@ -177,6 +177,8 @@ FAULTS: list[tuple[Check, AdapterRecord, type | None, dict[str, Any], str]] = [
     (capabilities.features, CLEANER, broken.FeaturesOfAnotherMode, {}, "torch.inference_mode"),
     (capabilities.replay, REPLAYER, None, {"replay_bytes": None}, "replay_bytes says None"),
     (capabilities.replay, REPLAYER, None, {"replay_bytes": lambda c, s: 9}, "replay_bytes says 9"),
+    (capabilities.declares_features, CLEANER, None, {"features": False}, "has features of images"),
+    (capabilities.declares_features, SLIDER, None, {"features": True}, "has no features of images"),
     (capabilities.declares_compile, DESCENDER, None, {"compiles": False}, "has compile_body"),
     (capabilities.compiled, DESCENDER, broken.CompilesToAnother, {}, "loss and gradients"),
 ]

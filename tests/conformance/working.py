@@ -322,6 +322,7 @@ CLEANER = AdapterRecord(
     training_flops=lambda config, shape: FlopCount(5 * _image_product(config, shape)),
     prediction_flops=lambda config, shape, t: FlopCount(2 * _image_product(config, shape)),
     source="tests",
+    features=True,
 )
 
 
