@@ -1,4 +1,4 @@
-"""Files of a finished folder that were read through once and found whole: not again at each start.
+"""Files of a finished folder that were found whole once are not read through at each start.
 
 The state of the files is kept beside them, and speaks for them until one changes.
 """
@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CHECKED = "checked.json"
@@ -22,23 +22,35 @@ SETTLED_SECONDS = 2.0
 
 def is_checked(folder: Path, names: Sequence[str]) -> bool:
     """These very files were read through before and were as they should be."""
-    state = _state(folder, names)
-    if state is None or not (folder / CHECKED).is_file():
-        return False
+    return not unchecked(folder, names)
+
+
+def unchecked(folder: Path, names: Sequence[str]) -> list[str]:
+    """Those of the files of which that is not known: all where they are small."""
+    states = _states(folder, names)
+    if not _are_large(states) or not (folder / CHECKED).is_file():
+        return list(names)
     try:
-        return bool(json.loads((folder / CHECKED).read_bytes()) == state)
+        known = json.loads((folder / CHECKED).read_bytes())
     except ValueError:
-        return False
+        return list(names)
+    known = known if isinstance(known, dict) else {}
+    return [name for name in names if known.get(name) != states[name]]
 
 
 def note_checked(folder: Path, names: Sequence[str]) -> None:
-    """So that large files are not read at each start. One just written may change unseen."""
-    state = _state(folder, names)
-    if state is None or time.time_ns() - max(s[2] for s in state) < SETTLED_SECONDS * 1e9:
+    """So that large files, which were read or written just now, are not read at each start.
+
+    Those that changed within the last tick may change again unseen: they are read once more.
+    """
+    states = _states(folder, names)
+    settled = time.time_ns() - round(SETTLED_SECONDS * 1e9)
+    known = {name: state for name, state in states.items() if state[2] < settled}
+    if not known or not _are_large(states):
         return
     with contextlib.suppress(OSError):  # another's folder: it is read each time
         temporary = folder / f".{CHECKED}.{time.time_ns()}"
-        temporary.write_text(json.dumps(state))
+        temporary.write_text(json.dumps(known))
         temporary.replace(folder / CHECKED)
 
 
@@ -52,9 +64,11 @@ def set_aside(folder: Path) -> None:
             shutil.rmtree(damaged, ignore_errors=True)
 
 
-def _state(folder: Path, names: Sequence[str]) -> list[list[int]] | None:
-    """What changes when a large file of the folder is written; None for small ones."""
-    stats = [(folder / name).stat() for name in names]
-    if sum(s.st_size for s in stats) < LARGE_BYTES:
-        return None
-    return [[s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for s in stats]
+def _states(folder: Path, names: Sequence[str]) -> dict[str, list[int]]:
+    """Bytes of each file, and what changes when it is written."""
+    stats = {name: (folder / name).stat() for name in names}
+    return {name: [s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for name, s in stats.items()}
+
+
+def _are_large(states: Mapping[str, list[int]]) -> bool:
+    return sum(size for size, *_ in states.values()) >= LARGE_BYTES

@@ -12,8 +12,8 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -21,13 +21,17 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.checked import is_checked, note_checked, set_aside
+from harness.data.checked import note_checked, set_aside, unchecked
+from harness.errors import HarnessError
 
 _FORMAT = 2
 _INDEX = "index.json"
 _MAGIC = b"harness array part\n"
-#: Parts that are mapped at a time: each holds a file open.
-_MAPPED = 256
+#: What is raised for a file that is not there, and for one that is not what was written.
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+_DAMAGED = (ValueError, TypeError, KeyError)
+#: Parts of all sets that are mapped at a time: each holds a file open.
+MAPPED = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +39,7 @@ class ArrayShards:
     """Items of one shape, in order; behaves like a read-only array of shape (N, *item).
 
     `index` is what was written beside the parts, such as the digest of the source; `starts`
-    int64[parts + 1] the number of the first item of each part, and N; `part` maps one.
+    int64[parts + 1] the number of the first item of each part, and N.
     """
 
     folder: Path
@@ -43,7 +47,6 @@ class ArrayShards:
     item: tuple[int, ...]
     dtype: np.dtype[Any]
     index: dict[str, Any]
-    part: Callable[[int], NDArray[Any]]
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -64,7 +67,7 @@ class ArrayShards:
         places = np.searchsorted(self.starts, flat, side="right") - 1
         for place in np.unique(places):
             here = places == place
-            found[here] = self.part(int(place))[flat[here] - self.starts[place]]
+            found[here] = _mapped(self, int(place))[flat[here] - self.starts[place]]
         return found.reshape(*wanted.shape, *self.item)
 
     def beside(self, name: str) -> NDArray[Any] | None:
@@ -72,6 +75,20 @@ class ArrayShards:
         if name not in self.index["beside"]:
             return None
         return np.asarray(np.load(self.folder / f"{name}.npy", allow_pickle=False))
+
+    def part(self, place: int) -> NDArray[Any]:
+        """The items of one part, memory-mapped for as long as the array is held."""
+        part = self.index["parts"][place]
+        shape = (part["items"], *self.item)
+        if 0 in shape:
+            return np.empty(shape, self.dtype)
+        path = self.folder / part["name"]
+        return np.memmap(path, dtype=self.dtype, mode="r", offset=part["begin"], shape=shape)
+
+
+@functools.lru_cache(MAPPED)
+def _mapped(shards: ArrayShards, place: int) -> NDArray[Any]:
+    return shards.part(place)
 
 
 # --- parts -----------------------------------------------------------------------------------
@@ -109,22 +126,43 @@ def write_part(
 def read_part(path: Path, *, check: bool = True) -> tuple[PartHeader, NDArray[Any]] | None:
     """A part's header and items, memory-mapped; None where it is absent, or not whole if `check`.
 
-    Unchecked, only its length is looked at.
+    Unchecked, only its length is looked at. HarnessError where it is there and cannot be opened.
     """
     try:
-        with path.open("rb") as file:
+        with _opening(path), path.open("rb") as file:
             header, start = _header(file), file.tell()
         if header is None:
             return None
         shape, dtype = header.shape, np.dtype(header.dtype)
         if 0 in shape:
             return header, np.empty(shape, dtype)
-        items = np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape)
-    except (OSError, ValueError, TypeError, KeyError):
+        with _opening(path):
+            items = np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape)
+    except HarnessError:
+        raise
+    except (*_ABSENT, *_DAMAGED):
         return None
     if path.stat().st_size != start + items.nbytes:
         return None
     return None if check and _crc(items) != header.crc else (header, items)
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    """HarnessError for what is there and cannot be opened: that does not tell whether it is whole.
+
+    What is not there stays a FileNotFoundError.
+    """
+    try:
+        yield
+    except _ABSENT:
+        raise
+    except OSError as error:
+        raise HarnessError(
+            f"prepared data cannot be read: {error.strerror or error}",
+            where=str(error.filename or path),
+            hint="they stay as they are; the same command goes on once they can be read",
+        ) from error
 
 
 def _header(file: IO[bytes]) -> PartHeader | None:
@@ -158,8 +196,9 @@ def publish(
     """Make `building`, which holds `parts`, into `folder`, whole or not at all.
 
     The arrays `beside` are kept with the items. Other files of `building` are removed, and so is a
-    damaged `folder`; where another process was first, its folder stays. OSError where the disk is
-    full or not ours; ValueError where a part cannot be read back, or there is none.
+    damaged `folder`; where another process was first, its folder stays. The parts must be as this
+    process wrote or checked them. OSError where the disk is full or not ours; ValueError where a
+    part cannot be read back, or there is none.
     """
     keep = {part.name for part in parts}
     for path in building.iterdir():
@@ -182,6 +221,7 @@ def publish(
     }
     (building / _INDEX).write_text(json.dumps(content | index, indent=1) + "\n")
     building.chmod(0o755)
+    note_checked(building, _names(content))
     if open_shards(folder) is None:
         with suppress(OSError):
             set_aside(folder)
@@ -197,41 +237,45 @@ def open_shards(folder: Path) -> ArrayShards | None:
     """Open a finished folder; None where there is none, or it is not what was written.
 
     It is read through once; that it was whole is known from then on until a file of it changes.
+    HarnessError where it is there and cannot be read, so that nobody takes it for damaged.
     """
     try:
-        index: dict[str, Any] = json.loads((folder / _INDEX).read_bytes())
-        parts: list[dict[str, Any]] = index["parts"]
-        item, dtype = tuple(index["item"]), np.dtype(index["dtype"])
-        starts = np.cumsum([0, *(part["items"] for part in parts)], dtype=np.int64)
-
-        @functools.lru_cache(_MAPPED)
-        def mapped(place: int) -> NDArray[Any]:
-            part = parts[place]
-            shape = (part["items"], *item)
-            if 0 in shape:
-                return np.empty(shape, dtype)
-            path = folder / part["name"]
-            return np.memmap(path, dtype=dtype, mode="r", offset=part["begin"], shape=shape)
-
-        names = [part["name"] for part in parts] + [f"{name}.npy" for name in index["beside"]]
-        if not is_checked(folder, names):
-            if not _is_whole(folder, index, mapped):
-                return None
-            note_checked(folder, names)
-    except (OSError, ValueError, KeyError, TypeError):
+        with _opening(folder):
+            index: dict[str, Any] = json.loads((folder / _INDEX).read_bytes())
+            item, dtype = tuple(index["item"]), np.dtype(index["dtype"])
+            starts = np.cumsum([0, *(part["items"] for part in index["parts"])], dtype=np.int64)
+            shards, names = ArrayShards(folder, starts, item, dtype, index), _names(index)
+            to_read = unchecked(folder, names)
+            if to_read:
+                if not _is_whole(shards, set(to_read)):
+                    return None
+                note_checked(folder, names)
+    except HarnessError:
+        raise
+    except (*_ABSENT, *_DAMAGED):
         return None
-    return ArrayShards(folder, starts, item, dtype, index, mapped)
+    return shards
 
 
-def _is_whole(folder: Path, index: dict[str, Any], mapped: Callable[[int], NDArray[Any]]) -> bool:
-    for place, part in enumerate(index["parts"]):
-        items = mapped(place)
+def _names(index: Mapping[str, Any]) -> list[str]:
+    """The files of a folder besides its index."""
+    return [part["name"] for part in index["parts"]] + [f"{name}.npy" for name in index["beside"]]
+
+
+def _is_whole(shards: ArrayShards, names: set[str]) -> bool:
+    """Whether the files of these names hold what was written into them."""
+    folder = shards.folder
+    for place, part in enumerate(shards.index["parts"]):
+        if part["name"] not in names:
+            continue
+        items = shards.part(place)
         size = part["begin"] + items.nbytes
         if (folder / part["name"]).stat().st_size != size or _crc(items) != part["crc"]:
             return False
     return all(
         zlib.crc32((folder / f"{name}.npy").read_bytes()) == crc
-        for name, crc in index["beside"].items()
+        for name, crc in shards.index["beside"].items()
+        if f"{name}.npy" in names
     )
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
+import errno
+import io
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from harness.data.pixels.array_shards import (
     read_part,
     write_part,
 )
+from harness.errors import HarnessError
 
 ITEMS = np.random.default_rng(0).integers(0, 256, (23, 2, 3)).astype(np.uint8)
 
@@ -58,13 +63,52 @@ def test_they_are_read_as_one_array(
             shards[bad]
 
 
-def test_few_parts_are_open_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(array_shards, "_MAPPED", 3)
-    shards = published(tmp_path / "shards", tuple(range(1, 23)))
-    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else None
-    np.testing.assert_array_equal(shards[:], ITEMS)
-    if before is not None:
-        assert len(os.listdir("/proc/self/fd")) <= before + 3
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are not listed here")
+def test_few_parts_of_all_sets_are_open_at_a_time(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    sets = [published(tmp_path / f"{n}" / "shards", tuple(range(1, 23))) for n in range(6)]
+    for shards in sets:
+        np.testing.assert_array_equal(shards[:], ITEMS)
+    assert len(os.listdir("/proc/self/fd")) <= before + array_shards.MAPPED
+
+
+@pytest.mark.parametrize("missing", ["0", "index.json"])
+def test_what_cannot_be_opened_is_told_and_stays(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "shards"
+    published(folder)
+    opened = io.open
+
+    def open_(file: Any, *arguments: Any, **options: Any) -> Any:
+        if str(file) == str(folder / missing):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return opened(file, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        for place in (io, builtins):
+            patched.setattr(place, "open", open_)
+        for again in (open_shards, published):
+            with pytest.raises(HarnessError, match=r"Too many open files"):
+                again(folder)
+    assert [path.name for path in tmp_path.glob(".damaged*")] == []
+    found = open_shards(folder)
+    assert found is not None
+    np.testing.assert_array_equal(found[:], ITEMS)
+
+
+def test_a_part_that_cannot_be_opened_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "part"
+    write_part(path, ITEMS, made_of="x", extra={})
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(HarnessError, match=r"part: (.|\n)*Input/output error"):
+        read_part(path)
 
 
 def test_what_is_published_beside_is_kept_and_strays_are_not(tmp_path: Path) -> None:
@@ -109,6 +153,34 @@ def test_large_ones_are_read_through_once(tmp_path: Path, monkeypatch: pytest.Mo
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert open_shards(folder) is None
+
+
+def test_who_wrote_large_ones_need_not_read_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checked, "LARGE_BYTES", 1)
+    building, folder = tmp_path / "building", tmp_path / "shards"
+    building.mkdir()
+    paths = [building / f"{index}" for index in range(3)]
+    for path, items in zip(paths, np.split(ITEMS, (5, 11)), strict=True):
+        write_part(path, items, made_of="x", extra={})
+        first = paths[0].stat().st_ctime_ns
+        while path is not paths[0] and path.stat().st_ctime_ns == first:
+            path.touch()
+    clock = [first + round(checked.SETTLED_SECONDS * 1e9) + 1]
+    monkeypatch.setattr(time, "time_ns", lambda: clock[0])
+    read: list[int] = []
+    crc = array_shards._crc
+    monkeypatch.setattr(array_shards, "_crc", lambda items: read.append(len(items)) or crc(items))
+    publish(building, folder, paths, {}, {"labels": np.arange(23)})
+    assert read == []
+    assert open_shards(folder) is not None
+    assert read == [6, 12], "those that may change within the tick in which they were written"
+    clock[0] += 10**12
+    for expected in ([6, 12], []):
+        read.clear()
+        assert open_shards(folder) is not None
+        assert read == expected
 
 
 def test_who_is_second_leaves_what_is_there(tmp_path: Path) -> None:
