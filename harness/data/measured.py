@@ -11,13 +11,14 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.data.documents import TextDigest
-from harness.data.pixels.sources import names_pixels, split_pixels
-from harness.data.sources import is_source
+from harness.data.pixels.sources import names_pixels, parse_pixels, split_pixels
+from harness.data.sources import is_source, names_records, parse_records, parse_source
 from harness.data.streams import SplitSource, split_named, split_source
 from harness.errors import HarnessError
 from harness.records import locked, read_json, write_json
@@ -182,7 +183,7 @@ def check_lock(cache: Path, name: str, split: str, digest: str) -> None:
     path = cache.parent / LOCK
     if not is_source(name) or not path.exists():
         return
-    known = read_json(path).get(f"{name}/{split}")
+    known = _locked_entries(path).get(_entry(name, split))
     if known is None or known["digest"] == digest:
         return
     raise HarnessError(
@@ -203,7 +204,26 @@ def write_lock(cache: Path, name: str, split: str, measured: Measured) -> None:
     with locked(cache.parent / f".{LOCK}", wait_seconds=60) as held:
         if not held:
             raise HarnessError("another process keeps the lock file", where=str(path))
-        known = read_json(path) if path.exists() else {}
-        entry = asdict(measured)
-        if known.get(f"{name}/{split}") != entry:
-            write_json(path, dict(sorted((known | {f"{name}/{split}": entry}).items())))
+        known = _locked_entries(path) if path.exists() else {}
+        entries = known | {_entry(name, split): asdict(measured)}
+        if entries != known:
+            write_json(path, dict(sorted(entries.items())))
+
+
+def _locked_entries(path: Path) -> dict[str, Any]:
+    """What each name stood for, whatever form it was written in."""
+    entries = {}
+    for key, entry in read_json(path).items():
+        name, _, split = key.rpartition("/")
+        with suppress(HarnessError):  # what is no name, nobody asks for: it stays as it is
+            key = _entry(name, split)
+        entries[key] = entry
+    return entries
+
+
+def _entry(name: str, split: str) -> str:
+    """One text for all that name the same, such as `holdout=0.1` and `holdout=0.10`."""
+    if names_pixels(name):
+        return f"{parse_pixels(name)}/{split}"
+    parse = parse_records if names_records(name) else parse_source
+    return f"{parse(name)}/{split}"

@@ -20,7 +20,7 @@ import pytest
 from harness.data import checked, measured, parts, preparing, reading, shards, streams
 from harness.data.datasets import dataset_digest, load_documents
 from harness.data.effort import Effort
-from harness.data.measured import LOCK, Measured, prepared_digest, write_lock
+from harness.data.measured import LOCK, Measured, check_lock, prepared_digest, write_lock
 from harness.data.overlap import check_disjoint_from, known_overlap, split_overlap
 from harness.data.preparing import Progress, prepare_text
 from harness.data.shards import TextShards
@@ -259,6 +259,23 @@ def test_a_name_that_stands_for_other_text_now_is_refused(data: str, tmp_path: P
     lock = cache.parent / LOCK
     lock.write_text("{}")
     assert prepared(data, "bytes", cache).token_digest != found.token_digest
+
+
+def test_a_name_is_the_same_in_whatever_form(data: str, tmp_path: Path) -> None:
+    cache = tmp_path / "results" / "data"
+    found = Measured("0" * 64, 1, 1)
+    write_lock(cache, f"{data}?documents=5&holdout=0.10", "train", found)
+    write_lock(cache, data, "train", found)
+    for same in (
+        "documents=5&holdout=0.10",
+        "holdout=0.1&documents=5",
+        "holdout=1e-1&documents=05",
+    ):
+        check_lock(cache, f"{data}?{same}", "train", found.digest)
+        with pytest.raises(HarnessError, match="the data changed"):
+            check_lock(cache, f"{data}?{same}", "train", "1" * 64)
+    check_lock(cache, f"{data}?documents=5&holdout=0.2", "train", "1" * 64)
+    assert len(json.loads((cache.parent / LOCK).read_text())) == 2
 
 
 def test_a_changed_file_has_another_digest_although_it_was_measured(

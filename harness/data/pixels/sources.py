@@ -96,6 +96,11 @@ def _word(text: str) -> str:
     return text
 
 
+def _shown(value: Any) -> Any:
+    """A number as briefly as it can be read back."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _skip(text: str) -> Literal["skip"]:
     if text != "skip":
         raise ValueError
@@ -158,7 +163,7 @@ class PixelSource:
         default = {"channels": 3}
         chosen = {key: getattr(self, key) for key in _OPTIONS}
         return f"{text}?" + "&".join(
-            f"{key}={value}" for key, value in chosen.items() if value != default.get(key)
+            f"{key}={_shown(value)}" for key, value in chosen.items() if value != default.get(key)
         )
 
     @property

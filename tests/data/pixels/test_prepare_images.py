@@ -149,6 +149,36 @@ def test_a_prepared_name_does_not_change_its_meaning(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("prepared", "again"),
+    [
+        ("channels=1&size=8", "size=8&channels=1"),
+        ("size=8&holdout=0.10", "holdout=0.1&size=8"),
+        ("size=8&channels=3", "size=8"),
+        ("size=08", "size=8"),
+    ],
+)
+def test_a_name_is_the_same_in_whatever_form(prepared: str, again: str, place: Path) -> None:
+    harness(f"file:train?{prepared}")
+    for path in place.glob("train/*/*.png"):
+        path.write_bytes(
+            path.with_name("0.png" if path.parent.name == "dog" else "1.png").read_bytes()
+        )
+    for options in (prepared, again):
+        with pytest.raises(HarnessError, match="the data changed since they were prepared"):
+            harness(f"file:train?{options}")
+
+
+def test_an_entry_in_another_form_is_the_names(place: Path) -> None:
+    harness("file:train?size=8&channels=1")
+    lock = Path("r", measured.LOCK)
+    (entry,) = json.loads(lock.read_text()).values()
+    lock.write_text(json.dumps({"file:train?channels=1&size=8/train": entry, "no: name": {}}))
+    (place / "train" / "cat" / "1.png").unlink()
+    with pytest.raises(HarnessError, match="the data changed since they were prepared"):
+        harness("file:train?size=8&channels=1")
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["train"], r"a folder of images is named file:train\?size=32"),
