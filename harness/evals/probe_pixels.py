@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 from harness.evals.context import EvalContext
 from harness.evals.probe_answers import Answers
 from harness.planning.eval_spec import ProbeEval
+from harness.provenance import package_folder
 from harness.records import locked, read_json, write_json
 
-#: Rises where a classifier of the same pixels would come out otherwise.
-_FORMAT = 1
+#: The engine's packages that read images and fit classifiers; a model's source changes no pixel.
+_SOURCES = ("data", "evals")
 #: Larger ones are not fitted: training images x numbers of an image x classes, and numbers.
 MAX_WORK, MAX_NUMBERS = 2e9, 4096
 #: What of an evaluation leaves the classifier alone.
@@ -34,6 +36,17 @@ def too_large(shape: tuple[int, ...], images: int, classes: int) -> bool:
     return numbers > MAX_NUMBERS or images * numbers * classes > MAX_WORK
 
 
+@cache
+def source_digest() -> str:
+    """Digest of the source code that these answers come from."""
+    engine, digest = package_folder("harness"), hashlib.sha256()
+    for name in _SOURCES:
+        for file in sorted((engine / name).rglob("*.py")):
+            known = file.relative_to(engine).as_posix().encode()
+            digest.update(known + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def kept_answers(
     spec: ProbeEval,
     digests: tuple[str, str],
@@ -41,13 +54,14 @@ def kept_answers(
     context: EvalContext,
     find: Callable[[], Answers],
 ) -> Answers:
-    """The answers of images of these digests: read where a run found them before, else found.
+    """The answers of images of these digests: read where a run of the same source code found them
+    before, else found.
 
     `tested` (n,) are the rows of the second: what is dropped differs with what a model was trained
     on.
     """
     identity = {
-        "format": _FORMAT,
+        "source": source_digest(),
         "digests": digests,
         "tested": hashlib.sha256(tested.astype("<i8").tobytes()).hexdigest(),
         "device": context.device.type,

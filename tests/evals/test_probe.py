@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from harness.evals.probe import ANSWERS, evaluate_probe, probed_images
 from harness.evals.probe_features import gather_features, model_features
 from harness.planning.eval_spec import ProbeEval
 from harness.protocol import ImageBatch
+from harness.provenance import package_folder
 from harness.records import Measurement
 from tests.evals.test_evaluators import context_of, value
 from tests.training.tiny import spec_of
@@ -218,6 +220,31 @@ def test_pixels_are_fitted_once_for_all_models(
     assert value(first, "pixels_top1") == value(second, "pixels_top1")
     assert value(first, "pixels_cross_entropy") == value(second, "pixels_cross_entropy")
     assert len(third) == len(first)
+
+
+def test_pixels_are_fitted_again_by_other_source_code(
+    context: EvalContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = tmp_path / "engine"
+    for folder in ("data", "evals", "analysis"):
+        own = package_folder("harness") / folder
+        shutil.copytree(own, engine / folder, ignore=shutil.ignore_patterns("snapshots"))
+    monkeypatch.setattr(probe_pixels, "package_folder", lambda name: engine)
+
+    def fitted() -> int:
+        probe_pixels.source_digest.cache_clear()
+        before = set((context.cache / "probes").glob("*.json"))
+        evaluate_probe(probe_eval(limit=40, train_limit=200), context, tmp_path)
+        return len(set((context.cache / "probes").glob("*.json")) - before)
+
+    assert [fitted(), fitted()] == [1, 0]
+    for file in ("evals/linear_probe.py", "evals/probe_answers.py", "data/keyed.py"):
+        with (engine / file).open("a") as source:
+            source.write("# changed\n")
+        assert [fitted(), fitted()] == [1, 0], file
+    (engine / "analysis" / "frame.py").write_text("")
+    assert fitted() == 0, "it changes no number"
+    probe_pixels.source_digest.cache_clear()
 
 
 def test_pixels_too_many_to_fit_are_missing(
