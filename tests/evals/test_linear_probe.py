@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from harness.evals import linear_probe, probe_examples
 from harness.evals.linear_probe import Classifier, fit_full_batch, fit_minibatch
@@ -130,6 +132,62 @@ def test_a_fit_that_did_not_end_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     assert found.gradient > linear_probe.TOLERANCE
     (short,) = fit_minibatch(planted(300), [1e-4], CPU, epochs=1)
     assert not short.converged
+
+
+@pytest.fixture(scope="module")
+def repeated() -> Examples:
+    """Digits of which some columns come twice: nearly separable, where the gradient is small long
+    before the minimum.
+    """
+    digits = load_digits()
+    features = digits.data[:600] / 8 - 1
+    return examples(np.hstack([features, features[:, 20:25]]), digits.target[:600], 10)
+
+
+@pytest.mark.parametrize("l2", [1e-5, 1e-3])
+def test_a_small_gradient_is_not_taken_for_the_minimum(repeated: Examples, l2: float) -> None:
+    (whole,) = fit_full_batch(repeated, [l2], CPU)
+    (small,) = fit_minibatch(repeated, [l2], CPU, epochs=20)
+    lowest, reached = objective(whole, repeated), objective(small, repeated)
+    assert whole.converged
+    assert small.gradient < 3e-3
+    assert reached > 1.03 * lowest
+    assert not small.converged
+    assert 0.4 * (reached - lowest) < small.excess < 1.1 * (reached - lowest)
+
+
+def test_the_objective_is_at_its_minimum_where_a_fit_says_so(repeated: Examples) -> None:
+    (found,) = fit_full_batch(repeated, [1e-3], CPU)
+    x = repeated.features.astype(np.float64)
+    peer = LogisticRegression(C=1 / (len(repeated) * 1e-3), tol=1e-10, max_iter=20_000)
+    scaled = (x - found.scale.mean.numpy()) / found.scale.sd.numpy()
+    peer.fit(scaled, repeated.targets)
+    loss = log_loss(repeated.targets, peer.predict_proba(scaled))
+    lowest = loss + 0.5e-3 * float(np.square(peer.coef_).sum())
+    assert found.converged
+    assert objective(found, repeated) == pytest.approx(lowest, rel=1e-3)
+
+
+def test_an_excess_is_compared_with_what_was_learnt_too() -> None:
+    """Of features that say little, a hundredth of the loss may be all there is to learn."""
+    own = planted(2000)
+    noise = np.random.default_rng(5).normal(size=own.features.shape) * own.features.std(0) * 8
+    faint = examples(own.features + noise, own.labels, 4)
+    (whole,) = fit_full_batch(faint, [1e-5], CPU)
+    (small,) = fit_minibatch(faint, [1e-5], CPU, epochs=1)
+    lowest = objective(whole, faint)
+    assert whole.converged
+    assert 1e-4 < small.excess < 0.01 * lowest
+    assert small.excess > 0.01 * (np.log(4) - lowest)
+    assert not small.converged
+
+
+def test_features_that_say_nothing_are_fitted_to_the_end() -> None:
+    dull = examples(np.full((40, 3), 0.1), np.arange(40) % 4, 4)
+    for fit in (fit_full_batch, lambda *given: fit_minibatch(*given, epochs=60)):
+        (found,) = fit(dull, [1e-2], CPU)
+        assert found.converged
+        assert found.excess < 1e-6
 
 
 class Watched(np.ndarray[Any, Any]):
