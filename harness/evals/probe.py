@@ -13,7 +13,7 @@ from harness.data.apart import rows_apart
 from harness.data.datasets import load_images
 from harness.data.images import ImageRows
 from harness.data.keyed import keyed_words
-from harness.errors import HarnessError
+from harness.data.labels import check_labels
 from harness.evals.context import EvalContext
 from harness.evals.probe_answers import TOP, Answers, answers
 from harness.evals.probe_examples import Examples
@@ -83,8 +83,8 @@ def evaluate_probe(spec: ProbeEval, context: EvalContext, folder: Path) -> list[
 
     `pixels_...` are of the same classifier on the pixels, None where that is too large to fit;
     `majority_...` of answering the commonest classes. `answers.npz` in `folder` keeps which images
-    each gets right. HarnessError where the set has no labels, or an image is tested on that the
-    model or the classifier was trained on, unless such images are dropped.
+    each gets right. HarnessError where the set has no labels, or other ones in training, or an
+    image is tested on that the model or the classifier was trained on, unless such are dropped.
     """
     probed = probed_images(spec, context)
     cost = features_cost(probed.test.rows, probed.test.ids, context, repeats=spec.timing_repeats)
@@ -114,7 +114,11 @@ def evaluate_probe(spec: ProbeEval, context: EvalContext, folder: Path) -> list[
 
 def probed_images(spec: ProbeEval, context: EvalContext) -> Probed:
     """The images, drawn and divided alike for every model."""
-    fitted, tested = (_labelled(spec.data, split, context) for split in ("train", spec.split))
+    fitted, tested = (
+        ImageRows(load_images(spec.data, split, cache=context.cache))
+        for split in ("train", spec.split)
+    )
+    check_labels(fitted.images, tested.images)
     training = _drawn(fitted, np.arange(len(fitted)), spec.train_limit)
     names = dict.fromkeys((spec.data, context.spec.task.data))
     trained = (load_images(name, "train", cache=context.cache) for name in names)
@@ -127,16 +131,6 @@ def probed_images(spec: ProbeEval, context: EvalContext) -> Probed:
     classes = highest + 1 if named is None else max(len(named), highest + 1)
     dropped = len(tested) - len(apart) if drops(spec) else None
     return Probed(training, held_out[training.ids], test, classes, dropped)
-
-
-def _labelled(data: str, split: str, context: EvalContext) -> ImageRows:
-    rows = ImageRows(load_images(data, split, cache=context.cache))
-    if rows.labels is None:
-        raise HarnessError(
-            f"the images of {data} ({split}) have no labels, which a probe learns",
-            hint="name their field, ?label=FIELD, or keep each class in a folder of its own",
-        )
-    return rows
 
 
 def _drawn(rows: ImageRows, ids: NDArray[np.int64], limit: int | None) -> Drawn:

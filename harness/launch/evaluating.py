@@ -12,6 +12,9 @@ from pydantic import TypeAdapter
 
 from harness.cost import device_name
 from harness.data.datasets import dataset_digest
+from harness.data.measured import prepared_digest
+from harness.data.pixels.recipes import check_local
+from harness.data.pixels.sources import names_pixels, split_pixels
 from harness.data.task_files import find_task, task_digest, task_key
 from harness.errors import reason_of
 from harness.evals.context import EvalContext
@@ -50,6 +53,21 @@ EVALUATORS: dict[type[EvalBase], Callable[[Any, EvalContext, Path], list[Measure
     DenoisingEval: evaluate_denoising,
     ProbeEval: evaluate_probe,
 }
+
+
+def check_prepared(evaluations: Sequence[EvalFolder], cache: Path) -> None:
+    """HarnessError where one reads images of the Hub that were not prepared into `cache`.
+
+    Looks at no image, so that it is known before hours of training.
+    """
+    for evaluation in evaluations:
+        spec = _EVAL.validate_python(read_json(evaluation.spec))
+        if not names_pixels(spec.data):
+            continue
+        for split in _splits(spec):
+            found = split_pixels(spec.data, split)
+            if not found.source.is_local and prepared_digest(spec.data, split, cache) is None:
+                check_local(found)
 
 
 def evaluate_all(
@@ -104,7 +122,12 @@ def evaluation_digests(spec: EvalBase, cache: Path) -> dict[str, str]:
     if isinstance(spec, LmTaskEval):
         found = find_task(spec.data, spec.include)
         return {task_key(spec.data, spec.include): task_digest(found)}
-    splits = ("train", spec.split) if isinstance(spec, ProbeEval) else (spec.split,)
     return {
-        f"{spec.data}/{split}": dataset_digest(spec.data, split, cache=cache) for split in splits
+        f"{spec.data}/{split}": dataset_digest(spec.data, split, cache=cache)
+        for split in _splits(spec)
     }
+
+
+def _splits(spec: EvalBase) -> tuple[str, ...]:
+    """What is measured on, and what is fitted on before."""
+    return ("train", spec.split) if isinstance(spec, ProbeEval) else (spec.split,)

@@ -30,7 +30,7 @@ from harness.data.video import ClipRows
 from harness.errors import HarnessError, reason_of
 from harness.evals.context import EvalContext
 from harness.launch.claims import claim_of
-from harness.launch.evaluating import evaluate_all
+from harness.launch.evaluating import check_prepared, evaluate_all
 from harness.launch.job import Job
 from harness.launch.preconditions import begun, check_data, check_device_class, data_digests
 from harness.launch.stop import StopFlag, Stopped
@@ -149,6 +149,7 @@ def _work(
     check_data(folder, data)
     context = untrained(spec, device, results)
     if not trained:
+        check_prepared(missing, results / "data")
         _record_origin(folder, context, job, data, ranks)
         _train(folder, context, job, stop, emit, ranks)
         ranks.leave()

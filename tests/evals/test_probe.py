@@ -169,7 +169,7 @@ def test_what_is_kept_of_each_image_adds_up(context: EvalContext, tmp_path: Path
 def test_the_commonest_classes_are_those_of_training(
     context: EvalContext, tmp_path: Path, plant: Any
 ) -> None:
-    plant(train=[3] * 9 + [1] * 30 + [0] * 20, validation=[1, 0, 0, 3, 2, 2])
+    plant(train=[3] * 9 + [1] * 30 + [0] * 20, validation=[1, 0, 0, 3, 3, 3])
     found = evaluate_probe(probe_eval(train_limit=None, holdout=0.3), context, tmp_path)
     assert value(found, "majority_top1") == pytest.approx(1 / 6)
     names = {m.name for m in found}
@@ -338,5 +338,5 @@ def test_too_few_images_to_choose_by_or_of_one_class(
     plant(train=np.arange(60) % 3, validation=np.arange(30) % 3)
     message = refused(probe_eval(holdout=1e-9), context, tmp_path)
     assert "no training image of builtin/digits is held out, of 60" in message
-    plant(train=np.zeros(60, np.int64), validation=np.arange(30) % 3)
+    plant(train=np.zeros(60, np.int64), validation=np.zeros(30, np.int64))
     assert "are all of one class" in refused(probe_eval(), context, tmp_path)
