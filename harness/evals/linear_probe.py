@@ -72,8 +72,8 @@ def fit_full_batch(
     basis = Basis.of(examples, device)
     inputs = _coordinates(examples, basis, device)
     labels = torch.from_numpy(examples.targets).to(device)
-    table = torch.zeros((examples.width + 1, examples.classes), dtype=torch.float64, device=device)
-    before = torch.ones((examples.width, 1), dtype=torch.float64, device=device)
+    table = torch.zeros((basis.rank + 1, examples.classes), dtype=torch.float64, device=device)
+    before = torch.ones((basis.rank, 1), dtype=torch.float64, device=device)
     found: dict[float, Classifier] = {}
     for l2 in sorted(penalties, reverse=True):
         stiffness = basis.stiffness(l2)
@@ -87,7 +87,7 @@ def fit_full_batch(
 
 
 def _minimum(start: Tensor, inputs: Tensor, labels: Tensor, penalties: Tensor) -> Tensor:
-    """Weights and bias (D + 1, C) from `start` on, `penalties` (D, 1) along each coordinate."""
+    """Weights and bias (r + 1, C) from `start` on, `penalties` (r, 1) along each coordinate."""
     from scipy.optimize import minimize  # imported here: it takes half a second
 
     def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[Any]]:
@@ -109,8 +109,8 @@ def _minimum(start: Tensor, inputs: Tensor, labels: Tensor, penalties: Tensor) -
 
 
 def _coordinates(examples: Examples, basis: Basis, device: torch.device) -> Tensor:
-    """All examples along the basis's directions (n, D), float64."""
-    found = torch.empty((len(examples), examples.width), dtype=torch.float64, device=device)
+    """All examples along the basis's directions (n, r), float64."""
+    found = torch.empty((len(examples), basis.rank), dtype=torch.float64, device=device)
     done = 0
     for features, labels in examples.chunks():
         found[done : done + len(labels)] = basis.apply(features)
@@ -119,7 +119,7 @@ def _coordinates(examples: Examples, basis: Basis, device: torch.device) -> Tens
 
 
 def _cross_entropy(table: Tensor, inputs: Tensor, labels: Tensor) -> tuple[float, Tensor]:
-    """Its mean, and the gradient (D + 1, C) to weights and bias, which `table` holds."""
+    """Its mean, and the gradient (r + 1, C) to weights and bias, which `table` holds."""
     error = torch.addmm(table[-1], inputs, table[:-1]).log_softmax(1)
     value = float(F.nll_loss(error, labels))
     error.exp_()
@@ -136,9 +136,9 @@ def fit_minibatch(
     Rows come in the same order for every model, a new one each epoch.
     """
     basis = Basis.of(examples, device)
-    stiffness = torch.stack([basis.stiffness(l2).T for l2 in penalties]).float()  # (P, 1, D)
+    stiffness = torch.stack([basis.stiffness(l2).T for l2 in penalties]).float()  # (P, 1, r)
     l2 = torch.tensor(penalties, device=device)[:, None, None] / stiffness.mT.square()
-    shape = (len(penalties), examples.width, examples.classes)
+    shape = (len(penalties), basis.rank, examples.classes)
     weights = torch.zeros(shape, device=device, requires_grad=True)
     bias = torch.zeros((shape[0], 1, shape[2]), device=device, requires_grad=True)
     optimizer = torch.optim.Adam([weights, bias])
@@ -150,7 +150,7 @@ def fit_minibatch(
         features, labels = examples.batch(
             row_order(len(examples), batch_size=rows, seed=0, step=step)
         )
-        inputs = basis.apply(features).float() / stiffness  # (P, b, D)
+        inputs = basis.apply(features).float() / stiffness  # (P, b, r)
         with torch.enable_grad():
             scores = torch.baddbmm(bias, inputs, weights).flatten(0, 1)
             targets = labels.to(device).repeat(len(penalties))
@@ -173,7 +173,7 @@ def fit_minibatch(
 class _Objective:
     """Of all examples, which the last minibatch does not know; a chunk is in memory at once.
 
-    Tables (D + 1, C) hold weights along the basis's scaled directions, with the bias below them.
+    Tables (r + 1, C) hold weights along the basis's scaled directions, with the bias below them.
     """
 
     examples: Examples
@@ -186,11 +186,11 @@ class _Objective:
 
     @property
     def penalties(self) -> Tensor:
-        """Of each scaled direction (D, 1)."""
+        """Of each scaled direction (r, 1)."""
         return self.l2 / self.stiffness.square()
 
     def slope(self, table: Tensor) -> tuple[float, Tensor]:
-        """The objective, and its gradient (D + 1, C)."""
+        """The objective, and its gradient (r + 1, C)."""
         value, gradient = 0.0, torch.zeros_like(table)
         for inputs, labels in self._chunks():
             own, slope = _cross_entropy(table, inputs, labels)
@@ -201,7 +201,7 @@ class _Objective:
         return value + 0.5 * float((pull * table[:-1]).sum()), gradient
 
     def bend(self, table: Tensor, along: Tensor) -> Tensor:
-        """The product (D + 1, C) of the objective's second derivatives and a step `along`."""
+        """The product (r + 1, C) of the objective's second derivatives and a step `along`."""
         found = torch.zeros_like(table)
         for inputs, _ in self._chunks():
             chances = torch.addmm(table[-1], inputs, table[:-1]).softmax(1)
@@ -228,7 +228,7 @@ class _Objective:
         return 0.5 * float((gradient * step).sum())
 
     def _chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Scaled coordinates (b, D), float64, and labels (b,)."""
+        """Scaled coordinates (b, r), float64, and labels (b,)."""
         stiffness = self.stiffness.T
         for features, labels in self.examples.chunks():
             yield self.basis.apply(features) / stiffness, labels.to(stiffness.device)

@@ -14,6 +14,8 @@ from torch import Tensor
 CHUNK_ROWS = 4096
 #: A feature that varies by less than this share of its size is constant but for rounding.
 _CONSTANT = 1e-6
+#: A direction with less than this share of the largest one's variance is rounding.
+_SPANNED = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +86,12 @@ class Scale:
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """Principal directions (D, D) of standardised features, in columns, and variances (D,).
+    """Principal directions (D, r) of standardised features, in columns, and variances (r,).
 
-    A penalty on squared weights is the same in any rotation, and along these directions a fit's
-    curvature is known: that of the cross-entropy is at most half the variance (Böhning, 1992).
+    All D of them; of fewer examples than features those that the examples span, since penalised
+    weights have no part along others. A penalty on squared weights is the same in any rotation, and
+    along these directions a fit's curvature is known: that of the cross-entropy is at most half the
+    variance (Böhning, 1992).
     """
 
     scale: Scale
@@ -97,6 +101,8 @@ class Basis:
     @staticmethod
     def of(examples: Examples, device: torch.device) -> Basis:
         scale = Scale.of(examples, device)
+        if len(examples) < examples.width:
+            return Basis._spanned(examples, scale)
         products = torch.zeros((examples.width, examples.width), dtype=torch.float64, device=device)
         for features, _ in examples.chunks():
             standardised = scale.apply(features)
@@ -104,10 +110,23 @@ class Basis:
         variances, directions = torch.linalg.eigh(products / len(examples))
         return Basis(scale, directions, variances.clamp(min=0))
 
+    @staticmethod
+    def _spanned(examples: Examples, scale: Scale) -> Basis:
+        """From products of examples, which are fewer than those of features."""
+        rows = torch.cat([scale.apply(features) for features, _ in examples.chunks()])
+        squares, mixtures = torch.linalg.eigh(rows @ rows.T)
+        kept = squares > _SPANNED * squares.max().clamp(min=_SPANNED)
+        squares, mixtures = squares[kept], mixtures[:, kept]
+        return Basis(scale, rows.T @ mixtures / squares.sqrt(), squares / len(examples))
+
+    @property
+    def rank(self) -> int:
+        return len(self.variances)
+
     def apply(self, features: Tensor) -> Tensor:
-        """Coordinates (b, D) of features (b, D), float64."""
+        """Coordinates (b, r) of features (b, D), float64."""
         return self.scale.apply(features) @ self.directions
 
     def stiffness(self, l2: float) -> Tensor:
-        """Square root (D, 1) of the bound of the objective's curvature along each direction."""
+        """Square root (r, 1) of the bound of the objective's curvature along each direction."""
         return (0.5 * self.variances + l2).sqrt()[:, None]

@@ -117,12 +117,18 @@ def test_units_and_constant_features_change_nothing() -> None:
     assert torch.isfinite(other.weights).all()
 
 
-def test_more_features_than_examples() -> None:
-    random = np.random.default_rng(0)
-    own = examples(random.normal(size=(30, 80)), np.arange(30) % 3, 3)
-    (found,) = fit_full_batch(own, [1e-3], CPU)
+def test_more_features_than_examples_is_scikit_learns_classifier_too() -> None:
+    own, test = planted(30, width=200), planted(50, seed=1, width=200)
+    (found,) = fit_full_batch(own, [1e-2], CPU)
+    x = own.features.astype(np.float64)
+    mean, sd = x.mean(0), x.std(0)
+    peer = LogisticRegression(C=1 / (len(own) * 1e-2), tol=1e-10, max_iter=9999)
+    peer.fit((x - mean) / sd, own.targets)
     assert found.converged
-    assert (probabilities(found, own.features).argmax(1) == own.targets).all()
+    assert found.weights.shape == (200, 4)
+    assert np.abs(found.weights.T.numpy() - peer.coef_).max() < 2e-3
+    expected = peer.predict_proba((test.features - mean) / sd)
+    assert np.abs(probabilities(found, test.features) - expected).max() < 2e-2
 
 
 def test_a_fit_that_did_not_end_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
