@@ -17,6 +17,7 @@ from harness.errors import HarnessError
 from harness.planning.planned import Suite
 from harness.show import prepared_text
 from harness.show.console import terminal
+from harness.show.prepared_labels import unlike_labels
 from harness.show.prepared_latents import latent_needs, prepare_latent_split
 from harness.show.prepared_pixels import (
     PixelNeed,
@@ -60,7 +61,7 @@ def check_options(
 
 
 def prepare_suite(suite: Suite, results: Path, *, workers: int | None, as_json: bool) -> int:
-    """Prepare all that a suite reads and look for what is not disjoint; 1 where something is."""
+    """Prepare all that a suite reads; 1 where something is not disjoint, or cannot be probed."""
     console = terminal(stderr=as_json)
     texts, pairs = text_needs(suite)
     pixels, apart = pixel_needs(suite)
@@ -73,11 +74,14 @@ def prepare_suite(suite: Suite, results: Path, *, workers: int | None, as_json: 
     done += [asdict(prepare_latent_split(need, results, console, as_json)) for need in latents]
     cache = results / "data"
     problems = [*overlaps(pairs, cache, console), *not_apart(apart, cache, console)]
+    unlike = list(unlike_labels(suite, cache))
     if as_json:
-        print(json.dumps({"prepared": done, "problems": problems}, indent=1))
+        print(json.dumps({"prepared": done, "problems": problems + unlike}, indent=1))
     for problem in problems:
         console.print(f"[bold red]not disjoint[/] {escape(problem)}", soft_wrap=True)
-    return 1 if problems else 0
+    for problem in unlike:
+        console.print(f"[bold red]cannot be probed[/] {escape(problem)}", soft_wrap=True)
+    return 1 if problems or unlike else 0
 
 
 def prepare_data(
