@@ -91,7 +91,7 @@ def test_clips_that_two_splits_share_are_found(folder: Path) -> None:
     write_frames(folder / "val" / "copy", drawn(7, seed=1))
     result = harness(suite(folder / "s.yaml", autoencoder=None))
     assert result.exit_code == 1
-    assert "clip 2 of file:{split}?size=16&frames=3 (validation) is in the tr" in result.output
+    assert "2 of 4 clips of file:{split}?size=16&frames=3 (validation) are in" in result.output
     trained_on = harness(suite(folder / "s.yaml", autoencoder=None, evaluated="train"))
     assert trained_on.exit_code == 0, "who names the training split means it"
 
