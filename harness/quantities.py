@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -34,3 +36,11 @@ def duration(seconds: float) -> str:
 def counted(number: int, noun: str) -> str:
     """A count with its noun: "1 seed", "3 seeds"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def counted_range(numbers: Iterable[int], noun: str) -> str:
+    """Counts from the lowest to the highest: "3 seeds", "2–3 seeds", "1,000–5,000 images"."""
+    low, high = min(distinct := set(numbers)), max(distinct)
+    if low == high:
+        return f"{low:,} {noun}" if low == 1 else f"{low:,} {noun}s"
+    return f"{low:,}–{high:,} {noun}s"

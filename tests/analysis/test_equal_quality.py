@@ -14,10 +14,21 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.analysis import resampling
+from harness.analysis.exhibits import image_sums
 from harness.analysis.exhibits.denoising import DenoisingExhibit, DenoisingRow, denoising_exhibit
-from harness.analysis.exhibits.equal_quality import best_gaps, equal_quality, hundredfold
-from harness.analysis.exhibits.image_sums import ImageSums, interval_of, load_image_sums
+from harness.analysis.exhibits.equal_quality import (
+    best_gaps,
+    cheapest_best,
+    equal_quality,
+    hundredfold,
+)
+from harness.analysis.exhibits.image_sums import (
+    ImageErrors,
+    interval_of,
+    load_image_errors,
+)
 from harness.analysis.figures.denoising import denoising_figure
+from harness.analysis.figures.examples import chosen
 from harness.analysis.frame import load_frame
 from harness.analysis.tables.denoising import denoising_tables
 from harness.errors import HarnessError
@@ -25,7 +36,7 @@ from harness.planning.planned import PlannedRun, Suite
 from harness.planning.spec import thinking_label
 from harness.planning.suite import load_suite
 from harness.records import Measurement
-from tests.analysis.records_factory import measured, write_suite
+from tests.analysis.records_factory import measured, write_run, write_suite
 
 Floats = NDArray[np.float64]
 SUITE = """
@@ -82,10 +93,14 @@ def suite_of(folder: Path, *, seeds: str = "[0, 1, 2]") -> Suite:
 
 
 def recorded(
-    decibels: Decibels, *, kept: bool = True, dropped: Callable[[PlannedRun], int] | None = None
+    decibels: Decibels,
+    *,
+    kept: bool = True,
+    dropped: Callable[[PlannedRun], int] | None = None,
+    filtered: int = IMAGES,
 ) -> Any:
     """An evaluator of these dB per image, and of the PSNR that they come to; of a set of one image
-    more, a run did without the one that `dropped` says.
+    more, a run did without the one that `dropped` says. Filters see the first `filtered` alone.
     """
 
     def evaluate(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
@@ -103,7 +118,7 @@ def recorded(
                 cost = {"nfe": nfe, "flops": 1e6 * each * nfe, "seconds": 1e-3 * nfe}
             else:
                 tags |= {"kind": name} | ({"filter_width": 3} if "filter" in name else {})
-            own = decibels(name, run)
+            own = decibels(name, run)[: filtered if "filter" in name else None]
             errors = 255**2 / 10 ** (own / 10)
             mse = float(errors.mean())
             values = {
@@ -130,10 +145,16 @@ def hard(name: str, run: PlannedRun) -> Floats:
 
 
 def exhibit_of(
-    folder: Path, decibels: Decibels, *, seeds: str = "[0, 1, 2]", **given: Any
+    folder: Path,
+    decibels: Decibels,
+    *,
+    seeds: str = "[0, 1, 2]",
+    finished: Callable[[PlannedRun], bool] = lambda _: True,
+    **given: Any,
 ) -> DenoisingExhibit:
     suite = suite_of(folder, seeds=seeds)
-    write_suite(suite, folder, recorded(decibels, **given))
+    for run in filter(finished, suite.runs):
+        write_run(run, folder, recorded(decibels, **given))
     section: Any = suite.report[0]
     return denoising_exhibit(section, load_frame(suite, folder))
 
@@ -145,17 +166,17 @@ def row_of(exhibit: DenoisingExhibit, label: str) -> DenoisingRow:
 # --- intervals -------------------------------------------------------------------------------
 
 
-def sums_of(decibels: Floats) -> ImageSums:
+def errors_of(decibels: Floats) -> ImageErrors:
     """Of dB (seeds, images), one noise seed."""
     errors = 255**2 / 10 ** (decibels / 10)
-    images = np.arange(decibels.shape[1])
-    return ImageSums(images, np.ones(len(images)), errors[:, None], decibels[:, None], None)
+    seeds, images = decibels.shape
+    return ImageErrors(np.arange(images), tuple(range(seeds)), errors[:, None])
 
 
 def test_draws_are_those_of_a_plain_bootstrap() -> None:
     random = np.random.default_rng(1)
     decibels = 23 + random.normal(0, 2, (3, 40)) + random.normal(0, 0.3, (3, 1))
-    drawn = sums_of(decibels).drawn()
+    drawn = errors_of(decibels).drawn()
     assert drawn is not None
     counts, shares = resampling.joint_draws(3, 40, models=1)
     for draw in (0, 17, 999):
@@ -181,7 +202,7 @@ def test_the_interval_holds_the_true_mean_as_often_as_it_says(seeds: int) -> Non
     for _ in range(200):
         images = 23 + random.gamma(2.0, 1.0, 60) - 2.0
         decibels = images + random.normal(0, 0.4, (seeds, 1)) * (seeds > 1)
-        drawn = sums_of(decibels + random.normal(0, 0.1, (seeds, 60))).drawn()
+        drawn = errors_of(decibels + random.normal(0, 0.1, (seeds, 60))).drawn()
         assert drawn is not None
         interval = interval_of(drawn.per_image)
         assert interval is not None
@@ -201,11 +222,11 @@ def test_many_images_are_drawn_in_groups_with_the_same_interval(
     bounds = []
     for groups in (3001, 300):
         monkeypatch.setattr(resampling, "GROUPS", groups)
-        sums = load_image_sums([tmp_path], "1x1")
-        assert sums is not None
-        assert len(sums.n) == groups
-        assert sums.n.sum() == 3001
-        drawn = sums.drawn()
+        image_sums._again.cache_clear()
+        each = load_image_errors({0: tmp_path}, "1x1")
+        assert each is not None
+        assert image_sums._again(1, 3001).counts.shape[1] == groups
+        drawn = each.drawn()
         assert drawn is not None
         bounds.append(interval_of(drawn.psnr))
         assert drawn.ssim is None
@@ -264,7 +285,9 @@ def test_runs_of_one_model_on_other_images_are_refused(tmp_path: Path) -> None:
         exhibit_of(tmp_path, fewer)
 
 
-def test_other_images_of_the_same_number_are_not_paired(tmp_path: Path) -> None:
+def test_models_without_different_images_are_compared_on_those_that_both_have(
+    tmp_path: Path,
+) -> None:
     """Of models that were trained on different data, each does without images of its own."""
     found = []
     for name, ebt in (("same", 3), ("other", 4)):
@@ -272,11 +295,11 @@ def test_other_images_of_the_same_number_are_not_paired(tmp_path: Path) -> None:
         exhibit = exhibit_of(
             tmp_path / name, hard, dropped=lambda r, ebt=ebt: {"ebt": ebt}.get(r.adapter_label, 3)
         )
-        gaps = {(gap.row.adapter, gap.other.adapter): gap for gap in best_gaps(exhibit)}
-        found.append(
-            [gap.interval is None for pair, gap in gaps.items() if {*pair} == {"dit", "ebt"}]
-        )
-    assert found == [[False], [True]]
+        (between,) = (gap for gap in best_gaps(exhibit) if gap.other.adapter == "ebt")
+        found.append((between.images, pair_of(exhibit, "ebt").images))
+        notes = " ".join(denoising_tables(exhibit, "d")[1].notes)
+        assert ("what both have" in notes) == (name == "other")
+    assert found == [(IMAGES, IMAGES), (IMAGES - 1, IMAGES - 1)]
     (tmp_path / "mixed").mkdir()
     with pytest.raises(HarnessError, match="different images"):
         exhibit_of(tmp_path / "mixed", hard, dropped=lambda r: r.spec.seed)
@@ -371,6 +394,113 @@ def test_pairs_of_images_decide_what_their_spread_would_hide(
         for model in ("dit", "ebt")
         for reference in ("noisy input", "Gaussian filter", "median filter")
     }
+
+
+def test_filters_of_fewer_images_are_compared_on_those(tmp_path: Path) -> None:
+    """The later images are so hard that over all of them each model looks worse than a filter."""
+
+    def later_hard(name: str, run: PlannedRun) -> Floats:
+        random = np.random.default_rng(run.spec.seed + 10 * (run.adapter_label == "ebt"))
+        return hard(name, run) + random.normal(0, 0.2, IMAGES) - 9 * (np.arange(IMAGES) >= 40)
+
+    exhibit = exhibit_of(tmp_path, later_hard, filtered=40)
+    gaps = {(g.row.adapter, g.other.adapter): g for g in best_gaps(exhibit)}
+    gap = gaps["ebt", "median filter"]
+    assert (gap.row.images, gap.other.images, gap.images, gap.seeds) == (60, 40, 40, 3)
+    assert gap.row.psnr.value < gap.other.psnr.value
+    assert gap.row.each is not None
+    assert gap.other.each is not None
+    own = 255**2 / np.asarray(gap.row.each.errors, np.float64)[:, 0, :40].mean(1)
+    theirs = 255**2 / np.asarray(gap.other.each.errors, np.float64)[0, 0].mean()
+    expected = 10 * np.log10(own).mean() - 10 * np.log10(theirs)
+    assert gap.difference == pytest.approx(expected, abs=1e-6)
+    assert gap.difference == pytest.approx(3.0, abs=0.2)
+    assert gap.verdict == "better"
+    assert gaps["ebt", "noisy input"].images == 60
+    table = denoising_tables(exhibit, "d")[2]
+    assert "both have" in " ".join(table.notes)
+    assert {row["images"] for row in table.data} == {40, 60}
+
+
+def test_without_kept_images_what_saw_others_has_no_difference(tmp_path: Path) -> None:
+    gaps = best_gaps(exhibit_of(tmp_path, hard, kept=False, filtered=40))
+    found = {g.other.adapter: g.difference is None for g in gaps if g.row.adapter == "ebt"}
+    assert found == {"noisy input": False, "Gaussian filter": True, "median filter": True}
+    assert {g.verdict for g in gaps} == {"undecided"}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_models_are_compared_on_the_seeds_that_both_have(tmp_path: Path, kept: bool) -> None:
+    """A seed adds five decibels to each model alike; of the DiT the best seeds are missing."""
+
+    def seeded(name: str, run: PlannedRun) -> Floats:
+        random = np.random.default_rng(run.spec.seed + 10 * (run.adapter_label == "ebt"))
+        lead = 0.0 if "x" not in name else 5.0 * run.spec.seed
+        return hard(name, run) + lead + random.normal(0, 0.05, IMAGES)
+
+    exhibit = exhibit_of(
+        tmp_path, seeded, kept=kept, finished=lambda r: r.adapter_label == "ebt" or not r.spec.seed
+    )
+    gap = next(g for g in best_gaps(exhibit) if g.other.adapter == "ebt")
+    assert (gap.row.seeds, gap.other.seeds, gap.seeds) == (1, 3, 1)
+    assert gap.difference == pytest.approx(0.03, abs=0.05)
+    pair = pair_of(exhibit, "ebt")
+    assert (pair.seeds, pair.other.setting, pair.never) == (1, "10 calls", 0 if kept else None)
+    assert pair.psnr == pytest.approx(row_of(exhibit, "1x1").by_seed[0], abs=1e-4)
+    tables = denoising_tables(exhibit, "d")
+    assert "1–3 training seeds" in tables[0].notes[0]
+    assert "what both have, 1 training seed" in " ".join(tables[1].notes)
+    assert tables[2].data[0]["seeds"] == 1
+    drawing = denoising_figure(exhibit)
+    assert drawing is not None
+    said = " ".join(text.get_text() for text in drawing.figure.texts).replace("\n", " ")
+    assert "mean of 1–3 training seeds" in said
+
+
+def test_models_without_a_seed_in_common_have_no_difference(tmp_path: Path) -> None:
+    exhibit = exhibit_of(
+        tmp_path, hard, finished=lambda r: (r.adapter_label == "ebt") == (r.spec.seed > 0)
+    )
+    gap = next(g for g in best_gaps(exhibit) if g.other.adapter == "ebt")
+    assert (gap.difference, gap.interval, gap.seeds, gap.verdict) == (None, None, 0, "undecided")
+    pair = pair_of(exhibit, "ebt")
+    assert (pair.other.setting, pair.seeds, pair.never) == ("10 calls", 0, None)
+    tables = denoising_tables(exhibit, "d")
+    assert "each on its own" in " ".join(tables[1].notes)
+    assert "no seed in common" in " ".join(tables[2].notes)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "shown"), [("[0]", "better, of one training"), ("[0, 1]", "better")]
+)
+def test_verdicts_of_few_seeds_say_what_they_are_of(tmp_path: Path, seeds: str, shown: str) -> None:
+    def lead(name: str, run: PlannedRun) -> Floats:
+        random = np.random.default_rng(run.spec.seed)
+        return hard(name, run) + random.normal(0, 0.1, IMAGES)
+
+    table = denoising_tables(exhibit_of(tmp_path, lead, seeds=seeds), "d")[2]
+    assert {row[-1].text for row in table.rows[1:]} == {shown}
+    assert {row["verdict"] for row in table.data[1:]} == {"better"}
+    notes = " ".join(table.notes)
+    assert "not adjusted for the number of rows" in notes
+    assert "fewer than 3 training seeds they are of these trained models" in notes
+    assert "exploratory" in notes
+
+
+def test_three_seeds_are_not_called_exploratory(tmp_path: Path) -> None:
+    table = denoising_tables(exhibit_of(tmp_path, hard), "d")[2]
+    assert "exploratory" not in " ".join(table.notes)
+
+
+def test_cheapest_is_by_flops_in_tables_and_examples_alike(tmp_path: Path) -> None:
+    """One descent step costs two calls' FLOPs: by NFE it would come before two calls."""
+    exhibit = exhibit_of(tmp_path, hard)
+    rows = exhibit.at(exhibit.places[0])
+    swapped = [replace(r, flops=1e12) if r.setting == "1 step" else r for r in rows]
+    own = [r for r in swapped if r.adapter == "ebt"]
+    assert cheapest_best(own).setting == "2 steps"
+    assert [r.setting for r in chosen(own)] == ["2 steps", "1 step"]
+    assert "cheapest by FLOPs, then NFE" in denoising_tables(exhibit, "d")[1].notes[0]
 
 
 def test_k_passes_stand_beside_100_k(tmp_path: Path) -> None:

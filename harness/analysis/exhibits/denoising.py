@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from harness.analysis.exhibits.image_sums import (
     Drawn,
     Floats,
+    ImageErrors,
     interval_of,
-    load_image_sums,
+    load_image_errors,
 )
 from harness.analysis.exhibits.samples import Interval
 from harness.analysis.frame import SuiteFrame
@@ -80,7 +81,8 @@ class DenoisingRow:
     or what is no model (`REFERENCES`), which has no thinking and no cost, and is one run's copy.
 
     `psnr` is of the mean MSE over all images (the paper's), `psnr_per_image` the mean of each
-    image's (None where an image is perfect). `over` is what the intervals resample.
+    image's (None where an image is perfect). `by_seed`: training seed -> PSNR, mean over noise
+    seeds. `over` is what the intervals resample; `each` are the images' errors, where kept.
     """
 
     adapter: str
@@ -96,10 +98,15 @@ class DenoisingRow:
     flops: float | None
     seconds: float | None
     images: int
-    seeds: int
+    by_seed: Mapping[int, float]
     noise_seeds: int
     over: Over = ""
-    drawn: Drawn | None = field(default=None, repr=False, compare=False)
+    each: ImageErrors | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def seeds(self) -> int:
+        """How many training seeds; 1 of what nobody trained."""
+        return len(self.by_seed)
 
     @property
     def label(self) -> str:
@@ -245,11 +252,14 @@ def _width(first: pd.Series) -> str:
 def _row(own: pd.DataFrame, adapter: str, family: str, place: Place) -> DenoisingRow:
     first = own.iloc[0]
     thinking = None if pd.isna(first["thinking"]) else first["thinking"]
-    folders = own.sort_values("seed").drop_duplicates("run")["folder"]
-    sums = load_image_sums([Path(str(f)) for f in folders], _label(thinking) or str(first["kind"]))
-    drawn = None if sums is None else sums.drawn()
-    values = _values(own, "psnr")
-    psnr = _quality(values, None if drawn is None else drawn.psnr)
+    runs = own.sort_values("seed").drop_duplicates("run")
+    folders = {int(s): Path(str(f)) for s, f in zip(runs["seed"], runs["folder"], strict=True)}
+    each = load_image_errors(folders, _label(thinking) or str(first["kind"]))
+    if each is not None and thinking is None:
+        each = replace(each, seeds=None)
+    drawn = None if each is None else each.drawn()
+    by_seed = _values(own, "psnr")
+    psnr = _quality(by_seed, None if drawn is None else drawn.psnr)
     assert psnr is not None, "no value is missing"
     return DenoisingRow(
         adapter=adapter,
@@ -261,31 +271,32 @@ def _row(own: pd.DataFrame, adapter: str, family: str, place: Place) -> Denoisin
         psnr_per_image=_quality(
             _values(own, "psnr_per_image"), None if drawn is None else drawn.per_image
         ),
-        mse=float(np.mean(_values(own, "mse"))),
+        mse=float(np.mean(list(_values(own, "mse").values()))),
         ssim=_quality(_values(own, "ssim"), None if drawn is None else drawn.ssim),
         nfe=_mean(own["nfe"]),
         flops=_mean(own["flops"]),
         seconds=None if own["seconds"].isna().all() else float(own["seconds"].median()),
         images=int(first["n"]),
-        seeds=len(values),
+        by_seed=by_seed,
         noise_seeds=int(own["noise_seed"].nunique()),
-        over=_over(len(values), drawn),
-        drawn=drawn,
+        over=_over(len(by_seed), drawn),
+        each=each,
     )
 
 
-def _values(own: pd.DataFrame, metric: str) -> list[float]:
-    """One value per training seed, mean over noise seeds; none where one of them is missing."""
+def _values(own: pd.DataFrame, metric: str) -> dict[int, float]:
+    """Training seed -> mean over noise seeds; empty where one of them is missing."""
     rows = own[own["metric"] == metric]
     if rows["value"].isna().any():
-        return []
-    return [float(value) for value in rows.groupby("seed")["value"].mean()]
+        return {}
+    means = rows.groupby("seed")["value"].mean()
+    return {int(seed): float(value) for seed, value in zip(means.index, means, strict=True)}
 
 
-def _quality(values: Sequence[float], draws: Floats | None) -> Quality | None:
-    if not values:
+def _quality(by_seed: Mapping[int, float], draws: Floats | None) -> Quality | None:
+    if not by_seed:
         return None
-    mean: SeedMean = over_seeds(values)
+    mean: SeedMean = over_seeds(list(by_seed.values()))
     if draws is not None:
         return Quality(mean.value, interval_of(draws))
     bounds = None if mean.low is None or mean.high is None else (mean.low, mean.high)

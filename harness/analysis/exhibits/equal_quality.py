@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.analysis.exhibits.denoising import DenoisingExhibit, DenoisingRow
 from harness.analysis.exhibits.downstream import Verdict
-from harness.analysis.exhibits.image_sums import Floats, interval_of
+from harness.analysis.exhibits.image_sums import Floats, Together, interval_of, together
 from harness.analysis.exhibits.samples import Interval
 from harness.protocol import Descent, Diffusion
 
@@ -20,6 +20,9 @@ COSTS: tuple[Cost, ...] = ("nfe", "flops", "seconds")
 #: Settings this close to an adapter's best PSNR count as equal to it, so that the cheapest of them
 #: is compared and not the one that wins by a rounding.
 TOLERANCE_DB = 0.1
+_Places = np.ndarray[tuple[int], np.dtype[np.int64]]
+#: What makes a setting the cheaper one, in words.
+BY_COST = "FLOPs, then NFE"
 #: Passes of the paper's DiT for each one of its EBT (Figs 10 and 12).
 HUNDRED = 100
 
@@ -29,8 +32,10 @@ class EqualQuality:
     """A model's cheapest setting within `TOLERANCE_DB` of its best, and the cheapest setting of
     model `against` that is at least as good within that tolerance; ratios are other over row.
 
-    `chosen` (resamples, 2) are the two that the same procedure finds in every resample, as
-    positions in `own` and `others`, -1 where the other model has none; None without resamples.
+    Both are chosen on the training `seeds` and the `images` that both models have, where `psnr` is
+    the row's; each on its own, and the counts are 0, where they have none in common. `chosen`
+    (resamples, 2) are the two that the same procedure finds in every resample, as positions in
+    `own` and `others`, -1 where the other model has none; None without resamples.
     """
 
     row: DenoisingRow
@@ -38,6 +43,9 @@ class EqualQuality:
     other: DenoisingRow | None
     own: tuple[DenoisingRow, ...]
     others: tuple[DenoisingRow, ...]
+    psnr: float
+    seeds: int
+    images: int
     chosen: np.ndarray[tuple[int, int], np.dtype[np.int64]] | None
 
     def ratio(self, cost: Cost) -> float | None:
@@ -61,15 +69,23 @@ class EqualQuality:
 
 @dataclass(frozen=True)
 class Gap:
-    """`row` against `other`: the difference of PSNR in dB, paired by seed and image, its verdict.
+    """`row` against `other`, paired by seed and image: PSNR of both over the training `seeds` and
+    the `images` that both have, their difference in dB, and its verdict.
 
-    The interval is None where the two do not stand on the same images.
+    Without a seed or an image in common all are missing. The interval is None where errors of
+    images are not kept, or too few.
     """
 
     row: DenoisingRow
     other: DenoisingRow
-    difference: float
+    psnr: tuple[float, float] | None
     interval: Interval | None
+    seeds: int
+    images: int
+
+    @property
+    def difference(self) -> float | None:
+        return None if self.psnr is None else self.psnr[0] - self.psnr[1]
 
     @property
     def verdict(self) -> Verdict:
@@ -120,15 +136,39 @@ def hundredfold(exhibit: DenoisingExhibit) -> list[Gap]:
 
 
 def gap(row: DenoisingRow, other: DenoisingRow) -> Gap:
-    interval = None
-    if row.drawn is not None and other.drawn is not None and row.drawn.pairs_with(other.drawn):
-        interval = interval_of(row.drawn.psnr - other.drawn.psnr)
-    return Gap(row, other, row.psnr.value - other.psnr.value, interval)
+    both = _together((row, other))
+    if both is None:
+        return Gap(row, other, None, None, 0, 0)
+    own, theirs = map(float, both.values)
+    interval = None if both.draws is None else interval_of(both.draws[:, 0] - both.draws[:, 1])
+    seeds = len(both.seeds) or row.seeds
+    return Gap(row, other, (own, theirs), interval, seeds, both.images)
+
+
+def _together(rows: Sequence[DenoisingRow]) -> Together | None:
+    """Over what all have; where a row keeps no images, over seeds alone if all saw as many."""
+    each = [row.each for row in rows if row.each is not None]
+    if len(each) == len(rows):
+        return together(each)
+    trained = [set(row.by_seed) for row in rows if row.thinking is not None]
+    seeds = tuple(sorted(set.intersection(*trained)))
+    if not seeds or len({row.images for row in rows}) > 1:
+        return None
+    values = [
+        row.psnr.value if row.thinking is None else np.mean([row.by_seed[s] for s in seeds])
+        for row in rows
+    ]
+    return Together(np.array(values), None, seeds, rows[0].images)
 
 
 def highest(rows: Sequence[DenoisingRow]) -> DenoisingRow:
     """The setting of highest PSNR."""
     return max(rows, key=lambda row: row.psnr.value)
+
+
+def by_cost(row: DenoisingRow) -> tuple[float, float]:
+    """What makes a setting cheaper than another: FLOPs, then NFE."""
+    return inf if row.flops is None else row.flops, inf if row.nfe is None else row.nfe
 
 
 def cheapest_best(rows: Sequence[DenoisingRow]) -> DenoisingRow:
@@ -151,37 +191,38 @@ def _by_model(rows: Sequence[DenoisingRow]) -> list[list[DenoisingRow]]:
 
 
 def _equal(own: Sequence[DenoisingRow], others: Sequence[DenoisingRow]) -> EqualQuality:
-    row = cheapest_best(own)
-    quality = np.array([[r.psnr.value for r in others]])
-    top = np.array([max(r.psnr.value for r in own)])
-    found = int(_cheapest(others, quality, top)[0])
+    both = _together((*own, *others))
+    values = np.array([r.psnr.value for r in (*own, *others)]) if both is None else both.values
+    best, found = (int(each[0]) for each in _chosen(own, others, values[None]))
     chosen = None
-    first, second = _draws(own), _draws(others)
-    paired = all(own[0].drawn and r.drawn and own[0].drawn.pairs_with(r.drawn) for r in others)
-    if first is not None and second is not None and paired:
-        top = first.max(1)
-        chosen = np.stack([_cheapest(own, first, top), _cheapest(others, second, top)], 1)
-    other = None if found < 0 else others[found]
-    return EqualQuality(row, others[0].adapter, other, tuple(own), tuple(others), chosen)
+    if both is not None and both.draws is not None:
+        chosen = np.stack(_chosen(own, others, both.draws), 1)
+    return EqualQuality(
+        own[best],
+        others[0].adapter,
+        None if found < 0 else others[found],
+        own=tuple(own),
+        others=tuple(others),
+        psnr=float(values[best]),
+        seeds=0 if both is None else len(both.seeds),
+        images=0 if both is None else both.images,
+        chosen=chosen,
+    )
 
 
-def _draws(rows: Sequence[DenoisingRow]) -> Floats | None:
-    """(resamples, rows); None where one of them has no resamples."""
-    draws = [row.drawn.psnr for row in rows if row.drawn is not None]
-    return np.stack(draws, 1) if len(draws) == len(rows) else None
+def _chosen(
+    own: Sequence[DenoisingRow], others: Sequence[DenoisingRow], quality: Floats
+) -> tuple[_Places, _Places]:
+    """Per line of `quality` (lines, own and others), the best of the first and its equal."""
+    first, second = quality[:, : len(own)], quality[:, len(own) :]
+    top = first.max(1)
+    return _cheapest(own, first, top), _cheapest(others, second, top)
 
 
-def _cheapest(
-    rows: Sequence[DenoisingRow], quality: Floats, top: Floats
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _cheapest(rows: Sequence[DenoisingRow], quality: Floats, top: Floats) -> _Places:
     """Per line of `quality` (lines, rows), the cheapest row within tolerance of `top` (lines,) or
-    above it; -1 where there is none. By FLOPs, then by NFE.
+    above it; -1 where there is none.
     """
-
-    def cost(index: int) -> tuple[float, float]:
-        row = rows[index]
-        return inf if row.flops is None else row.flops, inf if row.nfe is None else row.nfe
-
-    order = np.array(sorted(range(len(rows)), key=cost))
+    order = np.array(sorted(range(len(rows)), key=lambda index: by_cost(rows[index])))
     equal = quality[:, order] >= top[:, None] - TOLERANCE_DB
     return np.where(equal.any(1), order[equal.argmax(1)], -1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -27,56 +28,121 @@ _ROUNDING = 1e-12
 class Drawn:
     """PSNR of the mean MSE, mean PSNR and mean SSIM of one setting, each (resamples,).
 
-    The latter two are None where an image is perfect, or too small for SSIM. `images` (N,) are the
-    rows of those drawn, alike in all that may be compared draw by draw.
+    The latter two are None where an image is perfect, or too small for SSIM.
     """
 
-    images: NDArray[np.int64]
     psnr: Floats
     per_image: Floats | None
     ssim: Floats | None
 
-    def pairs_with(self, other: Drawn) -> bool:
-        """Both were drawn of the same images."""
-        return np.array_equal(self.images, other.images)
-
 
 @dataclass(frozen=True, eq=False)
-class ImageSums:
-    """Sums over groups of images, (seeds, noise seeds, groups); `n` (groups,) are how many those
-    are, `images` (N,) the rows of all.
+class ImageErrors:
+    """Squared errors and SSIM of one setting, (seeds, noise seeds, images) in order of `images`
+    (N,), the images' rows, ascending.
+
+    `seeds` are the training seeds; None of what nobody trained, which stands beside any of them.
     """
 
     images: NDArray[np.int64]
-    n: Floats
-    errors: Floats
-    decibels: Floats
-    similarities: Floats | None
+    seeds: tuple[int, ...] | None
+    errors: NDArray[Any]
+    similarities: NDArray[Any] | None = None
 
     def drawn(self) -> Drawn | None:
-        """Training seeds, then images drawn again; noise seeds stay. None of too few images.
-
-        Settings of equally many images and seeds get the same draws: all saw the same noisy images.
-        """
-        if self.n.sum() < MIN_DOCUMENTS:
+        """Training seeds, then images drawn again; noise seeds stay. None of too few images."""
+        if len(self.images) < MIN_DOCUMENTS:
             return None
-        counts, shares = joint_draws(len(self.errors), len(self.n), models=_DRAWN_AS)
-        total = counts @ self.n
+        again = _again(len(self.errors), len(self.images))
+        psnr = again.psnr(self.errors)
+        if psnr is None:
+            return None
+        with np.errstate(divide="ignore"):
+            decibels = 10 * np.log10(PEAK**2 / self.errors.astype(np.float64))
+        similar = self.similarities
+        ssim = None if similar is None else again.over_seeds(again.means(similar))
+        return Drawn(psnr, again.over_seeds(again.means(decibels)), ssim)
 
-        def means(sums: Floats) -> Floats:
-            """(resamples, seeds, noise seeds)"""
-            drawn: Floats = np.einsum("bg,sng->bsn", counts, sums, optimize=True)
-            return drawn / total[:, None, None]
+    def of(self, seeds: Sequence[int], images: NDArray[np.int64]) -> NDArray[Any]:
+        """The errors (seeds, noise seeds, images) of some of them, in their order."""
+        columns = np.searchsorted(self.images, images)
+        if self.seeds is None:
+            return np.repeat(self.errors[:1, :, columns], max(1, len(seeds)), 0)
+        return self.errors[[self.seeds.index(seed) for seed in seeds]][:, :, columns]
 
-        def over_seeds(values: Floats) -> Floats | None:
-            found: Floats = np.einsum("bs,bsn->b", shares, values) / values.shape[2]
-            return found if np.isfinite(found).all() else None
 
+@dataclass(frozen=True, eq=False)
+class Together:
+    """PSNR of the mean MSE of several settings, (settings,) and drawn again (resamples, settings),
+    over the training `seeds` and the number of `images` that all of them have.
+
+    No draws of too few images.
+    """
+
+    values: Floats
+    draws: Floats | None
+    seeds: tuple[int, ...]
+    images: int
+
+
+def together(settings: Sequence[ImageErrors]) -> Together | None:
+    """None without a seed or an image in common, and where one is perfect on all of these.
+
+    Each resample draws the same seeds and images for all: they saw the same noisy images.
+    """
+    trained = [set(each.seeds) for each in settings if each.seeds is not None]
+    seeds = tuple(sorted(set.intersection(*trained))) if trained else ()
+    images = reduce(np.intersect1d, [each.images for each in settings])
+    if not len(images) or (trained and not seeds):
+        return None
+    errors = [each.of(seeds, images) for each in settings]
+    with np.errstate(divide="ignore"):
+        values = np.array([_decibels(each.mean(2, dtype=np.float64)).mean() for each in errors])
+    if not np.isfinite(values).all():
+        return None
+    draws = None
+    if len(images) >= MIN_DOCUMENTS:
+        again = _again(max(1, len(seeds)), len(images))
+        found = [again.psnr(each) for each in errors]
+        known = [each for each in found if each is not None]
+        draws = np.stack(known, 1) if len(known) == len(found) else None
+    return Together(values, draws, seeds, len(images))
+
+
+@dataclass(frozen=True, eq=False)
+class _Again:
+    """How often each group of images is drawn (resamples, groups), and each seed's share."""
+
+    counts: NDArray[np.int64]
+    shares: Floats
+    total: Floats
+
+    def psnr(self, errors: NDArray[Any]) -> Floats | None:
         with np.errstate(divide="ignore", invalid="ignore"):
-            psnr = over_seeds(10 * np.log10(PEAK**2 / means(self.errors)))
-            per_image = over_seeds(means(self.decibels))
-        ssim = None if self.similarities is None else over_seeds(means(self.similarities))
-        return None if psnr is None else Drawn(self.images, psnr, per_image, ssim)
+            return self.over_seeds(_decibels(self.means(errors)))
+
+    def means(self, values: NDArray[Any]) -> Floats:
+        """Of values (seeds, noise seeds, images): (resamples, seeds, noise seeds)."""
+        sums = in_groups(values)
+        drawn: Floats = np.einsum("bg,sng->bsn", self.counts, sums, optimize=True)
+        return drawn / self.total[:, None, None]
+
+    def over_seeds(self, values: Floats) -> Floats | None:
+        """(resamples,); None where one of them is not finite."""
+        with np.errstate(invalid="ignore"):
+            found: Floats = np.einsum("bs,bsn->b", self.shares, values) / values.shape[2]
+        return found if np.isfinite(found).all() else None
+
+
+@lru_cache(maxsize=4)
+def _again(seeds: int, images: int) -> _Again:
+    n = in_groups(np.ones(images))
+    counts, shares = joint_draws(seeds, len(n), models=_DRAWN_AS)
+    return _Again(counts, shares, counts @ n)
+
+
+def _decibels(errors: Floats) -> Floats:
+    return np.asarray(10 * np.log10(PEAK**2 / errors))
 
 
 def interval_of(draws: Floats | None) -> Interval | None:
@@ -88,36 +154,28 @@ def interval_of(draws: Floats | None) -> Interval | None:
     return percentiles(draws) if spread else None
 
 
-def load_image_sums(folders: Sequence[Path], setting: str) -> ImageSums | None:
-    """Of a setting's runs, one folder per training seed; None where one of them keeps no images.
+def load_image_errors(folders: Mapping[int, Path], setting: str) -> ImageErrors | None:
+    """Of a setting's runs, training seed -> folder; None where one of them keeps no images.
 
     HarnessError where they were evaluated on different images.
     """
-    errors = [_read(folder, f"mse/{setting}") for folder in folders]
+    errors = [_stored(folder, f"mse/{setting}") for folder in folders.values()]
     found = [each for each in errors if each is not None]
     if not found or len(found) < len(errors):
         return None
-    images = [_rows(folder, found[0].shape[1]) for folder in folders]
+    images = [_rows(folder, found[0].shape[1]) for folder in folders.values()]
     alike = all(np.array_equal(images[0], each) for each in images)
     if not alike or len({each.shape for each in found}) > 1:
         raise HarnessError(
             "runs of one model were evaluated on different images or noise seeds",
-            where=", ".join(map(str, folders)),
+            where=", ".join(map(str, folders.values())),
             hint="remove the evaluations' folders to redo them",
         )
-    similar = [_read(folder, f"ssim/{setting}") for folder in folders]
-    with np.errstate(divide="ignore"):
-        decibels = [10 * np.log10(PEAK**2 / each) for each in found]
-    return ImageSums(
-        images=images[0],
-        n=in_groups(np.ones(found[0].shape[1])),
-        errors=np.stack([in_groups(each) for each in found]),
-        decibels=np.stack([in_groups(each) for each in decibels]),
-        similarities=_stacked([None if s is None else in_groups(s) for s in similar]),
-    )
+    similar = [_stored(folder, f"ssim/{setting}") for folder in folders.values()]
+    return ImageErrors(images[0], tuple(folders), np.stack(found), _stacked(similar))
 
 
-def _stacked(parts: Sequence[Floats | None]) -> Floats | None:
+def _stacked(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
     known = [part for part in parts if part is not None]
     return np.stack(known) if len(known) == len(parts) else None
 
@@ -126,11 +184,6 @@ def _rows(folder: Path, count: int) -> NDArray[np.int64]:
     """The rows of the first `count` images; where that is not kept, no image was left out."""
     rows = _stored(folder, "rows")
     return np.arange(count) if rows is None else np.asarray(rows[:count], np.int64)
-
-
-def _read(folder: Path, name: str) -> Floats | None:
-    found = _stored(folder, name)
-    return None if found is None else np.asarray(found, np.float64)
 
 
 def _stored(folder: Path, name: str) -> NDArray[Any] | None:

@@ -40,6 +40,7 @@ from harness.analysis.figures.style import (
 )
 from harness.planning.spec import descent_variant
 from harness.protocol import Descent, Single
+from harness.quantities import counted_range
 
 _COSTS = (
     ("nfe", "NFE per image", "plain"),
@@ -247,12 +248,13 @@ def _handles(exhibit: DenoisingExhibit, series: Sequence[_Series]) -> list[Artis
 
 
 def _notes(exhibit: DenoisingExhibit, clipped: bool, missing: str) -> list[str]:
-    first = exhibit.models[0]
+    images = counted_range((r.images for r in exhibit.models), "image")
+    seeds = counted_range((r.seeds for r in exhibit.models), "training seed")
     over = intervals_over(exhibit.models)
     bars = f"; error bars: 95 % interval over {over}" if over else ""
     text = (
-        f"PSNR of the mean MSE over {first.images:,} images, pixels on 0..255{bars}. One descent "
-        "step is a forward and a backward pass of the network. "
+        f"PSNR of the mean MSE over {images}, pixels on 0..255, mean of {seeds}{bars}. One "
+        "descent step is a forward and a backward pass of the network. "
         f"Time on {', '.join(exhibit.device)}."
     )
     if any(r.setting for place in exhibit.places for r in exhibit.references(place)):

@@ -16,7 +16,13 @@ from harness.analysis.exhibits.denoising import (
     Place,
     load_examples,
 )
-from harness.analysis.exhibits.equal_quality import TOLERANCE_DB, cheapest_best, highest
+from harness.analysis.exhibits.equal_quality import (
+    BY_COST,
+    TOLERANCE_DB,
+    by_cost,
+    cheapest_best,
+    highest,
+)
 from harness.analysis.figures.page import (
     DataRow,
     Drawing,
@@ -24,8 +30,9 @@ from harness.analysis.figures.page import (
     blank,
     surround,
 )
+from harness.analysis.figures.pixels import shown_pixels
 from harness.analysis.figures.style import REFERENCE, TEXT, WIDTH, family_color, theme
-from harness.quantities import counted, si
+from harness.quantities import counted_range, si
 
 Images = NDArray[np.float32]
 
@@ -65,11 +72,11 @@ def chosen(rows: Sequence[DenoisingRow]) -> list[DenoisingRow]:
     """The cheapest, the best and the dearest of one adapter's settings, and the best of each
     sampler, each once.
     """
-    by_cost = sorted(rows, key=lambda r: (r.nfe or 0, r.flops or 0.0))
+    ordered = sorted(rows, key=by_cost)
     samplers = dict.fromkeys(r.sampler for r in rows)
-    best = [cheapest_best([r for r in by_cost if r.sampler == sampler]) for sampler in samplers]
-    wanted = [by_cost[0], cheapest_best(by_cost), *best, by_cost[-1]]
-    return [r for r in by_cost if any(r is w for w in wanted)]
+    best = [cheapest_best([r for r in ordered if r.sampler == sampler]) for sampler in samplers]
+    wanted = [ordered[0], cheapest_best(ordered), *best, ordered[-1]]
+    return [r for r in ordered if any(r is w for w in wanted)]
 
 
 def _strips(exhibit: DenoisingExhibit, place: Place) -> list[_Strip]:
@@ -118,13 +125,14 @@ def _figure(
     title = f"{exhibit.section.title}: examples, {exhibit.place_name(place)}"
     size = (WIDTH - 2 * _MARGIN - _LABEL_INCHES) / _SHOWN
     height = size * len(strips)
-    first = exhibit.at(place)[0]
-    seeds = counted(first.seeds, "training seed")
+    models = exhibit.at(place)
+    images = counted_range((row.images for row in models), "image")
+    seeds = counted_range((row.seeds for row in models), "training seed")
     note = (
-        f"{count} images spread over the set, of the lowest training seed. PSNR of the setting: of "
-        f"the mean MSE over all {first.images:,} images, mean of {seeds}. Of each model: the "
-        f"cheapest setting, the cheapest within {TOLERANCE_DB:g} dB of its best (and of each "
-        "sampler's), and the dearest."
+        f"{count} images spread over the set, of each model's lowest training seed. PSNR of the "
+        f"setting: of the mean MSE over all its {images}, mean of {seeds}. Of each model: the "
+        f"cheapest setting (by {BY_COST}), the cheapest within {TOLERANCE_DB:g} dB of its best "
+        "(and of each sampler's), and the dearest."
     )
     with theme():
         figure = blank()
@@ -141,7 +149,7 @@ def _figure(
             for column, image in enumerate(shown):
                 left = _MARGIN + _LABEL_INCHES + column * size
                 axes.imshow(
-                    _pixels(strip.images[image]),
+                    shown_pixels(strip.images[image]),
                     cmap="gray",
                     vmin=0,
                     vmax=1,
@@ -161,21 +169,13 @@ def _figure(
     return Drawing(name, title, figure, tuple(_data(strips, shown, place)))
 
 
-def _pixels(image: Images) -> Images:
-    """(C, H, W) in [-1, 1] as (H, W) grey or (H, W, 3), in [0, 1]."""
-    scaled = np.clip((image + 1) / 2, 0, 1)
-    if scaled.shape[0] == 1:
-        return np.asarray(scaled[0], dtype=np.float32)
-    return np.asarray(np.moveaxis(scaled[:3], 0, -1), dtype=np.float32)
-
-
 def _data(strips: Sequence[_Strip], shown: Sequence[int], place: Place) -> list[DataRow]:
     """One row per image shown: where its pixels are, its own MSE, and its setting's PSNR."""
     clean = strips[0].images
     found: list[DataRow] = []
     for strip in strips:
         for image in shown:
-            error = _pixels(strip.images[image]) - _pixels(clean[image])
+            error = shown_pixels(strip.images[image]) - shown_pixels(clean[image])
             found.append(
                 {
                     "data": place.data,

@@ -16,7 +16,14 @@ from harness.analysis.exhibits.next_frame import (
     NextFrameExhibit,
     load_frames,
 )
-from harness.analysis.figures.page import DataRow, Drawing, Frame, blank, surround
+from harness.analysis.figures.page import (
+    DataRow,
+    Drawing,
+    Frame,
+    blank,
+    surround,
+)
+from harness.analysis.figures.pixels import shown_pixels
 from harness.analysis.figures.style import REFERENCE, TEXT, WIDTH, family_color, theme
 from harness.analysis.tables.next_frame import losses_of
 from harness.analysis.tables.scores import Form
@@ -147,7 +154,7 @@ def _draw(axes: Axes, strip: _Strip, *, low: float, size: float, count: int) -> 
     for column in range(count):
         left = _MARGIN + _LABEL_INCHES + column * size
         axes.imshow(
-            _pixels(strip.frames[column], errors=strip.errors),
+            _shown(strip.frames[column], errors=strip.errors),
             cmap="gray",
             vmin=0,
             vmax=1,
@@ -166,13 +173,9 @@ def _draw(axes: Axes, strip: _Strip, *, low: float, size: float, count: int) -> 
     )
 
 
-def _pixels(frame: Images, *, errors: bool) -> Images:
-    """(C, H, W) in [-1, 1] as (H, W) grey or (H, W, 3) in [0, 1]; of errors 1 less their size."""
-    scaled = 1 - np.abs(frame).mean(0, keepdims=True) / 2 if errors else (frame + 1) / 2
-    scaled = np.clip(scaled, 0, 1)
-    if scaled.shape[0] == 1:
-        return np.asarray(scaled[0], dtype=np.float32)
-    return np.asarray(np.moveaxis(scaled[:3], 0, -1), dtype=np.float32)
+def _shown(frame: Images, *, errors: bool) -> Images:
+    """Of errors, white less their size."""
+    return shown_pixels(1 - np.abs(frame).mean(0, keepdims=True) if errors else frame)
 
 
 def _data(strips: Sequence[_Strip], count: int) -> list[DataRow]:

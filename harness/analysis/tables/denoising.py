@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isinf
 
 from harness.analysis.exhibits.denoising import (
@@ -12,6 +13,7 @@ from harness.analysis.exhibits.denoising import (
     intervals_over,
 )
 from harness.analysis.exhibits.equal_quality import (
+    BY_COST,
     COSTS,
     TOLERANCE_DB,
     Cost,
@@ -22,8 +24,10 @@ from harness.analysis.exhibits.equal_quality import (
     highest,
     hundredfold,
 )
+from harness.analysis.resampling import MIN_DOCUMENTS
+from harness.analysis.tables.scores import few_seeds
 from harness.analysis.tables.table import Cell, Table, plus_minus
-from harness.quantities import counted, si
+from harness.quantities import counted, counted_range, si
 
 _RATIOS = ("NFE ×", "FLOPs ×", "time ×")
 
@@ -72,12 +76,13 @@ def _quality(exhibit: DenoisingExhibit, name: str) -> Table:
 def _notes(exhibit: DenoisingExhibit) -> list[str]:
     if not exhibit.models:
         return []
-    first = exhibit.models[0]
     over = intervals_over(exhibit.models)
     notes = [
-        f"n = {first.images:,} images, {counted(first.seeds, 'training seed')}, "
-        f"{counted(first.noise_seeds, 'noise seed')}. PSNR of the mean MSE (the paper's) and its "
-        "mean over images, pixels on 0..255; bold: each model's best."
+        f"n = {counted_range((r.images for r in exhibit.models), 'image')}, "
+        f"{counted_range((r.seeds for r in exhibit.models), 'training seed')}, "
+        f"{counted(exhibit.models[0].noise_seeds, 'noise seed')}. PSNR of the "
+        "mean MSE (the paper's) and its mean over images, pixels on 0..255; bold: each model's "
+        "best."
         + (f" ± half a 95 % interval over {over}." if over else ""),
         "NFE, FLOPs and time per image; one descent step is a forward and a backward pass. "
         f"Time on {', '.join(exhibit.device)}.",
@@ -181,7 +186,7 @@ def _ratios(exhibit: DenoisingExhibit, stem: str) -> Table:
                 *_place_cells(exhibit, pair.row.place),
                 Cell(pair.row.adapter),
                 Cell(pair.row.setting),
-                Cell(f"{pair.row.psnr.value:.2f}"),
+                Cell(f"{pair.psnr:.2f}"),
                 Cell(pair.against),
                 Cell("never reached" if pair.other is None else pair.other.setting),
                 *(Cell(_ratio_text(pair, cost)) for cost in COSTS),
@@ -193,11 +198,27 @@ def _ratios(exhibit: DenoisingExhibit, stem: str) -> Table:
         notes=[
             f"Best: the cheapest setting within {TOLERANCE_DB:g} dB of the model's highest PSNR. "
             "Ratios: the other model's cheapest equal over it, at a PSNR no lower within the same "
-            "tolerance." + (resampled if any(p.never is not None for p in pairs) else ""),
+            f"tolerance; cheapest by {BY_COST}."
+            + (resampled if any(p.never is not None for p in pairs) else ""),
+            *_shared(pairs),
             "A ratio of NFE is not one of compute: 99 % fewer passes is one of NFE alone.",
         ],
         text_columns=len(_places(exhibit)) + 2,
     )
+
+
+def _shared(pairs: Sequence[EqualQuality]) -> list[str]:
+    """What two models are compared on, where that is not all of both."""
+    found = []
+    if any((p.seeds, p.images) != (r.seeds, r.images) for p in pairs for r in (*p.own, *p.others)):
+        seeds = counted_range((p.seeds for p in pairs), "training seed")
+        images = counted_range((p.images for p in pairs), "image")
+        nothing = any(not pair.images for pair in pairs)
+        found.append(
+            f"Each pair of models is compared on what both have, {seeds} and {images}"
+            + (", or where that is nothing, each on its own." if nothing else ".")
+        )
+    return found
 
 
 def _ratio_text(pair: EqualQuality, cost: Cost) -> str:
@@ -220,9 +241,11 @@ def _ratio_data(pair: EqualQuality) -> dict[str, object]:
         **_place_data(pair.row.place),
         "model": pair.row.adapter,
         "best": pair.row.setting,
-        "psnr": pair.row.psnr.value,
+        "psnr": pair.psnr,
         "against": pair.against,
         "equal": None if pair.other is None else pair.other.setting,
+        "images": pair.images,
+        "seeds": pair.seeds,
     }
     for cost in COSTS:
         interval = pair.ratio_interval(cost)
@@ -245,15 +268,6 @@ def _finite(bound: float | None) -> float | None:
 
 def _gaps(exhibit: DenoisingExhibit, stem: str) -> Table:
     gaps = best_gaps(exhibit)
-    over = intervals_over(exhibit.models)
-    notes = ["Each model's setting of highest PSNR, chosen on these images."]
-    if over:
-        notes[0] += (
-            f" Differences with 95 % interval over {over}, paired by training seed, noise seed and "
-            "image; better or worse where it excludes 0."
-        )
-    if any(gap.interval is None for gap in gaps):
-        notes.append("Undecided without an interval: too few images, or not the same ones.")
     return Table(
         name=f"{stem}-verdicts",
         title=f"{exhibit.section.title}: which is better",
@@ -266,13 +280,50 @@ def _gaps(exhibit: DenoisingExhibit, stem: str) -> Table:
             "at",
             "PSNR (dB)",
             "difference (dB)",
+            "images",
+            "seeds",
             "verdict",
         ),
-        rows=[[*_gap_cells(exhibit, gap), Cell(gap.verdict)] for gap in gaps],
+        rows=[[*_gap_cells(exhibit, gap), *_counts(gap), Cell(_verdict(gap))] for gap in gaps],
         data=[_gap_data(gap) for gap in gaps],
-        notes=notes,
+        notes=_gap_notes(exhibit, gaps),
         text_columns=len(_places(exhibit)) + 2,
     )
+
+
+def _gap_notes(exhibit: DenoisingExhibit, gaps: Sequence[Gap]) -> list[str]:
+    notes = ["Each model's setting of highest PSNR, chosen on these images."]
+    over = intervals_over(exhibit.models)
+    if over:
+        notes[0] += (
+            f" Differences with 95 % interval over {over}, paired by training seed, noise seed and "
+            "image; better or worse where it excludes 0; not adjusted for the number of rows."
+        )
+    if over and (few := few_seeds(gap.seeds for gap in gaps)):
+        notes.append(f"Verdicts: {few}.")
+    if any((gap.images, gap.seeds) != (gap.row.images, gap.row.seeds) for gap in gaps):
+        notes.append(
+            "PSNR and difference are of the images and training seeds that both have; a reference, "
+            "which nobody trained, stands beside every seed."
+        )
+    if any(gap.interval is None for gap in gaps):
+        notes.append(
+            "Undecided without an interval: fewer than "
+            f"{MIN_DOCUMENTS} images in common, no seed in common, errors of images not kept, or "
+            "every image alike."
+        )
+    return notes
+
+
+def _verdict(gap: Gap) -> str:
+    """With one seed it is of one training of each model, whatever the images say."""
+    if gap.verdict == "undecided" or gap.seeds > 1:
+        return gap.verdict
+    return f"{gap.verdict}, of one training"
+
+
+def _counts(gap: Gap) -> list[Cell]:
+    return [Cell(f"{gap.images:,}"), Cell(str(gap.seeds))]
 
 
 def _passes(exhibit: DenoisingExhibit, stem: str) -> Table:
@@ -314,10 +365,10 @@ def _gap_cells(exhibit: DenoisingExhibit, gap: Gap) -> list[Cell]:
         *_place_cells(exhibit, gap.row.place),
         Cell(gap.row.adapter),
         Cell(gap.row.setting),
-        Cell(f"{gap.row.psnr.value:.2f}"),
+        Cell("" if gap.psnr is None else f"{gap.psnr[0]:.2f}"),
         Cell(gap.other.adapter),
         Cell(gap.other.setting),
-        Cell(f"{gap.other.psnr.value:.2f}"),
+        Cell("" if gap.psnr is None else f"{gap.psnr[1]:.2f}"),
         Cell(_difference(gap)),
     ]
 
@@ -326,6 +377,8 @@ def _difference(gap: Gap) -> str:
     def one(value: float) -> str:
         return f"{value:+.2f}".replace("-", "−")
 
+    if gap.difference is None:
+        return ""
     if gap.interval is None:
         return one(gap.difference)
     return f"{one(gap.difference)} [{one(gap.interval[0])}, {one(gap.interval[1])}]"
@@ -333,16 +386,19 @@ def _difference(gap: Gap) -> str:
 
 def _gap_data(gap: Gap) -> dict[str, object]:
     low, high = (None, None) if gap.interval is None else gap.interval
+    own, theirs = (None, None) if gap.psnr is None else gap.psnr
     return {
         **_place_data(gap.row.place),
         "model": gap.row.adapter,
         "thinking": gap.row.setting,
-        "psnr": gap.row.psnr.value,
+        "psnr": own,
         "against": gap.other.adapter,
         "at": gap.other.setting,
-        "psnr_against": gap.other.psnr.value,
+        "psnr_against": theirs,
         "difference": gap.difference,
         "difference_low": low,
         "difference_high": high,
+        "images": gap.images,
+        "seeds": gap.seeds,
         "verdict": gap.verdict,
     }

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from harness.analysis.exhibits.downstream import Comparison
 from harness.analysis.exhibits.measures import Measure
-from harness.analysis.exhibits.pattern import MIN_SEEDS
 from harness.analysis.exhibits.probe import (
     TOPS,
     Accuracy,
@@ -17,7 +16,7 @@ from harness.analysis.exhibits.probe import (
     unfitted,
 )
 from harness.analysis.resampling import MIN_DOCUMENTS, SEEDS_STRETCHED
-from harness.analysis.tables.scores import difference_text, form_of
+from harness.analysis.tables.scores import difference_text, few_seeds, form_of
 from harness.analysis.tables.table import Cell, Table
 from harness.quantities import si
 
@@ -323,9 +322,6 @@ def interval_words(exhibit: ProbeExhibit) -> str:
         text += f" (seeds' {SEEDS_STRETCHED})"
     if any(one.images < MIN_DOCUMENTS for one in exhibit.sets):
         text += f"; Student's t over seeds where fewer than {MIN_DOCUMENTS} images are tested"
-    if seeds[0] < MIN_SEEDS:
-        text += (
-            f"; with fewer than {MIN_SEEDS} training seeds they are of these trained models, not "
-            "of another training of them: exploratory"
-        )
+    if few := few_seeds(seeds):
+        text += f"; {few}"
     return f"{text}."

@@ -141,9 +141,12 @@ def _loss_notes(exhibit: ScalingExhibit) -> list[str]:
     if not exhibit.rows:
         return []
     first, unit = exhibit.rows[0], exhibit.unit
+    numbers = sorted({seed for row in exhibit.rows for seed in row.seeds})
+    missing = any(len(row.seeds) < len(numbers) for row in exhibit.rows)
     seeds = (
-        f"Mean over training seeds {', '.join(map(str, first.seeds))} ± 95 % t interval; bold: "
-        "lowest at a size."
+        f"Mean over training seeds {', '.join(map(str, numbers))}"
+        + (" (not all of them in every row: the last column counts them)" if missing else "")
+        + " ± 95 % t interval; bold: lowest at a size."
     )
     if unit is NATS:
         notes = [

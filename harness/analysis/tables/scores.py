@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.analysis.exhibits.downstream import Comparison, Score
 from harness.analysis.exhibits.measures import Measure
+from harness.analysis.exhibits.pattern import MIN_SEEDS
 from harness.analysis.exhibits.samples import Interval
 
 #: Numbers from here on are written as powers of ten.
@@ -63,3 +65,13 @@ def difference_text(measure: Measure, comparison: Comparison) -> str:
     scale = measure.percent
     form = Form(1, 4, "") if scale is None else Form(scale, 1, " points")
     return form.write(difference.value, difference.interval, sign="+")
+
+
+def few_seeds(seeds: Iterable[int]) -> str:
+    """What intervals over so few training seeds are not of; empty where all are enough."""
+    if min(seeds, default=MIN_SEEDS) >= MIN_SEEDS:
+        return ""
+    return (
+        f"with fewer than {MIN_SEEDS} training seeds they are of these trained models, not of "
+        "another training of them: exploratory"
+    )
