@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.analysis.exhibits.samples import Difference, Interval, Sample
+from harness.analysis.exhibits.clip_sums import count_clips, frame_sample, perfect_clips
+from harness.analysis.exhibits.samples import Difference, Interval
 from harness.analysis.frame import SuiteFrame
 from harness.planning.eval_spec import NextFrameEval
 from harness.planning.planned import Suite
 from harness.planning.sections import NextFrameSection
 from harness.planning.spec import thinking_label
 
-PER_CLIP = "per_clip.npz"
 EXAMPLES = "examples.npz"
 COPY_LAST, RECONSTRUCTION = "copy last frame", "reconstruction"
 
@@ -39,7 +39,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A model less the baseline, paired by training seed and clip; PSNR in dB."""
+    """A model less the baseline, paired by training seed and video or clip; PSNR in dB."""
 
     baseline: str
     loss: Difference
@@ -55,9 +55,10 @@ class FrameRow:
     """One model on one set, over its training seeds. Costs are per predicted frame.
 
     `psnr` is of the mean MSE over all frames, `psnr_per_frame` the mean of each frame's; they are
-    None for latents without a decoder. `copied` is the loss of copying the last frame, `gain` how
-    much lower the model's is, as a fraction, None where copying loses nothing, and `verdict`
-    whether it is lower.
+    None for latents without a decoder, and the latter where a frame has no error: `perfect` clips
+    have such. `copied` is the loss of copying the last frame, `gain` how much lower the model's is,
+    as a fraction, None where copying loses nothing, and `verdict` whether it is lower. `videos` are
+    those that the clips are of, None where that is not known and clips are drawn again.
     """
 
     model: str
@@ -79,9 +80,16 @@ class FrameRow:
     seconds: float | None
     n: int
     clips: int | None
+    videos: int | None
+    perfect: int
     seeds: int
     noise_seeds: int
     comparison: Comparison | None = None
+
+    @property
+    def drawn(self) -> int | None:
+        """How many videos, or else clips, intervals draw again; None where seeds alone are."""
+        return self.clips if self.videos is None else self.videos
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,8 @@ class ReferenceRow:
     psnr: float | None
     psnr_per_frame: float | None
     n: int
+    clips: int | None
+    perfect: int
 
 
 @dataclass(frozen=True)
@@ -203,13 +213,15 @@ def _row(own: pd.DataFrame) -> FrameRow | None:
     """None where a run's loss is not finite."""
     losses = own[own["metric"] == "loss"]
     first = losses.iloc[0]
-    loss, copied, mse = (_sample(own, m) for m in ("loss", "copy_last_loss", "mse"))
+    folders = losses["folder"].astype(str)
+    loss, copied, mse = (frame_sample(own, m) for m in ("loss", "copy_last_loss", "mse"))
     if loss is None or copied is None or mse is None:
         return None
     gain, more = loss.gain_over(copied), loss.minus(copied)
     assert more is not None
-    each = _sample(own, "psnr_per_frame")
-    pooled = _sample(own, "psnr")
+    counts = count_clips(folders) if loss.documents is not None else None
+    each = frame_sample(own, "psnr_per_frame")
+    pooled = frame_sample(own, "psnr")
     return FrameRow(
         model=str(first["model"]),
         adapter=str(first["adapter"]),
@@ -229,7 +241,9 @@ def _row(own: pd.DataFrame) -> FrameRow | None:
         flops=_mean(losses["flops"]),
         seconds=None if losses["seconds"].isna().all() else float(losses["seconds"].median()),
         n=int(first["n"]),
-        clips=loss.documents,
+        clips=None if counts is None else counts.clips,
+        videos=None if counts is None else counts.videos,
+        perfect=perfect_clips(folders, "psnr_per_frame"),
         seeds=len(loss.by_seed),
         noise_seeds=int(losses["noise_seed"].nunique()),
     )
@@ -241,7 +255,7 @@ def _comparison(name: str, own: pd.DataFrame, other: pd.DataFrame) -> Comparison
 
 
 def _difference(own: pd.DataFrame, other: pd.DataFrame, metric: str) -> Difference | None:
-    ours, theirs = _sample(own, metric), _sample(other, metric)
+    ours, theirs = frame_sample(own, metric), frame_sample(other, metric)
     return None if ours is None or theirs is None else ours.minus(theirs)
 
 
@@ -263,6 +277,8 @@ def _reference(name: str, prefix: str, own: pd.DataFrame) -> ReferenceRow:
         for metric, value in zip(first["metric"], first["value"], strict=True)
         if not pd.isna(value)
     }
+    folder = str(first["folder"].iloc[0])
+    counts = count_clips([folder])
     return ReferenceRow(
         name,
         str(first["data"].iloc[0]),
@@ -272,6 +288,8 @@ def _reference(name: str, prefix: str, own: pd.DataFrame) -> ReferenceRow:
         known.get("psnr"),
         known.get("psnr_per_frame"),
         int(first["n"].iloc[0]),
+        None if counts is None else counts.clips,
+        perfect_clips([folder], f"{prefix}psnr_per_frame"),
     )
 
 
@@ -292,42 +310,6 @@ def _verdict(sign: int) -> Verdict:
 
 def _mean(costs: pd.Series) -> float | None:
     return None if costs.isna().all() else float(costs.mean())
-
-
-# --- seeds and clips -------------------------------------------------------------------------
-
-
-def _sample(own: pd.DataFrame, metric: str) -> Sample | None:
-    """One model's means by training seed, with the sums of clips that they are made of.
-
-    None where a run has no such number, as latents have no PSNR without a decoder.
-    """
-    measured = own[own["metric"] == metric]
-    by_seed = measured.groupby("seed")["value"].mean()
-    if not len(by_seed) or by_seed.isna().any():
-        return None
-    values = {int(str(seed)): float(value) for seed, value in by_seed.items()}
-    folders = {int(s): str(f) for s, f in zip(measured["seed"], measured["folder"], strict=True)}
-    kept = {seed: _clips(Path(folder), metric) for seed, folder in folders.items()}
-    known = {seed: each for seed, each in kept.items() if each is not None}
-    if len(known) < len(kept):
-        return Sample(values)
-    weights = next(iter(known.values()))[1]
-    if not all(np.array_equal(weights, each[1]) for each in known.values()):
-        return Sample(values)
-    return Sample(values, {seed: each[0] for seed, each in known.items()}, weights)
-
-
-def _clips(folder: Path, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Sums and counts of frames per clip, means over noise seeds; None where they are not kept."""
-    path = folder / PER_CLIP
-    if not path.exists():
-        return None
-    with np.load(path, allow_pickle=False) as stored:
-        if metric not in stored.files:
-            return None
-        sums = np.asarray(stored[metric], np.float64)
-        return (sums.mean(0) if sums.ndim == 2 else sums), np.asarray(stored["n"], np.float64)
 
 
 def _examples(rows: pd.DataFrame) -> list[FrameExamples]:
