@@ -17,8 +17,8 @@ from harness.analysis.tables.scaling import losses_table, rate_table
 from harness.planning.budget import axis_value, run_cost
 from harness.planning.planned import PlannedRun
 from harness.records import Measurement
+from tests.analysis.frames_factory import TAGS, suite_of, words
 from tests.analysis.records_factory import measured, write_suite
-from tests.analysis.test_next_frame import TAGS, suite_of, words
 
 WIDTHS = """
 suite: widths

@@ -29,7 +29,14 @@ from harness.analysis.figures.style import (
     marks,
     theme,
 )
-from harness.analysis.tables.next_frame import gain_text, interval_words, losses_of, sizes
+from harness.analysis.tables.next_frame import (
+    gain_text,
+    interval_words,
+    losses_of,
+    perfect_words,
+    sizes,
+    unit,
+)
 
 _ROW_INCHES, _FRAME_INCHES = 0.21, 0.62
 _LINES: dict[str, Line] = {COPY_LAST: REFERENCE_LINE, RECONSTRUCTION: ":"}
@@ -210,11 +217,13 @@ def _notes(
     text = (
         f"{interval_words(exhibit)} Means over {sizes(exhibit)}; smooth L1 with beta 1, PSNR of "
         f"pixels on 0..255. Gain: how much lower the loss is than that of copying the last frame, "
-        f"paired by clip. {FINAL_CHECKPOINT}"
+        f"paired by {unit(exhibit)}. {FINAL_CHECKPOINT}"
     )
     far = _beyond(exhibit, shown)
     if far:
         text += f" Off the axis: {', '.join(far)}."
+    if perfect := perfect_words(exhibit):
+        text += f" {perfect}"
     if exhibit.lost:
         text += f" Not shown, for a loss that is not finite: {', '.join(exhibit.lost)}."
     if clipped:
@@ -256,6 +265,7 @@ def _data(exhibit: NextFrameExhibit, shown: Sequence[_Panel]) -> list[DataRow]:
                     "than_copying": row.verdict,
                     "n": row.n,
                     "clips": row.clips,
+                    "videos": row.videos,
                     "seeds": row.seeds,
                     "noise_seeds": row.noise_seeds,
                 }

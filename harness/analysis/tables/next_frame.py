@@ -14,12 +14,10 @@ from harness.analysis.exhibits.next_frame import (
 )
 from harness.analysis.exhibits.scaling import FINAL_CHECKPOINT
 from harness.analysis.resampling import MIN_DOCUMENTS, SEEDS_STRETCHED
-from harness.analysis.tables.scores import Form
+from harness.analysis.tables.scores import Form, few_seeds
 from harness.analysis.tables.table import Cell, Table
 from harness.quantities import counted, si
 
-#: With fewer training seeds, what is found is of these runs.
-MIN_SEEDS = 3
 _SIGNIFICANT = 4
 _DB = Form(1, 2, "")
 
@@ -153,6 +151,8 @@ def _data(row: FrameRow) -> dict[str, object]:
         "seconds": row.seconds,
         "n": row.n,
         "clips": row.clips,
+        "videos": row.videos,
+        "perfect_clips": row.perfect,
         "seeds": row.seeds,
         "noise_seeds": row.noise_seeds,
     }
@@ -168,6 +168,8 @@ def _reference_data(row: ReferenceRow) -> dict[str, object]:
         "psnr_per_frame": row.psnr_per_frame,
         "psnr": row.psnr,
         "n": row.n,
+        "clips": row.clips,
+        "perfect_clips": row.perfect,
     }
 
 
@@ -178,7 +180,7 @@ def _differences(exhibit: NextFrameExhibit, name: str) -> Table:
     several = len(exhibit.sets) > 1
     compared = [(row, row.comparison) for row in exhibit.rows if row.comparison is not None]
     notes = [
-        "The model's less the baseline's, paired by training seed and clip. "
+        f"The model's less the baseline's, paired by training seed and {unit(exhibit)}. "
         f"{interval_words(exhibit)} Better or worse: the interval of the loss excludes no "
         "difference; not adjusted for the number of rows."
     ]
@@ -253,8 +255,8 @@ def _notes(exhibit: NextFrameExhibit) -> list[str]:
         f"Loss: smooth L1 (beta 1), mean over the numbers of a frame and over {sizes(exhibit)}. "
         f"{FINAL_CHECKPOINT} Bold: lowest loss on a set.",
         f"{interval_words(exhibit)} Gain over copying: how much lower the loss is than that "
-        "of repeating the last observed frame, paired by clip; better or worse where the interval "
-        "excludes none.",
+        f"of repeating the last observed frame, paired by {unit(exhibit)}; better or worse where "
+        "the interval excludes none.",
         "NFE, FLOPs and time are per predicted frame; one descent step is a forward and a backward "
         f"pass. Time on {', '.join(exhibit.device)}.",
     ]
@@ -266,22 +268,47 @@ def _notes(exhibit: NextFrameExhibit) -> list[str]:
                 " Latents, copied ones too, are decoded and compared with the true frames; "
                 "reconstruction decodes the true latents: what the autoencoder allows at most."
             )
-        notes.append(text)
+        notes.append(" ".join(filter(None, [text, perfect_words(exhibit)])))
     else:
         notes.append("No PSNR: the frames are latents, and no autoencoder is named to decode them.")
     return notes
 
 
 def sizes(exhibit: NextFrameExhibit) -> str:
-    """`1,200 frames of 80 clips`, of each set."""
+    """`1,200 frames of 80 clips of 20 videos`, of each set."""
     found = []
     for data, split in exhibit.sets:
         first = exhibit.of(data, split)[0]
         text = f"{first.n:,} frames"
         if first.clips is not None:
             text += f" of {counted(first.clips, 'clip')}"
+        if first.videos is not None:
+            text += f" of {counted(first.videos, 'video')}"
         found.append(text if len(exhibit.sets) == 1 else f"{text} of {data}")
     return ", ".join(found)
+
+
+def unit(exhibit: NextFrameExhibit) -> str:
+    """What intervals draw again and differences are paired by: video, clip or `video or clip`."""
+    known = {"clip" if row.videos is None else "video" for row in exhibit.rows}
+    return " or ".join(sorted(known, reverse=True))
+
+
+def perfect_words(exhibit: NextFrameExhibit) -> str:
+    """Whose PSNR per frame is missing because a frame has no error; empty where none is."""
+    found = []
+    named: list[tuple[str, FrameRow | ReferenceRow]] = [(r.model, r) for r in exhibit.rows]
+    named += [(r.name, r) for r in exhibit.references]
+    for name, row in named:
+        if row.perfect:
+            of = "" if row.clips is None else f"{row.perfect} of "
+            place = f" on {row.data}" if len(exhibit.sets) > 1 else ""
+            found.append(f"{name}{place} (in {of}{counted(row.clips or row.perfect, 'clip')})")
+    if not found:
+        return ""
+    return (
+        f"No PSNR per frame where one has no error, since its PSNR is infinite: {', '.join(found)}."
+    )
 
 
 def interval_words(exhibit: NextFrameExhibit) -> str:
@@ -289,17 +316,16 @@ def interval_words(exhibit: NextFrameExhibit) -> str:
     seeds = sorted({row.seeds for row in exhibit.rows})
     shown = "–".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))) if seeds else "0"
     noun = "training seed" if shown == "1" else "training seeds"
-    text = f"Intervals: 95 %, {shown} {noun}, then clips drawn again"
+    units = {"video or clip": "videos, or clips where no videos are known,"}
+    drawn = units.get(unit(exhibit), f"{unit(exhibit)}s")
+    text = f"Intervals: 95 %, {shown} {noun}, then {drawn} drawn again"
     if seeds and seeds[-1] > 1:
         text += f" (seeds' {SEEDS_STRETCHED})"
-    if any(row.clips is None or row.clips < MIN_DOCUMENTS for row in exhibit.rows):
+    if any(row.drawn is None or row.drawn < MIN_DOCUMENTS for row in exhibit.rows):
         text += (
-            f"; Student's t over seeds where fewer than {MIN_DOCUMENTS} clips are known, and none "
-            "with one seed"
+            f"; Student's t over seeds where fewer than {MIN_DOCUMENTS} of them are known, and "
+            "none with one seed"
         )
-    if seeds and seeds[0] < MIN_SEEDS:
-        text += (
-            f"; with fewer than {MIN_SEEDS} training seeds they are of these trained models, not "
-            "of another training of them: exploratory"
-        )
+    if few := few_seeds(seeds):
+        text += f"; {few}"
     return text + "."
