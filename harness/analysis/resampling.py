@@ -63,7 +63,7 @@ def in_groups(values: NDArray[Any]) -> Floats:
     random = np.random.Generator(np.random.Philox(key=_GROUPS_KEY))
     groups = np.arange(count) if count <= GROUPS else random.permutation(count) % GROUPS
     rows = values.reshape(-1, count).astype(np.float64)
-    sums = np.stack([np.bincount(groups, weights=row) for row in rows])
+    sums: Floats = np.stack([np.bincount(groups, weights=row) for row in rows]).astype(np.float64)
     return sums.reshape(*values.shape[:-1], -1)
 
 
