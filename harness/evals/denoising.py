@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.evals.context import EvalContext
-from harness.evals.image_filters import FILTERED, Filter, best_filters
+from harness.evals.image_filters import FILTERED, Filter, kept_filters
 from harness.evals.image_quality import PEAK, psnr, squared_error, structural_similarity
 from harness.evals.noisy_images import NoisyImages, noisy_images
 from harness.evals.prediction_cost import prediction_cost
@@ -66,7 +66,7 @@ def evaluate_denoising(
     seeds, images), and the images' `rows`.
     """
     images = noisy_images(spec, context)
-    filters = best_filters(images, batch_size=spec.batch_size, seed=spec.noise_seeds[0])
+    filters = kept_filters(images, batch_size=spec.batch_size, seed=spec.noise_seeds[0])
     settings = {thinking_label(setting): setting for setting in spec.thinking}
     passes = shared_passes(spec.thinking)
     found: list[Measurement] = []

@@ -300,6 +300,40 @@ def test_filters_are_tried_on_the_first_images_alone(
         assert value(found, "mse", kind=kind) == pytest.approx(value(few, "mse", kind=kind))
 
 
+def test_filters_are_chosen_once_for_all_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not again for another model, a restart or other batches; but for other images or noise."""
+    chosen = 0
+    choose = image_filters.best_filters
+
+    def counted(*given: Any, **settings: Any) -> dict[str, Filter]:
+        nonlocal chosen
+        chosen += 1
+        return choose(*given, **settings)
+
+    monkeypatch.setattr(image_filters, "best_filters", counted)
+
+    def run(name: str, adapter: Any = None, **changes: Any) -> dict[Any, float | None]:
+        context = photos_context(tmp_path, adapter or Fader())
+        found = evaluate_denoising(photos(**changes), context, tmp_path / name)
+        filtered = [m for m in found if "filter" in m.tags["kind"]]
+        return {(m.name, m.tags["kind"], m.tags["filter_width"]): m.value for m in filtered}
+
+    first = run("first")
+    assert chosen == 1
+    again = run("again", Fader(0.9), batch_size=7)
+    assert again.keys() == first.keys()
+    assert [again[key] for key in first] == pytest.approx(list(first.values()))
+    assert chosen == 1
+    for count, changes in enumerate(({"limit": 11}, {"level": 0.2}, {"noise_seeds": (3,)}), 2):
+        run(f"other {count}", **changes)
+        assert chosen == count
+    monkeypatch.setattr(image_filters, "source_digest", lambda: "other")
+    run("other source")
+    assert chosen == 5
+
+
 # --- shared passes ---------------------------------------------------------------------------
 
 RECURSIVE: dict[str, list[Any]] = {
