@@ -6,6 +6,7 @@ has changed since is refused.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from harness.data.documents import TextDigest
 from harness.data.pixels.sources import names_pixels, parse_pixels, split_pixels
@@ -33,6 +34,9 @@ _SETTLED_SECONDS = 2.0
 #: Path, bytes, times of last change of content and of anything, and inode, of each file; of a
 #: folder, a hash of those of all files in it, their bytes, newest times and number.
 Fingerprint = tuple[tuple[str, int, int, int, int], ...]
+
+
+A = TypeVar("A")
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def _folder_state(folder: Path) -> tuple[str, int, int, int, int]:
     """Of a folder that may hold millions of files: none of their names is kept."""
     digest = hashlib.sha256(str(folder.resolve()).encode())
     size = changed = any_changed = count = 0
-    for name, s in _walked(str(folder)):
+    for name, s in _readable(_walked(str(folder)), folder):
         digest.update(f"{name}\0{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}\n".encode())
         size, count = size + s.st_size, count + 1
         changed, any_changed = max(changed, s.st_mtime_ns), max(any_changed, s.st_ctime_ns)
@@ -127,6 +131,22 @@ def _walked(folder: str) -> Iterator[tuple[str, os.stat_result]]:
                 yield from _walked(entry.path)
             elif entry.is_file():
                 yield entry.path, entry.stat()
+
+
+def _readable(walk: Iterator[A], folder: Path) -> Iterator[A]:
+    """HarnessError where the walk cannot go on."""
+    try:
+        yield from walk
+    except OSError as error:
+        looped = error.errno == errno.ELOOP
+        raise HarnessError(
+            "a link in the folder leads into itself"
+            if looped
+            else f"the folder cannot be read: {error.strerror or error}",
+            where=str(folder),
+            given=error.filename[:200] if looped and error.filename else None,
+            hint="remove it" if looped else None,
+        ) from error
 
 
 def is_small(found: Split) -> bool:

@@ -17,7 +17,14 @@ from harness.data.effort import Effort
 from harness.data.pixels import decoding
 from harness.data.pixels.decoding import quiet
 from harness.data.pixels.preparing import prepare_pixels
-from harness.data.pixels.recipes import Broken, Item, Loaded, Recipe, measure_pixels
+from harness.data.pixels.recipes import (
+    LINK_TO_NOTHING,
+    Item,
+    Loaded,
+    Recipe,
+    measure_pixels,
+    size_of,
+)
 from harness.data.pixels.sources import SplitPixels, split_pixels
 from harness.data.pixels.video_files import find_videos
 from harness.data.pixels.video_frames import decoded_clips
@@ -60,18 +67,13 @@ def clip_recipe(name: str, split: str) -> Recipe:
     found = split_pixels(name, split)
     source = found.source
     assert source.frames is not None
-    item = (source.frames, *source.shape)
 
-    def decode(loaded: Loaded) -> NDArray[np.uint8]:
-        if loaded.content is None:
-            raise Broken("it is listed, and not there")
-        clips = [np.empty((0, *item), np.uint8)]
-        clips += [clip[None] for clip in decoded_clips(loaded.content, source)]
-        return np.concatenate(clips)
+    def decode(loaded: Loaded) -> Iterator[NDArray[np.uint8]]:
+        return decoded_clips(loaded.content, source)
 
     return Recipe(
         found=found,
-        item=item,
+        item=(source.frames, *source.shape),
         identity={
             "clips": VERSION,
             "pixels": decoding.VERSION,
@@ -96,8 +98,15 @@ def _installed(package: str) -> str:
 
 def _items(found: SplitPixels, meter: Meter) -> Iterator[Item]:
     for video in find_videos(found):
-        yield Item(video.name, str(video.where), video.video)
-        meter.done += sum(path.stat().st_size for path in _files(video.video))
+        files = _files(video.video)
+        sizes = list(map(size_of, files))
+        missing = [path.name for path, size in zip(files, sizes, strict=True) if size is None]
+        broken = "it is listed, and not there" if video.video is None else None
+        if missing:
+            broken = f"{missing[0]}: {LINK_TO_NOTHING}"
+        content = None if broken else video.video
+        yield Item(video.name, str(video.where), content, broken=broken)
+        meter.done += sum(size or 0 for size in sizes)
 
 
 def _files(video: Path | tuple[Path, ...] | None) -> tuple[Path, ...]:

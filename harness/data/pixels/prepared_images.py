@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -26,9 +27,8 @@ def image_recipe(name: str, split: str) -> Recipe:
     found = split_pixels(name, split)
     source = found.source
 
-    def decode(loaded: Loaded) -> NDArray[np.uint8]:
-        pixels = decode_image(loaded.content, size=source.size, channels=source.channels)
-        return pixels[None]
+    def decode(loaded: Loaded) -> Iterator[NDArray[np.uint8]]:
+        yield decode_image(loaded.content, size=source.size, channels=source.channels)
 
     return Recipe(
         found,
@@ -68,7 +68,8 @@ def images_digest(name: str, split: str, *, cache: Path | None) -> str:
 
 
 def _load(item: Item) -> Loaded:
-    content = item.content if isinstance(item.content, bytes) else _bytes_at(item.content)
+    content = b"" if item.content is None else item.content
+    content = content if isinstance(content, bytes) else _bytes_at(content)
     return Loaded(item, content, hashlib.sha256(content).digest(), len(content))
 
 

@@ -1,9 +1,10 @@
 """Encoded images or videos into shards: decoded side by side in parts, once, and resumable.
 
-A split is read once, as a stream cut into parts of about CHUNK_BYTES. Each part is a file; one that
-was finished before, by a process that was killed, is kept if it was made of the same bytes. Parts
-follow from the source alone, so neither the number of threads nor interruptions change a byte.
-Memory holds the parts that are being made.
+A split is read once, as a stream cut into chunks, of which each becomes a part of about
+CHUNK_BYTES, or several. A part is a file; one that was finished before, by a process that was
+killed, is kept if it was made of the same bytes. Parts follow from the source alone, so neither the
+number of threads nor interruptions change a byte, or what is refused. Memory holds the parts that
+are being made.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import math
 import shutil
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -27,22 +29,20 @@ from harness.data.measured import Measured, check_lock, fingerprint, recall, rem
 from harness.data.pixels import recipes
 from harness.data.pixels.array_shards import (
     ArrayShards,
-    PartHeader,
     open_shards,
     publish,
     read_part,
     shards_folder,
     write_part,
 )
+from harness.data.pixels.chunk_parts import ChunkParts, find_chunk, hashes_of, make_chunk
 from harness.data.pixels.recipes import (
-    Broken,
+    Item,
     Loaded,
     PixelDigest,
     Recipe,
     chunks,
     load_items,
-    made_of,
-    naming,
     pool,
 )
 from harness.data.reading import Meter
@@ -50,7 +50,7 @@ from harness.data.shards import writable
 from harness.errors import HarnessError
 from harness.records import locked
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass
@@ -109,7 +109,8 @@ class _Work:
         found = self.recipe.found
         here = str(Path.cwd()) if found.source.is_local else ""
         name = str(replace(found.source, broken=None))
-        key = [_FORMAT, name, found.split, here, dict(self.recipe.identity), recipes.CHUNK_BYTES]
+        how = [dict(self.recipe.identity), dict(self.recipe.decoder), recipes.CHUNK_BYTES]
+        key = [_FORMAT, name, found.split, here, *how]
         return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
 
     @property
@@ -159,7 +160,7 @@ class _Made:
 
 def _prepare(work: _Work, effort: Effort) -> ArrayShards:
     found = work.recipe.found
-    before = fingerprint(found)
+    before, classes = fingerprint(found), work.recipe.classes()
     try:
         with writable(work.cache):
             work.parts.mkdir(parents=True, exist_ok=True)
@@ -175,7 +176,6 @@ def _prepare(work: _Work, effort: Effort) -> ArrayShards:
     if made.items == 0:
         shutil.rmtree(work.parts, ignore_errors=True)
         raise found.nothing()
-    classes = work.recipe.classes()
     measured = made.digest.measured(classes)
     check_lock(work.cache, work.name, found.split, measured.digest)
     folder = work.folder(measured)
@@ -217,22 +217,22 @@ def _make_parts(work: _Work, effort: Effort, meter: Meter) -> _Made:
     """Every part of the split in its folder; those that are there already are only checked."""
     recipe, made, progress = work.recipe, _Made(), PixelProgress()
     workers = effort.workers or cores()
-    waiting: deque[tuple[Path, list[Loaded], Future[PartHeader] | None]] = deque()
+    waiting: deque[tuple[list[Loaded], ChunkParts | Future[ChunkParts]]] = deque()
     taken = settled = 0
 
     def settle() -> None:
         nonlocal settled
-        path, chunk, future = waiting.popleft()
+        chunk, parts = waiting.popleft()
         size = sum(loaded.size for loaded in chunk)
         settled += size
-        header = _header(path) if future is None else future.result()
-        if not _is_enough(made, recipe):
-            _take(made, recipe, path, chunk, header)
+        kept = isinstance(parts, ChunkParts)
+        before = made.items
+        _take(made, recipe, chunk, parts if isinstance(parts, ChunkParts) else parts.result())
         progress.items, progress.bytes = made.items, made.digest.size
         progress.skipped = len(made.skipped)
-        progress.kept += future is None
-        if future is not None:
-            progress.made_items += header.shape[0]
+        progress.kept += kept
+        if not kept:
+            progress.made_items += made.items - before
             progress.made_bytes += size
         if meter.total and taken:
             # Of what was read, some is still being made.
@@ -241,105 +241,93 @@ def _make_parts(work: _Work, effort: Effort, meter: Meter) -> _Made:
 
     with pool(workers) as makers, pool(2 * workers) as readers:
         loaded = load_items(recipe, meter, readers, 4 * workers)
-        for index, chunk in enumerate(chunks(loaded, recipe.item)):
+        for index, chunk in enumerate(_to_the_first_error(chunks(loaded, recipe.item))):
+            if isinstance(chunk, HarnessError):
+                # Whether it matters is known once all before it is made.
+                while waiting and not _is_enough(made, recipe):
+                    settle()
+                if not _is_enough(made, recipe):
+                    raise chunk
+                break
             path = work.parts / f"{index:08d}"
             taken += sum(each.size for each in chunk)
-            known = read_part(path)
-            done = known is not None and known[0].made_of == made_of(chunk)
-            waiting.append(
-                (path, chunk, None if done else makers.submit(_make_part, path, chunk, recipe))
-            )
+            known = find_chunk(path, chunk)
+            waiting.append((chunk, known or makers.submit(make_chunk, path, chunk, recipe)))
             if len(waiting) > workers + 1:
                 settle()
             if _is_enough(made, recipe):
                 break
         meter.done = meter.total or 0  # also where not all of it was wanted
-        while waiting:
+        while waiting and not _is_enough(made, recipe):
             settle()
     return made
+
+
+def _to_the_first_error(chunks: Iterator[list[Loaded]]) -> Iterator[list[Loaded] | HarnessError]:
+    """The chunks; and last, where the source cannot be read on, why."""
+    try:
+        yield from chunks
+    except HarnessError as error:
+        yield error
 
 
 def _is_enough(made: _Made, recipe: Recipe) -> bool:
     return recipe.limit is not None and made.items >= recipe.limit
 
 
-def _take(made: _Made, recipe: Recipe, path: Path, chunk: list[Loaded], header: PartHeader) -> None:
-    """Count a finished part in; of the last one, only so many items as were asked for."""
-    first = made.digest.items
-    for loaded in chunk:
+def _take(made: _Made, recipe: Recipe, chunk: list[Loaded], parts: ChunkParts) -> None:
+    """Count the parts of a chunk in; of the last one, only so many arrays as are asked for."""
+    before = made.items
+    labels: list[int] = []
+    videos: list[int] = []
+    for loaded, came in zip(chunk, parts.outcomes, strict=False):
+        if _is_enough(made, recipe):
+            break
         made.digest.add(loaded)
-    extra, items = header.extra, header.shape[0]
-    for name, why, where in extra["skipped"]:
-        if recipe.found.source.broken is None:
-            raise _refusal(recipe, name, why, where)
-        made.skipped.append((name, why))
-    if recipe.limit is not None and made.items + items > recipe.limit:
-        items = recipe.limit - made.items
-        found = read_part(path)
-        assert found is not None, "it was just made or read"
-        write_part(path, found[1][:items], made_of="", extra=extra)
-    made.items += items
-    made.empty += extra["empty"]
-    made.paths.append(path)
-    made.hashes.append(
-        np.frombuffer(bytes.fromhex(extra["hashes"]), np.uint8).reshape(-1, 32)[:items]
-    )
-    if extra["labels"] is not None:
-        made.labels.append(np.asarray(extra["labels"][:items], np.int64))
-    if recipe.found.source.frames is not None:
-        made.videos.append(first + np.asarray(extra["places"][:items], np.int64))
-
-
-def _make_part(path: Path, chunk: list[Loaded], recipe: Recipe) -> PartHeader:
-    """Decode a chunk and write it; HarnessError where an item of it is broken and not skipped."""
-    arrays = [np.empty((0, *recipe.item), np.uint8)]
-    labels: list[int | None] = []
-    places: list[int] = []
-    skipped: list[tuple[str, str, str]] = []
-    empty = 0
-    for place, loaded in enumerate(chunk):
-        item = loaded.item
-        try:
-            with naming(item):
-                decoded = recipe.decode(loaded)
-        except Broken as error:
-            skipped.append((item.name, str(error), item.where))
+        if isinstance(came, str):
             if recipe.found.source.broken is None:
-                raise _refusal(recipe, *skipped[-1]) from error
+                raise _refusal(recipe, loaded.item, came)
+            made.skipped.append((loaded.item.name, came))
             continue
-        arrays.append(decoded)
-        labels += [item.label] * len(decoded)
-        places += [place] * len(decoded)
-        empty += len(decoded) == 0
-    items = np.concatenate(arrays)
-    labelled = bool(chunk) and chunk[0].item.label is not None
-    extra = {
-        "hashes": b"".join(hashlib.sha256(each.tobytes()).digest() for each in items).hex(),
-        "labels": labels if labelled else None,
-        "places": None if recipe.found.source.frames is None else places,
-        "skipped": skipped,
-        "empty": empty,
-    }
-    return write_part(path, items, made_of=made_of(chunk), extra=extra)
+        if recipe.limit is not None:
+            came = min(came, recipe.limit - made.items)
+        made.items += came
+        made.empty += came == 0
+        if loaded.item.label is not None:
+            labels += [loaded.item.label] * came
+        if recipe.found.source.frames is not None:
+            videos += [made.digest.items - 1] * came
+    for known, more in ((made.labels, labels), (made.videos, videos)):
+        if more:
+            known.append(np.asarray(more, np.int64))
+    left = made.items - before
+    for path, header in zip(parts.paths, parts.headers, strict=True):
+        count = min(left, header.shape[0])
+        left -= count
+        if count:
+            if count < header.shape[0]:
+                _shorten(path, count)
+            made.paths.append(path)
+            made.hashes.append(hashes_of(header)[:count])
 
 
-def _header(path: Path) -> PartHeader:
-    found = read_part(path, check=False)
+def _shorten(path: Path, count: int) -> None:
+    found = read_part(path)
     if found is None:
         raise HarnessError(
             "a finished part cannot be read back",
             where=str(path),
             hint="check the disk; the same command makes it again",
         )
-    return found[0]
+    write_part(path, found[1][:count], made_of="", extra={})
 
 
-def _refusal(recipe: Recipe, name: str, why: str, where: str) -> HarnessError:
+def _refusal(recipe: Recipe, item: Item, why: str) -> HarnessError:
     source = recipe.found.source
     what = "image" if source.frames is None else "clip"
     return HarnessError(
         f"the {what} cannot be decoded: {why}",
-        where=where,
+        where=item.where,
         hint=f"mend or remove it; {replace(source, broken='skip')} leaves out what is broken, and "
         "lists it",
     )

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from harness.data.pixels.recipes import Item
+from harness.data.pixels.recipes import LINK_TO_NOTHING, Item, size_of
 from harness.data.pixels.sources import IMAGE_SUFFIXES, WORDS, PixelSource
 from harness.data.reading import Meter
 from harness.errors import HarnessError
@@ -29,7 +29,7 @@ def read_images(source: PixelSource, split: str, meter: Meter) -> Iterator[Item]
     """The images of the source in order, whichever split they belong to; files are not opened.
 
     An item's content is the path or address of its file, or its bytes. Raises HarnessError for what
-    cannot be read, and for a record without image or label.
+    cannot be read, and for a record whose field holds something else than an image or a class.
     """
     reader = {"folder": _folder, "parquet": _parquet, "idx": _idx, "hub": _hub}[source.layout]
     yield from islice(reader(source, split, meter), source.images)
@@ -64,24 +64,30 @@ def _folder(source: PixelSource, split: str, meter: Meter) -> Iterator[Item]:
     (root,) = source.files(split)
     classes = _folder_classes(source, split)
     numbers = None if classes is None else {name: i for i, name in enumerate(classes)}
-    for path, size in image_files(root):
+    for path, size in _image_files(root):
         name = path.removeprefix(f"{root}{os.sep}").replace(os.sep, "/")
         label = None if numbers is None else numbers[name.partition("/")[0]]
-        meter.done += size
-        yield Item(name, path, path, label)
+        if size is None:
+            yield Item(name, path, None, label, LINK_TO_NOTHING)
+        else:
+            meter.done += size
+            yield Item(name, path, path, label)
 
 
-def image_files(folder: Path) -> Iterator[tuple[str, int]]:
-    """(path, bytes) of every image in a folder and its subfolders, by name; none that is hidden."""
+def _image_files(folder: Path) -> Iterator[tuple[str, int | None]]:
+    """(path, bytes) of every image in a folder and its subfolders, by name; none that is hidden.
+
+    None bytes where a link leads to nothing.
+    """
     with _readable(folder), os.scandir(folder) as entries:
         found = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     for entry in found:
-        if entry.is_dir():
-            yield from image_files(Path(entry.path))
+        with _readable(Path(entry.path)):
+            is_folder = entry.is_dir()
+        if is_folder:
+            yield from _image_files(Path(entry.path))
         elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-            with _readable(Path(entry.path)):
-                size = entry.stat().st_size
-            yield entry.path, size
+            yield entry.path, size_of(entry.path)
 
 
 def _folder_classes(source: PixelSource, split: str) -> tuple[str, ...] | None:
@@ -199,22 +205,29 @@ def _check_field(column: str, names: list[str], where: str) -> None:
 
 
 def _record(record: dict[str, Any], source: PixelSource, name: str, where: str) -> Item:
-    return Item(name, where, _content(record, source, where), _label(record, source, where))
+    content, label = _content(record, source, where), _label(record, source, where)
+    broken = None
+    if content is None:
+        broken = f"its {source.field} is null"
+    elif label is None and source.label is not None:
+        broken = f"its {source.label} is null"
+    return Item(name, where, content, label, broken)
 
 
-def _content(record: dict[str, Any], source: PixelSource, where: str) -> bytes | str:
+def _content(record: dict[str, Any], source: PixelSource, where: str) -> bytes | str | None:
+    """Encoded bytes, or the path or address of them; None where the record holds null."""
     value = _value(record, source.field)
     if isinstance(value, dict) and "bytes" in value:
         if value["bytes"] is None and value.get("path"):
             return str(value["path"])
         value = value["bytes"]
-    if not isinstance(value, bytes):
+    if value is not None and not isinstance(value, bytes):
         raise HarnessError(
             "the record has no encoded image in this field",
             where=where,
             given=source.field,
-            hint=f"it holds {'null' if value is None else type(value).__name__}, not the bytes of "
-            "a JPEG, PNG or the like, nor {bytes, path}",
+            hint=f"it holds {type(value).__name__}, not the bytes of a JPEG, PNG or the like, nor "
+            "{bytes, path}",
         )
     return value
 
@@ -223,6 +236,8 @@ def _label(record: dict[str, Any], source: PixelSource, where: str) -> int | Non
     if source.label is None:
         return None
     value = _value(record, source.label)
+    if value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise HarnessError(
             "a label is the number of a class, from 0",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +27,9 @@ from harness.errors import HarnessError
 CHUNK_BYTES = 1 << 24
 ENCODED_BYTES = 1 << 25
 
+#: Why a file that is listed in its folder cannot be opened.
+LINK_TO_NOTHING = "it is a link to a file that is not there"
+
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -36,12 +40,17 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class Item:
-    """An image or video of the source: what it is called, where it lies, its class, what loads."""
+    """An image or video of the source: what it is called, where it lies, its class, what loads.
+
+    `broken` says why it cannot be decoded, where that is known before; there may be nothing to load
+    then.
+    """
 
     name: str
     where: str
     content: Any
     label: int | None = None
+    broken: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,8 @@ class Recipe:
     """How a split becomes uint8 items of one shape.
 
     `items` yields all of the source in order, whichever split they belong to; `load` and `decode`
-    are called side by side in threads. An item becomes any number of arrays of shape `item`:
-    `decode` returns uint8[n, *item], or raises Broken. `identity` is what else the result depends
+    are called side by side in threads. An item becomes any number of arrays: `decode` yields
+    uint8[*item] each, or raises Broken. `identity` is what else the result depends
     on; `classes` the names of labels; at most `limit` are made. `decoder` is noted.
     """
 
@@ -69,7 +78,7 @@ class Recipe:
     identity: Mapping[str, Any]
     items: Callable[[Meter], Iterator[Item]]
     load: Callable[[Item], Loaded]
-    decode: Callable[[Loaded], NDArray[np.uint8]]
+    decode: Callable[[Loaded], Iterable[NDArray[np.uint8]]]
     decoder: Mapping[str, str]
     classes: Callable[[], tuple[str, ...] | None] = lambda: None
     limit: int | None = None
@@ -198,12 +207,24 @@ def pool(workers: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
+def size_of(path: str | Path) -> int | None:
+    """Bytes of a file that its folder lists; None where it is a link to one that is not there."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(error, str(path)) from error
+
+
 @contextmanager
 def naming(item: Item) -> Iterator[None]:
     """A file that cannot be read is named, and not taken for a full cache."""
     try:
         yield
     except OSError as error:
-        raise HarnessError(
-            f"the file cannot be read: {error.strerror or error}", where=item.where
-        ) from error
+        raise _unreadable(error, item.where) from error
+
+
+def _unreadable(error: OSError, where: str) -> HarnessError:
+    return HarnessError(f"the file cannot be read: {error.strerror or error}", where=where)

@@ -93,9 +93,9 @@ def _one_of_each(*folders: _Folder) -> tuple[Path, Path]:
 
 
 def _folders(root: Path) -> Iterator[_Folder]:
-    """The folder and all below it, sorted."""
+    """The folder and all below it, sorted; none that is hidden."""
     for place, below, names in os.walk(root, followlinks=True):
-        below.sort()
+        below[:] = sorted(name for name in below if not name.startswith("."))
         here = [Path(place, name) for name in names if not name.startswith(".")]
         yield _Folder(
             sorted(path for path in here if path.suffix.lower() in VIDEO_SUFFIXES),

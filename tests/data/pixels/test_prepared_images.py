@@ -359,6 +359,48 @@ def test_a_broken_row_is_named(tmp_path: Path) -> None:
     assert images.labels.tolist() == [4]
 
 
+def test_a_record_without_image_or_label_is_named_or_left_out(tmp_path: Path) -> None:
+    content = [{"bytes": png(noise(index)), "path": None} for index in range(5)]
+    content[1] = {"bytes": None, "path": None}
+    table = pa.table({"image": [*content[:2], None, *content[3:]], "label": [4, 7, 1, None, 2]})
+    pq.write_table(table, tmp_path / "r.parquet")
+    name = f"file:{tmp_path}/r.parquet#image?size=8&label=label"
+    with pytest.raises(
+        HarnessError, match=r"r\.parquet:2: (.|\n)*its image is null(.|\n)*broken=skip"
+    ):
+        load_images(name, "train", cache=tmp_path / "c")
+    images = load_images(f"{name}&broken=skip", "train", cache=tmp_path / "c")
+    np.testing.assert_array_equal(pixels(images), EXPECTED[[0, 4]])
+    assert images.labels is not None
+    assert images.labels.tolist() == [4, 2]
+    assert index_of(images)["skipped"] == [
+        ["r.parquet:2", "its image is null"],
+        ["r.parquet:3", "its image is null"],
+        ["r.parquet:4", "its label is null"],
+    ]
+
+
+def test_a_link_to_nothing_is_named_or_left_out(folder: Path, tmp_path: Path) -> None:
+    (folder / "03.png").unlink()
+    (folder / "03.png").symlink_to("gone.png")
+    with pytest.raises(
+        HarnessError, match=r"03\.png: (.|\n)*it is a link to a file that is not th"
+    ):
+        load_images(NAME, "train", cache=tmp_path / "c")
+    images = load_images(f"{NAME}&broken=skip", "train", cache=tmp_path / "c")
+    np.testing.assert_array_equal(pixels(images), np.delete(EXPECTED, 3, 0))
+    (folder / "gone.png").write_bytes(png(noise(3)))
+    assert len(pixels(load_images(NAME, "train", cache=tmp_path / "c"))) == 31
+
+
+@pytest.mark.parametrize("link", ["a/up", "a/x.png"])
+def test_a_link_into_itself_is_told(link: str, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / link).symlink_to(tmp_path / "a" if link == "a/up" else "x.png")
+    for option in ("", "&broken=skip"):
+        with pytest.raises(HarnessError, match=r"a link in the folder leads into itself(.|\n)*a/"):
+            load_images(NAME + option, "train", cache=tmp_path / "c")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_a_file_that_may_not_be_read_is_never_left_out(folder: Path, tmp_path: Path) -> None:
     (folder / "03.png").chmod(0)

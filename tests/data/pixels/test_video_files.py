@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -19,8 +20,9 @@ from harness.data import measured
 from harness.data.clips import Clips, shared_clips
 from harness.data.datasets import check_file, dataset_digest, find_dataset, frame_shape, load_clips
 from harness.data.effort import Effort
-from harness.data.pixels import preparing, recipes
-from harness.data.pixels.prepared_clips import prepare_clips
+from harness.data.pixels import prepared_clips, preparing, recipes, video_frames
+from harness.data.pixels.prepared_clips import prepare_clips, prepared_clips_digest
+from harness.data.pixels.recipes import Item, Loaded
 from harness.data.video import ClipRows
 from harness.errors import HarnessError
 from tests.data.pixels.made_videos import drawn, video_bytes, write_frames
@@ -308,6 +310,125 @@ def test_without_pyav_it_says_what_to_install(
     assert len(loaded("file:frames?size=32&frames=1").pixels) == 18
 
 
+def test_an_error_does_not_depend_on_the_number_of_workers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipes, "CHUNK_BYTES", 1)  # one video a chunk
+    for seed in range(9):
+        write_frames(folder / "many" / f"{seed}", drawn(2, seed=100 + seed))
+    for broken in ("6/0.png", "7/1.png"):
+        (folder / "many" / broken).write_bytes(b"")
+    load = prepared_clips._loaded
+
+    def failing(item: Item) -> Loaded:
+        if item.name == "8":
+            raise OSError(errno.EIO, "Input/output error")
+        return load(item)
+
+    monkeypatch.setattr(prepared_clips, "_loaded", failing)
+    name = "file:many?size=32&frames=1"
+    found = set()
+    for workers in (1, 2, 8):
+        effort, cache = Effort(workers), Path(f"c{workers}")
+        for count in (3, 11, 12):
+            clips = prepare_clips(f"{name}&clips={count}", "train", cache=cache, effort=effort)
+            assert len(clips.pixels) == count
+            found.add((count, clips.digest))
+        for count in ("&clips=13", ""):
+            with pytest.raises(HarnessError, match="it is empty") as caught:
+                prepare_clips(f"{name}{count}", "train", cache=cache, effort=effort)
+            assert caught.value.where == "many/6"
+        skipping = f"{name}&clips=14&broken=skip"
+        with pytest.raises(HarnessError, match="many/8: the file cannot be read: Input"):
+            prepare_clips(skipping, "train", cache=cache, effort=effort)
+    assert len(found) == 3
+    assert prepared_clips_digest(f"{name}&clips=12", "train", cache=None) == dict(found)[12]
+
+
+def test_the_digest_is_of_the_videos_that_clips_were_taken_of(folder: Path) -> None:
+    name = "file:frames?size=32&frames=3"
+    found = loaded(f"{name}&clips=3")  # few, one, ten
+    (folder / "frames" / "two" / "0.png").write_bytes(b"")
+    assert loaded(f"{name}&clips=3", cache="other").digest == found.digest
+    assert found.pixels.index["sources"] == 3
+    (folder / "frames" / "ten" / "0.png").write_bytes((folder / "frames/ten/1.png").read_bytes())
+    assert loaded(f"{name}&clips=3", cache="third").digest != found.digest
+
+
+def test_a_long_video_is_decoded_in_parts_and_no_further_than_asked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("av")
+    made = {"a": drawn(2, seed=1), "b": drawn(25, seed=2), "c": drawn(3, seed=3)}
+    (folder / "v").mkdir()
+    for video, frames in made.items():
+        (folder / "v" / f"{video}.mp4").write_bytes(video_bytes(frames))
+    monkeypatch.setattr(recipes, "CHUNK_BYTES", 7 * 3 * 32 * 32)
+    held = []
+    stack = np.stack
+    monkeypatch.setattr(np, "stack", lambda arrays: held.append(len(arrays)) or stack(arrays))
+    found = loaded("file:v?size=32&frames=1")
+    assert max(held) <= 7
+    expected = np.concatenate(list(made.values()))[:, None]
+    np.testing.assert_array_equal(pixels(found), expected)
+    assert [part["items"] for part in found.pixels.index["parts"]] == [2, 7, 7, 7, 7]
+    assert videos(found) == [0] * 2 + [1] * 25 + [2] * 3
+
+    decoded = []
+    square = video_frames.square
+    monkeypatch.setattr(
+        video_frames, "square", lambda *a, **k: decoded.append(1) or square(*a, **k)
+    )
+    for count in (1, 4, 11, 27):
+        decoded.clear()
+        some = loaded(f"file:v?size=32&frames=1&clips={count}")
+        np.testing.assert_array_equal(pixels(some), expected[:count])
+        assert len(decoded) == count
+
+
+@pytest.mark.parametrize("frames", [3, 12, 20])
+def test_of_a_video_that_breaks_off_nothing_is_kept(
+    frames: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipes, "CHUNK_BYTES", 5 * 3 * 32 * 32)
+    made = {"a": drawn(2, seed=1), "b": drawn(frames, seed=2), "c": drawn(4, seed=3)}
+    for video, content in made.items():
+        write_frames(folder / "v" / video, content)
+    (folder / "v" / "b" / f"{frames - 1}.png").write_bytes(b"junk")
+    monkeypatch.setattr(recipes, "chunks", lambda loaded, item: iter([list(loaded)]))
+    monkeypatch.setattr(preparing, "chunks", recipes.chunks)
+    found = loaded("file:v?size=32&frames=1&broken=skip")
+    expected = np.concatenate([made["a"], made["c"]])[:, None]
+    np.testing.assert_array_equal(pixels(found), expected)
+    assert [name for name, _ in found.pixels.index["skipped"]] == ["b"]
+    assert videos(found) == [0, 0, 2, 2, 2, 2]
+
+
+def test_links_to_nothing_are_named_or_left_out(folder: Path) -> None:
+    (folder / "frames" / "ten" / "9.png").symlink_to("gone.png")
+    name = "file:frames?size=32&frames=3"
+    with pytest.raises(HarnessError, match=r"9\.png: it is a link to a file that is not there"):
+        loaded(name)
+    found = loaded(f"{name}&broken=skip")
+    np.testing.assert_array_equal(pixels(found), expected_clips(3, ["one", "two"]))
+    (folder / "v").mkdir()
+    (folder / "v" / "a.mp4").symlink_to("gone.mp4")
+    with pytest.raises(HarnessError, match=r"a\.mp4: it is a link to a file that is not there"):
+        loaded("file:v?size=32&frames=3")
+
+
+def test_what_is_hidden_is_no_video(folder: Path) -> None:
+    write_frames(folder / "frames" / ".thumbnails", drawn(3, seed=8))
+    found = loaded("file:frames?size=32&frames=3")
+    np.testing.assert_array_equal(pixels(found), expected_clips(3, ["one", "ten", "two"]))
+
+
+def test_a_folder_that_leads_into_itself_is_told(folder: Path) -> None:
+    (folder / "frames" / "ten" / "up").symlink_to(folder / "frames")
+    with pytest.raises(HarnessError, match="leads into itself"):
+        loaded("file:frames?size=32&frames=3")
+
+
 # --- once ------------------------------------------------------------------------------------
 
 
@@ -315,7 +436,7 @@ def test_a_second_time_nothing_is_decoded(folder: Path, monkeypatch: pytest.Monk
     name = "file:frames?size=32&frames=3"
     found = loaded(name)
     with monkeypatch.context() as patched:
-        patched.setattr(preparing, "_make_part", lambda *_: pytest.fail("it is made again"))
+        patched.setattr(preparing, "make_chunk", lambda *_: pytest.fail("it is made again"))
         again = loaded(name)
     assert again.digest == found.digest
     write_frames(folder / "frames" / "new", drawn(3, seed=50))
@@ -336,7 +457,7 @@ from pathlib import Path
 from harness.data import measured
 from harness.data.pixels import recipes
 from harness.data.effort import Effort
-from harness.data.pixels.prepared_clips import prepare_clips
+from harness.data.pixels.prepared_clips import prepare_clips, prepared_clips_digest
 measured._SETTLED_SECONDS, recipes.CHUNK_BYTES = 0.0, 1
 effort = Effort(1, lambda progress: print(progress.items, flush=True))
 prepare_clips(sys.argv[1], "train", cache=Path(sys.argv[2]), effort=effort)
@@ -362,6 +483,7 @@ def test_killed_midway_it_goes_on_to_the_same_bytes(
     process.communicate(timeout=30)
     (left,) = (folder / "c").glob(".parts-*")
     finished = [path for path in left.iterdir() if not path.name.startswith(".")]
+    finished = [path for path in finished if path.name.endswith("-2")]  # two of a clip, and the end
     assert 3 <= len(finished) < 40
     monkeypatch.setattr(recipes, "CHUNK_BYTES", 1)
     kept: list[Any] = []
