@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.data.hub import unreachable
 from harness.errors import HarnessError
 
 CONFIG = "config.json"
@@ -119,7 +120,7 @@ def _file_digest(path: Path, size: int, changed_ns: int) -> str:
 
 def _on_hub(name: str) -> re.Match[str] | None:
     """The parts of a name on the Hub; None for a folder. HarnessError for neither."""
-    if name.startswith(_FOLDERS) or Path(name).is_dir():
+    if name.startswith(_FOLDERS) or Path(name).exists():
         return None
     found = _HUB.fullmatch(name)
     if found is None:
@@ -141,6 +142,12 @@ def _no_folder(name: str) -> HarnessError:
 
 def _folder_file(name: str, files: tuple[str, ...]) -> Path:
     folder = Path(name).expanduser()
+    if folder.is_file():
+        raise HarnessError(
+            "an autoencoder is a folder, and this is a file of one",
+            given=name,
+            hint=f"write {folder.parent}, the folder that holds {CONFIG} and the weights",
+        )
     if not folder.is_dir():
         raise _no_folder(name)
     for file in files:
@@ -167,15 +174,19 @@ def _hub_file(hub: re.Match[str], files: tuple[str, ...]) -> Path:
             return Path(hf_hub_download(repository, file, revision=revision, local_files_only=True))
         except OSError:  # not in the cache; its errors are of this kind
             continue
-    said = ""
-    for file in files:
+    said = unreachable() or ""
+    if said:
+        said = f"the Hub does not answer: {said}"
+    for file in () if said else files:
         try:
             return Path(hf_hub_download(repository, file, revision=revision))
         except Exception as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            said = said or first
+            said = said or f"the Hub does not give it: {first}"
+    if Path(hub[0]).parent.is_dir():
+        raise _no_folder(hub[0])
     raise HarnessError(
-        f"the autoencoder is not on this machine, and the Hub does not give it: {said}",
+        f"the autoencoder is no folder here and not in the Hub's cache, and {said}",
         given=hub[0],
         hint=f"check its name on https://huggingface.co/{repository}; where there is network, "
         f"`hf download {repository} {CONFIG} {WEIGHTS[0]}`; then copy the folder here and give "

@@ -17,6 +17,7 @@ from harness import provenance
 from harness.data.clips import shared_clips
 from harness.data.datasets import dataset_digest, frame_shape, load_clips
 from harness.data.effort import Effort
+from harness.data.pixels import autoencoders
 from harness.data.pixels import latent_clips as encoding
 from harness.data.pixels.autoencoders import KNOWN, autoencoder_digest, compression, latent_shape
 from harness.data.pixels.latent_clips import latent_clips
@@ -102,7 +103,11 @@ def test_known_autoencoders_are_planned_with_before_they_are_here() -> None:
         assert latent_shape(f"{name}@main", (3, 64, 32)) == (4, 8, 4)
 
 
-def test_without_the_hub_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("silence", [None, "no route"])
+def test_without_the_hub_it_says_how_to_get_one(
+    silence: str | None, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Hub that does not answer is not asked for files: its library would try for long."""
     import huggingface_hub
 
     asked: list[tuple[str, str, str | None, bool]] = []
@@ -111,14 +116,20 @@ def test_without_the_hub_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch)
         repository: str, file: str, *, revision: str | None, local_files_only: bool = False
     ) -> str:
         asked.append((repository, file, revision, local_files_only))
-        raise OSError("no network")
+        raise OSError("no such repository")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
-    with pytest.raises(HarnessError, match=r"no network(.|\n)*hf download owner/vae config.json"):
+    monkeypatch.setattr(autoencoders, "unreachable", lambda: silence)
+    said = rf"{silence or 'no such repository'}(.|\n)*hf download owner/vae config.json"
+    with pytest.raises(HarnessError, match=said):
         compression("owner/vae@v1")
-    assert asked == [("owner/vae", "config.json", "v1", local) for local in (True, False)]
+    tried = (True,) if silence else (True, False)
+    assert asked == [("owner/vae", "config.json", "v1", local) for local in tried]
     with pytest.raises(HarnessError, match="sd-vae-ft-mse"):
         load_autoencoder("stabilityai/sd-vae-ft-mse", CPU)
+    (folder / "owner").mkdir()
+    with pytest.raises(HarnessError, match="no folder of this name"):
+        compression("owner/vae")
 
 
 def test_one_of_the_hub_is_read_from_its_files(
@@ -149,6 +160,9 @@ def test_a_folder_that_is_not_there_is_told_with_those_beside_it(folder: Path) -
     save_autoencoder(folder / "pipeline" / "vae")
     with pytest.raises(HarnessError, match=r"no config.json(.|\n)*pipeline/vae(.|\n)*folder vae"):
         compression("pipeline")
+    for file in ("vae/config.json", "./vae/diffusion_pytorch_model.safetensors"):
+        with pytest.raises(HarnessError, match=r"this is a file of one(.|\n)*write vae,"):
+            compression(file)
 
 
 @pytest.mark.parametrize(
