@@ -24,18 +24,20 @@ if TYPE_CHECKING:
 #: Raised where the same bytes become other pixels than before.
 VERSION = 1
 _SIXTEEN_BITS = 65535
+#: The EXIF tag of how an image is to be turned.
+_ORIENTATION = 0x0112
 
 
 def decode_image(content: bytes, *, size: int, channels: int) -> NDArray[np.uint8]:
     """Pixels uint8[channels, size, size] of an encoded image; Broken where it cannot be decoded."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     if not content:
         raise Broken("it is empty")
     try:
         with Image.open(io.BytesIO(content)) as opened:
             opened.load()
-            return square(ImageOps.exif_transpose(opened), size=size, channels=channels)
+            return square(_upright(opened), size=size, channels=channels)
     except Broken:
         raise
     except UnidentifiedImageError as error:
@@ -63,6 +65,29 @@ def square(image: Image, *, size: int, channels: int) -> NDArray[np.uint8]:
         cut = plain.resize((size, size), Image.Resampling.BICUBIC, box=box)
     pixels = np.asarray(cut, np.uint8).reshape(size, size, channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _upright(image: Image) -> Image:
+    """The image as its EXIF orientation says that it is to be seen.
+
+    Pillow's own `exif_transpose` writes all tags anew, and fails where one of the others is odd.
+    """
+    from PIL import Image
+
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # the metadata are damaged, and the pixels are not
+        return image
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    return image.transpose(turns[orientation]) if orientation in turns else image
 
 
 @contextmanager

@@ -107,6 +107,25 @@ def test_an_image_is_turned_upright(turned: int) -> None:
     np.testing.assert_array_equal(decoded(content, channels=1)[0], upright)
 
 
+@pytest.mark.parametrize("value", [struct.pack("<I", 70_000), struct.pack("<I", 2**32 - 1)])
+def test_odd_metadata_do_not_break_an_image(value: bytes) -> None:
+    """A tag of shorts whose number needs more, beside an orientation."""
+    pixels = noise(8, 8)
+    # TIFF's directory: orientation 6; ISO speed, stored as a LONG where readers expect a SHORT.
+    entries = struct.pack("<HHI", 0x0112, 3, 1) + struct.pack("<HH", 6, 0)
+    entries += struct.pack("<HHI", 0x0100, 9, 1) + value
+    entries += struct.pack("<HHI", 0x8827, 4, 1) + value
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 3) + entries + struct.pack("<I", 0)
+    content = encoded(Image.fromarray(pixels), exif=exif)
+    np.testing.assert_array_equal(decoded(content, channels=1)[0], np.rot90(pixels, -1))
+
+
+def test_metadata_that_are_damaged_turn_nothing() -> None:
+    pixels = noise(8, 8)
+    content = encoded(Image.fromarray(pixels), exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    np.testing.assert_array_equal(decoded(content, channels=1), pixels[None])
+
+
 def test_what_is_transparent_is_white() -> None:
     pixels = noise(8, 8, 4)
     alpha = pixels[..., 3:] / 255
