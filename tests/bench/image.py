@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -21,6 +22,10 @@ Sampler = Literal["ddim", "ddpm"]
 #: What a DiT case times: one network call, or a sampling of CALLS.
 SAMPLERS: dict[str, Sampler | None] = {"call": None, "sampling": "ddim", "DDPM sampling": "ddpm"}
 CALLS = 10
+#: Timesteps that a case is trained on.
+TRAINED = 100
+#: Where diffusers' DDPM draws its noise.
+RANDN = "diffusers.schedulers.scheduling_ddpm.randn_tensor"
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Picture:
         }
 
     def shape(self) -> ImageShape:
-        return ImageShape(channels=3, height=self.side, width=self.side, train_timesteps=100)
+        return ImageShape(channels=3, height=self.side, width=self.side, train_timesteps=TRAINED)
 
     def images(self, device: torch.device) -> Tensor:
         generator = torch.Generator().manual_seed(5)
@@ -246,41 +251,58 @@ def dit(picture: Picture, sampler: Sampler | None = None) -> Any:
             with torch.no_grad(), setting.autocast():
                 return theirs(x, timestep=t, class_labels=labels).sample
 
-        def our_sampling() -> object:
+        def our_sampling(noise: Any = NOISE) -> Tensor:
             with setting.autocast():
-                return adapter.predict(batch, Diffusion(steps=CALLS, sampler=sampler), NOISE)
+                thinking = Diffusion(steps=CALLS, sampler=sampler)
+                return adapter.predict(batch, thinking, noise).value
 
         def their_sampling() -> Tensor:
             with torch.no_grad(), setting.autocast():
                 return _diffusers_sampling(theirs, x, labels, sampler)
 
+        def sampling_gap() -> float:
+            recorder = Recorder(NOISE)
+            ours, drawn = our_sampling(recorder), iter(recorder.normals)
+            with patch(RANDN, lambda *_, **__: next(drawn)):
+                return relative(ours - x, their_sampling() - x)
+
         return Pair(
             ours=our_sampling if sampler else our_call,
             theirs=their_sampling if sampler else their_call,
             tokens=own.batch,
-            gap=lambda: relative(our_call(), their_call()),
+            gap=sampling_gap if sampler else lambda: relative(our_call(), their_call()),
         )
 
     return pair
 
 
 def _diffusers_sampling(model: Any, x: Tensor, labels: Tensor, sampler: Sampler | None) -> Tensor:
-    """As many network calls, each followed by the update of diffusers' scheduler."""
+    """As many network calls at the same timesteps, each followed by diffusers' update.
+
+    A scheduler of these timesteps alone: else DDPM's would add noise to the clean image, since the
+    last of them is not 0. Its products of alphas are float64, whose ratios are close to 1.
+    """
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     settings: dict[str, Any] = {"beta_schedule": "linear", "clip_sample": True}
+    updates: dict[str, Any] = {}
     if sampler == "ddpm":
         settings["variance_type"] = "learned_range"
+    else:
+        updates["use_clipped_model_output"] = True
     make = DDPMScheduler if sampler == "ddpm" else DDIMScheduler
-    scheduler = make(1000, 1e-4, 2e-2, **settings)
+    scheduler = make(CALLS, **settings)
+    kept = torch.arange(TRAINED // CALLS, TRAINED + 1, TRAINED // CALLS) - 1
+    beta = torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64)
+    scheduler.alphas_cumprod = (1 - beta).cumprod(0)[kept]
     scheduler.set_timesteps(CALLS)
-    for timestep in scheduler.timesteps:
-        t = timestep.to(x.device).expand(len(x))
+    for index in scheduler.timesteps.tolist():
+        t = torch.full_like(labels, int(kept[index]))
         output = model(x, timestep=t, class_labels=labels).sample.to(x.dtype)
         if sampler == "ddim":
             output = output[:, : x.shape[1]]
-        x = scheduler.step(output, timestep, x).prev_sample
+        x = scheduler.step(output, index, x, **updates).prev_sample
     return x
 
 
