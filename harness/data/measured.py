@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from harness.data.documents import TextDigest
-from harness.data.pixels.sources import names_pixels, parse_pixels, split_pixels
+from harness.data.pixels.folder_classes import folder_classes
+from harness.data.pixels.sources import SplitPixels, names_pixels, parse_pixels, split_pixels
 from harness.data.sources import is_source, names_records, parse_records, parse_source
 from harness.data.streams import SplitSource, split_named, split_source
 from harness.errors import HarnessError
@@ -32,7 +33,8 @@ SMALL_BYTES = 1 << 22
 _SETTLED_SECONDS = 2.0
 
 #: Path, bytes, times of last change of content and of anything, and inode, of each file; of a
-#: folder, a hash of those of all files in it, their bytes, newest times and number.
+#: folder, a hash of those of all files in it, their bytes, newest times and number. Of what is no
+#: file, a hash and zeros.
 Fingerprint = tuple[tuple[str, int, int, int, int], ...]
 
 
@@ -102,8 +104,19 @@ def prepared_digest(name: str, split: str, cache: Path | None) -> str | None:
 
 
 def fingerprint(found: Split) -> Fingerprint:
-    """What tells whether a split's files are as they were, without reading them."""
-    return tuple(map(_state, found.source.files(found.split)))
+    """What tells whether a split's files are as they were, without reading them.
+
+    So are the classes of a folder of images, whose numbers depend on other splits too.
+    """
+    files = tuple(map(_state, found.source.files(found.split)))
+    if (
+        isinstance(found, SplitPixels)
+        and found.source.layout == "folder"
+        and not found.source.frames
+    ):
+        classes = json.dumps(folder_classes(found.source, found.split))
+        files += ((hashlib.sha256(classes.encode()).hexdigest(), 0, 0, 0, 0),)
+    return files
 
 
 def _state(path: Path) -> tuple[str, int, int, int, int]:

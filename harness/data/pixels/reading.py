@@ -15,8 +15,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from harness.data.pixels.folder_classes import folder_classes
 from harness.data.pixels.recipes import LINK_TO_NOTHING, Item, size_of
-from harness.data.pixels.sources import IMAGE_SUFFIXES, WORDS, PixelSource
+from harness.data.pixels.sources import IMAGE_SUFFIXES, PixelSource
 from harness.data.reading import Meter
 from harness.errors import HarnessError
 
@@ -38,11 +39,10 @@ def read_images(source: PixelSource, split: str, meter: Meter) -> Iterator[Item]
 def class_names(source: PixelSource, split: str) -> tuple[str, ...] | None:
     """The names of the classes by number; None where there are no labels, or they have no names.
 
-    A folder's classes are its subfolders, where there are several and no image lies beside them:
-    those of all splits together, sorted, so that a number is the same class in each.
+    A folder's are of its subfolders, as `folder_classes` says.
     """
     if source.layout == "folder":
-        return _folder_classes(source, split)
+        return folder_classes(source, split)
     if source.label is None:
         return None
     if source.layout == "parquet":
@@ -62,7 +62,7 @@ def _names(features: Any, label: str) -> tuple[str, ...] | None:
 
 def _folder(source: PixelSource, split: str, meter: Meter) -> Iterator[Item]:
     (root,) = source.files(split)
-    classes = _folder_classes(source, split)
+    classes = folder_classes(source, split)
     numbers = None if classes is None else {name: i for i, name in enumerate(classes)}
     for path, size in _image_files(root):
         name = path.removeprefix(f"{root}{os.sep}").replace(os.sep, "/")
@@ -88,32 +88,6 @@ def _image_files(folder: Path) -> Iterator[tuple[str, int | None]]:
             yield from _image_files(Path(entry.path))
         elif entry.name.lower().endswith(IMAGE_SUFFIXES):
             yield entry.path, size_of(entry.path)
-
-
-def _folder_classes(source: PixelSource, split: str) -> tuple[str, ...] | None:
-    (root,) = source.files(split)
-    if _has_images(root):
-        return None
-    roots = [root]
-    if "{split}" in source.place:
-        # Of each split, the folder that would be read.
-        found = (next(filter(Path.is_dir, map(Path, source.paths(s))), None) for s in WORDS)
-        roots = [each for each in found if each is not None]
-    names = {name for each in roots if not _has_images(each) for name in _subfolders(each)}
-    return tuple(sorted(names)) if len(names) > 1 else None
-
-
-def _has_images(folder: Path) -> bool:
-    with _readable(folder), os.scandir(folder) as entries:
-        return any(
-            e.name.lower().endswith(IMAGE_SUFFIXES) and not e.name.startswith(".") and e.is_file()
-            for e in entries
-        )
-
-
-def _subfolders(folder: Path) -> list[str]:
-    with _readable(folder), os.scandir(folder) as entries:
-        return [e.name for e in entries if not e.name.startswith(".") and e.is_dir()]
 
 
 # --- records ---------------------------------------------------------------------------------

@@ -175,6 +175,52 @@ def test_subfolders_are_classes_with_one_number_in_every_split(
     assert load_images("file:{split}?size=8", "train", cache=tmp_path / "c").labels is None
 
 
+def classed(root: Path, *names: str) -> None:
+    """An image at each name below the root."""
+    for name in names:
+        path = root / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(noise(len(list(root.rglob("*.png"))))))
+
+
+def test_a_class_that_comes_with_another_split_is_numbered_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, cache = "file:{split}?size=8", tmp_path / "c"
+    classed(tmp_path / "train", "n2/a", "n3/a")
+    before = load_images(name, "train", cache=cache)
+    assert before.classes == ("n2", "n3")
+    classed(tmp_path / "val", "n1/b", "n2/b", "n3/b")
+    validation = load_images(name, "validation", cache=cache)
+    train = load_images(name, "train", cache=cache)
+    assert train.classes == validation.classes == ("n1", "n2", "n3")
+    assert train.labels is not None
+    assert train.labels.tolist() == [1, 2]
+    assert dataset_digest(name, "train", cache=cache) == train.digest != before.digest
+
+
+@pytest.mark.parametrize("lone", ["images", "n1"])
+def test_a_splits_only_folder_is_a_class_if_another_split_has_it(
+    lone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As tiny-imagenet lies: train/n1/images/…, val/images/…"""
+    monkeypatch.chdir(tmp_path)
+    classed(tmp_path / "train", "n1/images/a", "n2/images/b", "n3/images/c")
+    classed(tmp_path / "val", f"{lone}/d", f"{lone}/e")
+    name, cache = "file:{split}?size=8", tmp_path / "c"
+    train, validation = (load_images(name, s, cache=cache) for s in ("train", "validation"))
+    assert train.classes == ("n1", "n2", "n3")
+    assert train.labels is not None
+    assert train.labels.tolist() == [0, 1, 2]
+    if lone == "images":
+        assert validation.labels is validation.classes is None
+    else:
+        assert validation.labels is not None
+        assert validation.labels.tolist() == [0, 0]
+        assert validation.classes == train.classes
+
+
 FEATURES = {"y": {"names": ["no", "yes"], "_type": "ClassLabel"}, "picture": {"_type": "Image"}}
 
 
