@@ -30,6 +30,7 @@ from harness.data.embedded_text import embedded_documents
 from harness.data.images import Images
 from harness.data.measured import measure_source
 from harness.data.pixels.autoencoders import latent_shape
+from harness.data.pixels.image_checks import check_images
 from harness.data.pixels.latent_clips import latent_clips
 from harness.data.pixels.prepared_clips import prepare_clips, prepared_clips_digest
 from harness.data.pixels.prepared_images import images_digest, load_prepared_images
@@ -185,12 +186,13 @@ def find_dataset(name: str) -> DatasetRecord:
 def check_file(name: str, split: str, modality: str) -> None:
     """HarnessError unless the file of the user's `file:...` exists and is of a kind that is read.
 
-    Of `hub:...` only the name is looked at. Does nothing for other names, and reads nothing.
+    Of `hub:...` only the name is looked at. Does nothing for other names, and reads at most what
+    a file of records says of its columns.
     """
     if names_pixels(name):
         found = split_pixels(name, split)
-        if found.source.modality == "video":
-            check_videos(found)
+        check = {"image": check_images, "video": check_videos}[found.source.modality]
+        check(found)
     elif modality == "video" and name.startswith(FILE_PREFIX):
         find_clip_file(name, split=split)
     elif is_source(name):

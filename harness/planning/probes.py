@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from harness.data.datasets import list_datasets
+from harness.data.pixels.image_checks import is_labelled
+from harness.data.pixels.sources import names_pixels, split_pixels
 from harness.errors import HarnessError
 from harness.planning.eval_settings import ProbeSetting
 from harness.planning.located import Located
@@ -39,13 +41,7 @@ def check_labelled(data: str, split: str, spec: TrainSpec, where: str) -> None:
     modality = MODALITY[spec.task.kind]
     found = find_data(data, modality, where)
     if found.labelled is False:
-        raise HarnessError(
-            f"the images of {data!r} have no labels, which a probe learns",
-            where=where,
-            given=data,
-            allowed=[d.name for d in list_datasets() if d.labelled],
-            hint="of your own: ?label=FIELD of records, or a folder of one folder per class",
-        )
+        raise _unlabelled(data, where)
     if "train" not in found.splits:
         raise HarnessError(
             f"data set {data!r} has no train split to fit a probe on",
@@ -61,3 +57,17 @@ def check_labelled(data: str, split: str, spec: TrainSpec, where: str) -> None:
             allowed=[name for name in found.splits if name != "train"],
         )
     check_file(data, "train", modality, where)
+    for each in ("train", split):
+        if names_pixels(data) and not is_labelled(split_pixels(data, each)):
+            raise _unlabelled(data, where, of=f" ({each})")
+
+
+def _unlabelled(data: str, where: str, *, of: str = "") -> HarnessError:
+    return HarnessError(
+        f"the images of {data!r}{of} have no labels, which a probe learns",
+        where=where,
+        given=data,
+        allowed=[d.name for d in list_datasets() if d.labelled],
+        hint="of your own: ?label=FIELD of records, a folder of one folder per class, or MNIST's "
+        "file of labels beside that of its images",
+    )

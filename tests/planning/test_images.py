@@ -40,6 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for split in ("train", "val"):
         (tmp_path / "coco" / f"{split}2014").mkdir(parents=True)
+        (tmp_path / "coco" / f"{split}2014" / "1.jpg").touch()
     (tmp_path / "text.parquet").touch()
     return tmp_path
 

@@ -77,6 +77,30 @@ def test_images_without_labels(tmp_path: Path) -> None:
     assert "?label=FIELD" in message
 
 
+@pytest.mark.parametrize("flat", ["train", "val"])
+def test_folders_without_classes(
+    flat: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each split is looked at, and nothing but the names of its folders."""
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "val"):
+        for name in ("1.png",) if split == flat else ("cat/1.png", "dog/2.png"):
+            path = tmp_path / "own" / split / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    name = "file:own/{split}?size=8&channels=1"
+    text = SUITE.replace("data: builtin/digits\n", f'data: "{name}"\n')
+    where, message = refused(text, tmp_path)
+    assert where == "suite.yaml:16 experiments.image.evaluations.digits.data"
+    assert f"({'train' if flat == 'train' else 'validation'}) have no labels" in message
+    assert "a folder of one folder per class" in message
+    (tmp_path / "own" / flat / "1.png").unlink()
+    for label in ("cat", "dog"):
+        (tmp_path / "own" / flat / label).mkdir()
+        (tmp_path / "own" / flat / label / "1.png").touch()
+    assert load(text, tmp_path).data == name
+
+
 def test_images_of_another_size(tmp_path: Path) -> None:
     where, message = refused(PHOTOS, tmp_path)
     assert where == "suite.yaml:16 experiments.image.evaluations.digits.data"

@@ -16,6 +16,7 @@ from harness.data.images import Images
 from harness.data.pixels import decoding
 from harness.data.pixels.array_shards import ArrayShards
 from harness.data.pixels.decoding import decode_image, quiet
+from harness.data.pixels.image_checks import check_images
 from harness.data.pixels.preparing import find_prepared, prepare_pixels
 from harness.data.pixels.reading import class_names, read_images
 from harness.data.pixels.recipes import Item, Loaded, Recipe, check_local, measure_pixels
@@ -25,6 +26,7 @@ from harness.data.pixels.sources import split_pixels
 def image_recipe(name: str, split: str) -> Recipe:
     """How the images of a split are read and decoded. HarnessError for a bad name or no files."""
     found = split_pixels(name, split)
+    check_images(found)
     source = found.source
 
     def decode(loaded: Loaded) -> Iterator[NDArray[np.uint8]]:

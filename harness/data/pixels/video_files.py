@@ -50,7 +50,16 @@ def check_videos(found: SplitPixels) -> None:
         _check_listed(source)
         _list_file(root, found.split)
         return
-    for folder in _folders(root):
+    for place, folder in enumerate(_folders(root)):
+        if place == 0 and folder.frames and not folder.videos:
+            raise HarnessError(
+                "images that lie in the folder itself are no video: each has a subfolder of its "
+                "frames",
+                where=str(source),
+                given=_name(folder.frames[0], root),
+                hint="put the frames of each video in a folder of its own; without frames= they "
+                "are images",
+            )
         if folder.videos or folder.frames:
             _check_options(source, in_frames=not folder.videos)
             return

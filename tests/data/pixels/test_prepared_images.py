@@ -266,11 +266,11 @@ def test_the_hub_is_read_by_prepare_alone(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ("#picutre?size=8", r"no such field(.|\n)*did you mean 'picture'"),
-        ("#y?size=8", r"r\.parquet:1: the record has no encoded image(.|\n)*it holds int"),
-        ("#picture.path?size=8", "it holds str"),
+        ("#y?size=8", r"r\.parquet: the field holds int64, not encoded images"),
+        ("#picture.path?size=8", "holds string, not encoded"),
         ("#picture?size=8&label=z", "no such field"),
         ("#picture?size=8&label=y", r"r\.parquet:3: a label is the number(.|\n)*-1 is how"),
-        ("#picture?size=8&label=picture", "a label is the number"),
+        ("#picture?size=8&label=picture", "labels are numbers of classes"),
     ],
 )
 def test_what_records_lack_is_said(

@@ -91,7 +91,7 @@ def test_frames_are_in_the_order_of_their_numbers(folder: Path) -> None:
     write_frames(folder / "long" / "v", made)  # 0.png, 1.png, 10.png, 11.png, 2.png
     found = pixels(loaded("file:long?size=32&frames=12"))
     np.testing.assert_array_equal(found[0], made)
-    found = pixels(loaded("file:long/v?size=32&frames=3&seconds=0.5&fps=6"))
+    found = pixels(loaded("file:long?size=32&frames=3&seconds=0.5&fps=6"))
     np.testing.assert_array_equal(found[0], made[[0, 3, 6]])
 
 
@@ -260,6 +260,7 @@ def test_lists_that_are_none_are_messages(folder: Path, listed: str) -> None:
         ("file:frames?size=32&frames=3&seconds=0.25", "do not say how many(.|\n)*&fps=N"),
         ("file:v?size=32&frames=3&fps=25", "fps is for folders of frames"),
         ("file:empty?size=32&frames=3", "holds no video and no frames"),
+        ("file:frames/ten?size=32&frames=3", "are no video(.|\n)*a folder of its own"),
         ("file:absent?size=32&frames=3", "no such folder"),
     ],
 )
