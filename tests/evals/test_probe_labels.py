@@ -67,8 +67,10 @@ def test_a_validation_split_that_is_not_in_folders_of_classes(context: EvalConte
     folder("train/n1/images", 0)
     folder("train/n2/images", 10)
     folder("val/images", 20)
+    assert "(validation) have no labels" in refused(context, FOLDERS)
+    folder("val/n1", 30)
     message = refused(context, FOLDERS)
-    assert "10 of 10 images of file:{split}?size=8 (validation) are of a class" in message
+    assert "10 of 20 images of file:{split}?size=8 (validation) are of a class" in message
     assert "the first is class 'images'" in message
     assert "train/NAME" in message
 
