@@ -82,8 +82,7 @@ def _notes(exhibit: DenoisingExhibit) -> list[str]:
         f"{counted_range((r.seeds for r in exhibit.models), 'training seed')}, "
         f"{counted(exhibit.models[0].noise_seeds, 'noise seed')}. PSNR of the "
         "mean MSE (the paper's) and its mean over images, pixels on 0..255; bold: each model's "
-        "best."
-        + (f" ± half a 95 % interval over {over}." if over else ""),
+        "best." + (f" ± half a 95 % interval over {over}." if over else ""),
         "NFE, FLOPs and time per image; one descent step is a forward and a backward pass. "
         f"Time on {', '.join(exhibit.device)}.",
     ]
@@ -163,11 +162,12 @@ def _place_data(place: Place) -> dict[str, object]:
 
 def _ratios(exhibit: DenoisingExhibit, stem: str) -> Table:
     pairs = equal_quality(exhibit)
-    over = intervals_over(exhibit.models)
-    resampled = (
-        f" [95 % interval], and the share of resamples without an equal, over {over}: each "
-        "resample chooses best and equal anew."
-    )
+    resampled = ""
+    if any(pair.chosen is not None for pair in pairs):
+        resampled = (
+            ", with 95 % interval, and the share of resamples without an equal, over "
+            f"{intervals_over(exhibit.models)}: each resample chooses best and equal anew"
+        )
     return Table(
         name=f"{stem}-equal-quality",
         title=f"{exhibit.section.title}: what equal quality costs",
@@ -196,10 +196,9 @@ def _ratios(exhibit: DenoisingExhibit, stem: str) -> Table:
         ],
         data=[_ratio_data(pair) for pair in pairs],
         notes=[
-            f"Best: the cheapest setting within {TOLERANCE_DB:g} dB of the model's highest PSNR. "
-            "Ratios: the other model's cheapest equal over it, at a PSNR no lower within the same "
-            f"tolerance; cheapest by {BY_COST}."
-            + (resampled if any(p.never is not None for p in pairs) else ""),
+            f"Best: the cheapest setting (by {BY_COST}) within {TOLERANCE_DB:g} dB of the model's "
+            "highest PSNR. Ratios: the other model's cheapest equal over it, at a PSNR no lower "
+            f"within the same tolerance{resampled}.",
             *_shared(pairs),
             "A ratio of NFE is not one of compute: 99 % fewer passes is one of NFE alone.",
         ],
