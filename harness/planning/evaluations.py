@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from harness.data.sources import FILE_SPLITS
 from harness.errors import HarnessError
 from harness.planning.axes import ADAPTER, Value, label_of
 from harness.planning.document import Experiment
@@ -45,6 +46,7 @@ from harness.planning.shapes import (
     shape_of,
 )
 from harness.planning.spec import NextFrameTask, TrainSpec
+from harness.planning.splits import default_split
 from harness.planning.templates import check_templates, check_tokens
 from harness.planning.thinking import at_level, check_levels, thinking_of
 from harness.planning.validate import as_written, validate
@@ -197,7 +199,7 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
     for index, data in enumerate([setting.data] if isinstance(setting.data, str) else setting.data):
         where = own.where(("data", index) if several else ("data",))
         if isinstance(setting, TextSetting) and setting.asks:
-            split: str = setting.split or "validation"
+            split: str = setting.split or default_split(data, FILE_SPLITS)
             check_templates(setting, data, split, own, where)
         else:
             split = _split(setting, data, where, spec)
@@ -284,7 +286,7 @@ def _split(setting: DataSetting, data: str, where: str, spec: TrainSpec) -> str:
                 where=where,
             )
     if setting.split is None:
-        return next(s for s in ("validation", "test", "train") if s in found.splits)
+        return default_split(data, found.splits)
     if setting.split not in found.splits:
         raise HarnessError(
             f"data set {data!r} has no such split",
