@@ -65,8 +65,7 @@ def kept_filters(images: NoisyImages, *, batch_size: int, seed: int) -> dict[str
             found = best_filters(images, batch_size=batch_size, seed=seed)
             write_json(path, {kind: each.width for kind, each in found.items()})
         kept = read_json(path)
-    known = {(each.kind, each.width): each for each in FILTERS}
-    return {kind: known[kind, width] for kind, width in kept.items()}
+    return {each.kind: each for each in FILTERS if kept[each.kind] == each.width}
 
 
 def best_filters(images: NoisyImages, *, batch_size: int, seed: int) -> dict[str, Filter]:
