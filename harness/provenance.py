@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.datasets import dataset_digest
+from harness.data.decoded import DECODER, PIXELS, pixel_digest_now
 from harness.data.measured import prepared_digest
 from harness.data.named_tokenizers import NAMED
 from harness.data.pixels.autoencoders import AUTOENCODER, local_digest
+from harness.data.pixels.sources import names_pixels, parse_pixels
 from harness.data.sources import is_on_hub, is_source
 from harness.data.task_files import OURS, digest_of_key
 from harness.data.tokenizer import BYTES, load_tokenizer
@@ -112,24 +114,34 @@ def data_changed(recorded: Mapping[str, str], cache: Path | None = None) -> bool
 def _digest_now(name: str, cache: Path | None) -> str | None:
     """Digest of a user's file today, `missing` where it is gone; None for what is embedded.
 
-    None too for what lies on the Hub and was not prepared here.
+    None too for what was not prepared here, where that takes more than reading files: what lies on
+    the Hub, and the first clips of videos.
     """
     kind, _, tokenizer = name.partition("tokenizer ")
     try:
         if not kind and tokenizer not in (BYTES, *NAMED):
             return load_tokenizer(tokenizer).digest
+        if name.startswith(DECODER):
+            return None
+        if name.startswith(PIXELS):
+            return pixel_digest_now(name, cache)
         if name.startswith(AUTOENCODER):
             return local_digest(name.removeprefix(AUTOENCODER))
         if (of_task := digest_of_key(name)) is not None:
             return of_task
         if is_source(name):
             data, _, split = name.rpartition("/")
-            if is_on_hub(data):
+            if is_on_hub(data) or _is_cut(data):
                 return prepared_digest(data, split, cache)
             return dataset_digest(data, split, cache=cache)
     except HarnessError:
         return "missing"
     return None
+
+
+def _is_cut(data: str) -> bool:
+    """Which videos the digest is of is known once they are decoded."""
+    return names_pixels(data) and parse_pixels(data).clips is not None
 
 
 def packages_of(record: AdapterRecord) -> set[str]:

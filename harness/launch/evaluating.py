@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from harness.cost import device_name
-from harness.data.datasets import dataset_digest
+from harness.data.decoded import content_digests
 from harness.data.measured import prepared_digest
 from harness.data.pixels.recipes import check_local
 from harness.data.pixels.sources import names_pixels, split_pixels
@@ -122,10 +122,10 @@ def evaluation_digests(spec: EvalBase, cache: Path) -> dict[str, str]:
     if isinstance(spec, LmTaskEval):
         found = find_task(spec.data, spec.include)
         return {task_key(spec.data, spec.include): task_digest(found)}
-    return {
-        f"{spec.data}/{split}": dataset_digest(spec.data, split, cache=cache)
-        for split in _splits(spec)
-    }
+    digests: dict[str, str] = {}
+    for split in _splits(spec):
+        digests |= content_digests(spec.data, split, cache=cache)
+    return digests
 
 
 def _splits(spec: EvalBase) -> tuple[str, ...]:

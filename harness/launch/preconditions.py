@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.data.datasets import dataset_digest, load_images
+from harness.data.decoded import DECODER, PIXELS, content_digests
 from harness.data.pixels.autoencoders import AUTOENCODER, autoencoder_digest
 from harness.data.sources import is_source
 from harness.data.text import load_tokenizer, prepare_text
 from harness.errors import HarnessError
-from harness.planning.spec import DenoisingTask, NextFrameTask, NextTokenTask, TrainSpec
+from harness.planning.spec import NextFrameTask, NextTokenTask, TrainSpec
 from harness.records import RunFolder, read_json
 
 
@@ -40,14 +40,13 @@ def begun(folder: RunFolder) -> bool:
 def data_digests(spec: TrainSpec, cache: Path) -> dict[str, str]:
     """Name -> digest, as of now, of what the run trains on: data set, and tokenizer or autoencoder.
 
-    Data of the user's own are prepared into `cache` first: one process reads them, for all.
+    Data of the user's own are prepared into `cache` first: one process reads them, for all. Of
+    pixels it says how they were decoded, too.
     """
     task = spec.task
     if isinstance(task, NextTokenTask) and is_source(task.data):
         prepare_text(task.data, "train", tokenizer=task.tokenizer, cache=cache)
-    if isinstance(task, DenoisingTask):
-        load_images(task.data, "train", cache=cache)
-    digests = {f"{task.data}/train": dataset_digest(task.data, "train", cache=cache)}
+    digests = content_digests(task.data, "train", cache=cache)
     if isinstance(task, NextTokenTask):
         digests[f"tokenizer {task.tokenizer}"] = load_tokenizer(task.tokenizer).digest
     if isinstance(task, NextFrameTask) and task.autoencoder is not None:
@@ -61,9 +60,16 @@ def check_data(folder: RunFolder, data: dict[str, str]) -> None:
         return
     recorded = read_json(folder.provenance)["data"]
     for name, digest in data.items():
-        if recorded.get(name, digest) != digest:
-            raise HarnessError(
-                f"the data changed since this run began: {name} had digest "
-                f"{recorded[name][:12]} and has {digest[:12]} now",
-                hint=f"bring the old data back, or remove runs/{folder.run_id} to train it again",
+        if name.startswith(DECODER) or recorded.get(name, digest) == digest:
+            continue
+        back = "bring the old data back"
+        if name.startswith(PIXELS):
+            key = name.replace(PIXELS, DECODER, 1)
+            back = (
+                f"they were decoded by {recorded[key]}, and by {data[key]} now: install the former"
             )
+        raise HarnessError(
+            f"the data changed since this run began: {name} had digest "
+            f"{recorded[name][:12]} and has {digest[:12]} now",
+            hint=f"{back}, or remove runs/{folder.run_id} to train it again",
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from harness import provenance
-from harness.data.datasets import dataset_digest
+from harness.data.datasets import dataset_digest, load_images
+from harness.data.pixels.array_shards import ArrayShards
 from harness.records import read_json, read_jsonl
 from tests.launch.room import HARNESS, Room
 
@@ -52,6 +54,17 @@ def suite_on_images(room: Room, *labels: str, probed: Any = None, **given: Any) 
     )
 
 
+def facts(split: str, cache: Path) -> dict[str, str]:
+    """What is recorded of a split."""
+    made = load_images(DATA, split, cache=cache)
+    assert isinstance(made.pixels, ArrayShards)
+    return {
+        f"{DATA}/{split}": dataset_digest(DATA, split, cache=cache),
+        f"pixels of {DATA}/{split}": made.pixels.index["pixel_digest"],
+        f"decoder of {DATA}/{split}": f"pillow {version('pillow')}",
+    }
+
+
 def test_a_suite_trains_and_is_evaluated_on_a_folder(room: Room) -> None:
     images(room.folder / "train", 0, 12)
     images(room.folder / "val", 100, 5)
@@ -61,11 +74,10 @@ def test_a_suite_trains_and_is_evaluated_on_a_folder(room: Room) -> None:
     cache = room.results / "data"
     for label in ADAPTERS:
         folder = room.folder_of(suite, label)
-        trained = {f"{DATA}/train": dataset_digest(DATA, "train", cache=cache)}
-        assert read_json(folder.provenance)["data"] == trained
+        assert read_json(folder.provenance)["data"] == facts("train", cache)
         (evaluation,) = folder.path.glob("evals/*")
         recorded = read_json(evaluation / "done.json")["provenance"]["data"]
-        assert recorded == {f"{DATA}/validation": dataset_digest(DATA, "validation", cache=cache)}
+        assert recorded == facts("validation", cache)
         found = read_jsonl(evaluation / "measurements.jsonl")
         assert {line["n"] for line in found if line["name"] == "psnr"} == {5}
     assert not provenance.data_changed(recorded, cache)

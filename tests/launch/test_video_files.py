@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from harness.data.datasets import dataset_digest
+from harness.data.decoded import content_digests
 from harness.data.pixels.autoencoders import autoencoder_digest
 from harness.records import read_json, read_jsonl
 from tests.data.pixels.made_videos import drawn, video_bytes
@@ -45,7 +46,8 @@ def run(room: Room, autoencoder: str | None) -> dict[str, dict[str, float]]:
     code, summary = room.run(suite, "--workers", "1")  # one loads torch and diffusers, not two
     assert code == 0, summary
     cache = room.results / "data"
-    data = {f"{DATA}/train": dataset_digest(DATA, "train", cache=cache)}
+    data = content_digests(DATA, "train", cache=cache)
+    assert data[f"{DATA}/train"] == dataset_digest(DATA, "train", cache=cache)
     if autoencoder is not None:
         data[f"autoencoder {autoencoder}"] = autoencoder_digest(autoencoder)
     found = {}

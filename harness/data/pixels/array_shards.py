@@ -257,6 +257,18 @@ def open_shards(folder: Path) -> ArrayShards | None:
     return shards
 
 
+def read_index(folder: Path) -> dict[str, Any] | None:
+    """The index of a finished folder; None where there is none."""
+    try:
+        with _opening(folder):
+            index: dict[str, Any] = json.loads((folder / _INDEX).read_bytes())
+    except HarnessError:
+        raise
+    except (*_ABSENT, *_DAMAGED):
+        return None
+    return index
+
+
 def _names(index: Mapping[str, Any]) -> list[str]:
     """The files of a folder besides its index."""
     return [part["name"] for part in index["parts"]] + [f"{name}.npy" for name in index["beside"]]

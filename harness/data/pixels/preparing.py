@@ -31,6 +31,7 @@ from harness.data.pixels.array_shards import (
     ArrayShards,
     open_shards,
     publish,
+    read_index,
     read_part,
     shards_folder,
     write_part,
@@ -92,6 +93,12 @@ def prepare_pixels(recipe: Recipe, cache: Path, effort: Effort | None = None) ->
 def find_prepared(recipe: Recipe, cache: Path) -> ArrayShards | None:
     """What was prepared before, where the source is still what it was; reads none of it."""
     return _Work(recipe, cache).ready()
+
+
+def find_index(recipe: Recipe, cache: Path) -> dict[str, Any] | None:
+    """What is kept beside the shards of `find_prepared`, of which nothing else is opened."""
+    measured = recall(recipe.found, cache)
+    return None if measured is None else read_index(_Work(recipe, cache).folder(measured))
 
 
 # --- one split -------------------------------------------------------------------------------
