@@ -368,6 +368,31 @@ def test_the_digest_is_of_the_encoded_bytes_and_their_labels(
     assert dataset_digest(NAME, "train", cache=tmp_path / "c") != labelled
 
 
+def test_an_image_of_another_class_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, cache = "file:r.parquet#picture?size=8&label=y", tmp_path / "c"
+    records(tmp_path / "r.parquet", rows=21)
+    before = load_images(name, "train", cache=tmp_path / "whole")
+
+    def interrupt(progress: PixelProgress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare_images(name, "train", cache=cache, effort=Effort(1, interrupt))
+    records(tmp_path / "r.parquet", rows=21, labels=[1, 1, *(i % 2 for i in range(2, 21))])
+    kept: list[int] = []
+    effort = Effort(1, lambda progress: kept.append(progress.kept))
+    relabelled = prepare_images(name, "train", cache=cache, effort=effort)
+    assert kept[-1] >= 1, "what was made of other images goes on"
+    assert kept[0] == 0, "and what was made of the relabelled one is made again"
+    assert relabelled.labels is not None
+    assert relabelled.labels[:3].tolist() == [1, 1, 0]
+    assert relabelled.digest != before.digest
+    assert dataset_digest(name, "train", cache=None) == relabelled.digest
+
+
 def test_nothing_at_all_is_said(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(HarnessError, match="there is not one image"):
