@@ -196,6 +196,7 @@ def _of_answers(
         "features": found.width,
         "converged": found.converged,
         "gradient": found.gradient,
+        "excess": found.excess,
     }
     given: dict[str, Any] = {"tags": tags, "cost": cost}
     return [

@@ -25,7 +25,8 @@ class Answers:
     cross-entropy in nats, `losses` (n,).
 
     `l2` is the chosen penalty, `at_edge` that no smaller (or no larger) one was tried, `holdout`
-    the held-out part's accuracy. `converged` is of the last fit; `seconds` are of all fits.
+    the held-out part's accuracy. `converged`, `gradient` and `excess` are of the last fit;
+    `seconds` are of all fits.
     """
 
     ranks: NDArray[np.int64]
@@ -38,6 +39,7 @@ class Answers:
     width: int
     converged: bool
     gradient: float
+    excess: float
     seconds: float
 
     def right(self, top: int) -> NDArray[np.bool_]:
@@ -77,6 +79,7 @@ def answers(
         width=training.width,
         converged=classifier.converged,
         gradient=classifier.gradient,
+        excess=classifier.excess,
         seconds=seconds,
     )
 

@@ -116,6 +116,7 @@ def test_it_is_scikit_learns_answer_on_the_penalty_that_does_best_held_out(
     assert own.tags["l2"] == chosen == 1e-3
     assert own.tags["l2_at_edge"] is True, "no smaller one was tried"
     assert own.tags["converged"] is True
+    assert 0 <= own.tags["excess"] < 1e-3, "nats that the fit would still fall by"
     chances = fitted(np.ones(len(held_out), bool), chosen)(test)
     for top in (1, 5):
         expected = top_k_accuracy_score(test.labels, chances, k=top)
