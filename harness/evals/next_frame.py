@@ -48,8 +48,9 @@ def evaluate_next_frame(
 
     `per_clip.npz` in `folder` keeps sums over each clip's frames, (noise seeds, clips) of the
     predictions and (clips,) of the others, with `n` (clips,), 0 of those dropped, and where it is
-    known the `video` (clips,) that each was cut from; `examples.npz` the first rows' last frame of
-    the context (`last`), the true one, the predicted and the reconstructed one.
+    known the `video` (clips,) that each was cut from; `examples.npz`, of rows spread over the set,
+    the copy of the context's last frame (`last`), the true next one, the predicted and the
+    reconstructed one: latents decoded, copied ones too.
     """
     covered = clip_set(spec, context)
     pixels = frame_pixels(spec, context, covered.rows)
@@ -191,17 +192,20 @@ def _keep_examples(
     pixels: FramePixels,
     folder: Path,
 ) -> None:
-    """Pixels (rows, C, H, W) of the first rows, predicted under the first noise seed."""
-    ids = covered.ids[: spec.examples]
+    """Pixels (rows, C, H, W) of rows spread evenly, predicted under the first noise seed."""
+    count = min(spec.examples, len(covered.ids))
+    ids = covered.ids[np.arange(count) * len(covered.ids) // count]
     batch = video_batch(covered.rows, ids, context.device)
     noise = context.noise(spec.noise_seeds[0], f"{spec.data}/{spec.split}")
     with context.inference():
         predicted = context.adapter.predict(batch, spec.thinking, noise).value
-    true = pixels.true(ids, context.device)
-    shown = {"predicted": pixels.shown(predicted[:, -1:])[:, 0]}
+    shown = {
+        "predicted": pixels.shown(predicted[:, -1:])[:, 0],
+        "last": pixels.shown(batch.frames[:, -2:-1])[:, 0],
+        "truth": pixels.true(ids, context.device)[:, -1],
+    }
     if pixels.decodes:
         shown["reconstruction"] = pixels.shown(batch.frames[:, -1:])[:, 0]
-    shown |= {"last": true[:, -2], "truth": true[:, -1]}
     images: dict[str, Any] = {name: each.float().cpu().numpy() for name, each in shown.items()}
     np.savez_compressed(folder / EXAMPLES, rows=ids, **images)
 

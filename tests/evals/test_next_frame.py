@@ -244,15 +244,15 @@ def test_latents_are_compared_decoded_with_the_true_frames(
             ours.append(in_latents | pixel_errors(shown[at], truth))
             copied.append(pixel_errors(known[at], truth))
             ceiling.append(pixel_errors(known[at + 1], truth))
-        if row < 2:
+        if row in (0, 2):
             for name, image in (
-                ("last", frames[-2]),
+                ("last", known[-2]),
                 ("truth", frames[-1]),
                 ("predicted", shown[-1]),
                 ("reconstruction", known[-1]),
             ):
-                np.testing.assert_allclose(kept[name][row], image, atol=1e-4)
-    assert kept["rows"].tolist() == [0, 1]
+                np.testing.assert_allclose(kept[name][row // 2], image, atol=1e-4)
+    assert kept["rows"].tolist() == [0, 2], "spread over the rows"
     for metric in ("loss", "mse", "psnr_per_frame"):
         assert found[metric, 0].value == pytest.approx(mean(ours, metric), rel=1e-4)
     for prefix, errors in (("copy_last_", copied), ("reconstruction_", ceiling)):
@@ -261,6 +261,25 @@ def test_latents_are_compared_decoded_with_the_true_frames(
         pooled = 10 * log10(255**2 / mean(errors, "squared_levels"))
         assert found[prefix + "psnr", None].value == pytest.approx(pooled, rel=1e-4)
     assert ("reconstruction_loss", None) not in found
+
+
+def test_examples_of_pixels_are_spread_over_the_set_and_are_no_more_than_it_has(
+    tmp_path: Path,
+) -> None:
+    context = context_of(spec_of("transformer_pp_video"), tmp_path)
+    length = context.spec.task.context
+    for limit, examples, rows in ((10, 4, [0, 2, 5, 7]), (3, 8, [0, 1, 2])):
+        asked = evaluation(Single(), limit=limit, examples=examples)
+        evaluated(asked, context, tmp_path / str(limit))
+        kept = dict(np.load(tmp_path / str(limit) / "examples.npz"))
+        assert kept["rows"].tolist() == rows
+        windows = windows_of(DIGITS, length, limit)
+        for place, row in enumerate(rows):
+            np.testing.assert_array_equal(kept["last"][place], windows[row][-2])
+            np.testing.assert_array_equal(kept["truth"][place], windows[row][-1])
+            guess = predicted(context, windows[row], row, Single(), 0)[-1]
+            np.testing.assert_allclose(kept["predicted"][place], guess, atol=1e-5)
+        assert "reconstruction" not in kept
 
 
 @pytest.mark.parametrize(
