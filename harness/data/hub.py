@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
 
+from harness.errors import HarnessError
+
 #: How long an answer is waited for, the name's look-up included.
 SECONDS = 5.0
+#: How `datasets` says which splits there are.
+_SPLITS = re.compile(r"Bad split: .*Available splits: \[(?P<names>.*)\]")
 
 
 def unreachable() -> str | None:
@@ -33,6 +38,47 @@ def caches_alone(alone: bool) -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def from_hub(name: str, split: str, *, place: str | None, files: str) -> Iterator[None]:
+    """Whatever goes wrong while `datasets` reads a set, as a HarnessError, and what to do.
+
+    `place` is the set's name on the Hub, None for a folder; `files` what its files, downloaded, may
+    be named by. Where the Hub does not answer, what its cache holds is read.
+    """
+    silence = None if place is None else unreachable()
+    try:
+        with caches_alone(silence is not None):
+            yield
+    except (HarnessError, GeneratorExit):
+        raise
+    except Exception as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        splits = _SPLITS.match(said)
+        if splits is not None:
+            raise _no_split(name, split, re.findall(r"'([^']*)'", splits["names"])) from error
+        if silence is not None:
+            said = f"it is not in the Hub's cache, and the Hub does not answer: {silence}"
+        raise HarnessError(
+            f"the dataset cannot be read: {said}",
+            where=name,
+            hint=None
+            if place is None
+            else "check its name, revision, configuration and split on https://huggingface.co/"
+            f"datasets/{place}; without network, download its files and give {files}",
+        ) from error
+
+
+def _no_split(name: str, split: str, there: list[str]) -> HarnessError:
+    meant = "test" if "test" in there else next(iter(there), "train")
+    return HarnessError(
+        "the dataset has no such split",
+        where=name,
+        given=split,
+        allowed=there or None,
+        hint=f"write `split: {meant}` in the suite, or --split {meant}",
+    )
 
 
 def _asked() -> str | None:

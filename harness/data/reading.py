@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
+from harness.data.hub import from_hub
 from harness.data.sources import TextSource
 from harness.data.templates import Template
 from harness.errors import HarnessError
@@ -319,7 +320,9 @@ def _hub(source: TextSource, split: str, meter: Meter) -> Iterator[tuple[int, An
     source.files(split)  # a folder that is not there is not looked for on the Hub
     place = str(Path(source.place).expanduser()) if source.is_local else source.place
     meter.total = source.documents
-    with _from_hub(name, source):
+    on_hub = None if source.is_local else source.place
+    files = f"file:PATH/*.parquet{'#' if source.field else ''}{source.field}"
+    with from_hub(name, chosen, place=on_hub, files=files):
         rows: Any = datasets.load_dataset(
             place, source.config, split=chosen, revision=source.revision, streaming=True
         )
@@ -331,26 +334,6 @@ def _hub(source: TextSource, split: str, meter: Meter) -> Iterator[tuple[int, An
             yield count, table
             count += table.num_rows
             meter.done = count
-
-
-@contextmanager
-def _from_hub(name: str, source: TextSource) -> Iterator[None]:
-    """Whatever goes wrong between here and the Hub, on one line, and what to do."""
-    try:
-        yield
-    except (HarnessError, GeneratorExit):
-        raise
-    except Exception as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise HarnessError(
-            f"the dataset cannot be read: {said}",
-            where=name,
-            hint=None
-            if source.is_local
-            else "check its name, revision, configuration and split on https://huggingface.co/"
-            f"datasets/{source.place}; without network, download its files and give "
-            f"file:PATH/*.parquet{'#' if source.field else ''}{source.field}",
-        ) from error
 
 
 @contextmanager

@@ -6,13 +6,19 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
 
 from harness.data import hub
+from harness.data.datasets import load_documents, load_images
+from harness.data.pixels.prepared_images import prepare_images
+from harness.errors import HarnessError
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -77,3 +83,30 @@ def test_caches_alone_ends(alone: bool) -> None:
     with hub.caches_alone(alone):
         assert now() == ((True, True) if alone else before)
     assert now() == before
+
+
+def test_a_split_that_is_not_there_is_told_with_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `datasets` finds them, here in a folder of its kind."""
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "test"):
+        path = tmp_path / "set" / f"{split}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table({"text": ["a word"], "image": [b"none"]}), path)
+    said = r"no such split\n  given: 'validation'\n  allowed: train, test\n  write `split: test`"
+    with pytest.raises(HarnessError, match=said):
+        load_documents("hub:./set#text", "validation")
+    with pytest.raises(HarnessError, match=said):
+        load_images("hub:./set#image?size=8", "validation", cache=tmp_path / "c")
+
+
+def test_a_hub_that_does_not_answer_is_not_asked_for_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "unreachable", lambda: "no route")
+    said = r"not in the Hub's cache, and the Hub does not answer: no route(.|\n)*file:PATH/\*"
+    with pytest.raises(HarnessError, match=said):
+        load_documents("hub:nobody-has/this-set#text", "train")
+    with pytest.raises(HarnessError, match=said):
+        prepare_images("hub:nobody-has/this-set#i?size=8", "train", cache=tmp_path / "c")

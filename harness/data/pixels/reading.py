@@ -8,13 +8,14 @@ import json
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from harness.data.hub import from_hub
 from harness.data.pixels.folder_classes import folder_classes
 from harness.data.pixels.recipes import LINK_TO_NOTHING, Item, size_of
 from harness.data.pixels.sources import IMAGE_SUFFIXES, PixelSource
@@ -47,7 +48,8 @@ def class_names(source: PixelSource, split: str) -> tuple[str, ...] | None:
         return None
     if source.layout == "parquet":
         return _parquet_classes(source, split)
-    features = _opened_hub(source, split).features
+    with _from_hub(source, split):
+        features = _opened_hub(source, split).features
     return _names(features, source.label)
 
 
@@ -131,7 +133,7 @@ def _parquet_classes(source: PixelSource, split: str) -> tuple[str, ...] | None:
 def _hub(source: PixelSource, split: str, meter: Meter) -> Iterator[Item]:
     """Records of a Hub dataset, or of a folder in one of its formats, streamed by `datasets`."""
     name = str(source)
-    with _from_hub(source):
+    with _from_hub(source, split):
         rows = _opened_hub(source, split)
         wanted = _columns(source)
         if rows.column_names is not None:
@@ -150,16 +152,15 @@ def _opened_hub(source: PixelSource, split: str) -> Any:
 
     source.files(split)  # a folder that is not there is not looked for on the Hub
     place = str(Path(source.place).expanduser()) if source.is_local else source.place
-    chosen = "train" if source.holdout is not None else split
-    with _from_hub(source):
-        rows = datasets.load_dataset(
-            place, source.config, split=chosen, revision=source.revision, streaming=True
-        )
-        if source.field in (rows.features or {}):
-            feature = rows.features[source.field]
-            if isinstance(feature, datasets.Image):
-                rows = rows.cast_column(source.field, datasets.Image(decode=False))
-        return rows
+    chosen = _whole(source, split)
+    rows = datasets.load_dataset(
+        place, source.config, split=chosen, revision=source.revision, streaming=True
+    )
+    if source.field in (rows.features or {}):
+        feature = rows.features[source.field]
+        if isinstance(feature, datasets.Image):
+            rows = rows.cast_column(source.field, datasets.Image(decode=False))
+    return rows
 
 
 def _rows_of(rows: Any, split: str) -> int | None:
@@ -228,24 +229,18 @@ def _value(record: Any, field: str) -> Any:
     return _value(value, rest) if dot else value
 
 
-@contextmanager
-def _from_hub(source: PixelSource) -> Iterator[None]:
-    """Whatever goes wrong between here and the Hub, on one line, and what to do."""
-    try:
-        yield
-    except (HarnessError, GeneratorExit):
-        raise
-    except Exception as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise HarnessError(
-            f"the dataset cannot be read: {said}",
-            where=str(source),
-            hint=None
-            if source.is_local
-            else "check its name, revision, configuration and split on https://huggingface.co/"
-            f"datasets/{source.place}; without network, download its files and give "
-            f"file:PATH/*.parquet#{source.field}?size={source.size}",
-        ) from error
+def _from_hub(source: PixelSource, split: str) -> AbstractContextManager[None]:
+    return from_hub(
+        str(source),
+        _whole(source, split),
+        place=None if source.is_local else source.place,
+        files=f"file:PATH/*.parquet#{source.field}?size={source.size}",
+    )
+
+
+def _whole(source: PixelSource, split: str) -> str:
+    """The split that is read, of which a part may be held out."""
+    return "train" if source.holdout is not None else split
 
 
 # --- MNIST's files ---------------------------------------------------------------------------
