@@ -213,7 +213,11 @@ def _print_data(*, as_json: bool) -> None:
     terminal().print(
         "Your own images: file:FOLDER?size=32, or file:PATH.parquet#FIELD?size=32", markup=False
     )
-    terminal().print("Your own clips: file:PATH.npz, .npy or .safetensors", markup=False)
+    terminal().print(
+        "Your own clips: file:FOLDER?size=64&frames=17 of videos or frames, or file:PATH.npz, .npy "
+        "or .safetensors",
+        markup=False,
+    )
 
 
 def _print_suites(*, as_json: bool) -> None:
