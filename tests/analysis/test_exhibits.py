@@ -142,6 +142,20 @@ def test_losses_are_means_over_noise_seeds_then_training_seeds(text_suite, tmp_p
     assert exhibit.references["bigram"] == (2.9, pytest.approx(2.9 / log(2)))
 
 
+def test_notes_name_the_seeds_of_all_rows_and_say_where_some_are_missing(text_suite, tmp_path):
+    first, *others = text_suite.runs
+    for run in others:
+        write_run(run, tmp_path, text_losses)
+    section = text_suite.report[0]
+    notes = []
+    for _ in range(2):
+        exhibit = scaling_exhibit(section, text_suite, load_frame(text_suite, tmp_path))
+        notes.append(losses_table(exhibit, "losses").notes[0])
+        write_run(first, tmp_path, text_losses)
+    assert "seeds 0, 1 (not all of them in every row" in notes[0]
+    assert "seeds 0, 1 ±" in notes[1]
+
+
 def test_below_the_bigram_means_the_whole_interval(text_suite, tmp_path):
     write_suite(text_suite, tmp_path, text_losses)
     exhibit = scaling_exhibit(text_suite.report[0], text_suite, load_frame(text_suite, tmp_path))
