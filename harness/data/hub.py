@@ -71,7 +71,7 @@ def from_hub(name: str, split: str, *, place: str | None, files: str) -> Iterato
 
 
 def _no_split(name: str, split: str, there: list[str]) -> HarnessError:
-    meant = "test" if "test" in there else next(iter(there), "train")
+    meant = next((each for each in ("validation", "test") if each in there), "train")
     return HarnessError(
         "the dataset has no such split",
         where=name,

@@ -83,7 +83,8 @@ def measure_source(name: str, split: str, *, cache: Path | None) -> Measured:
         raise HarnessError(
             "this dataset of the Hub is not prepared here",
             where=f"{name} ({split})",
-            hint=f"harness prepare '{name}' --split {split}",
+            hint=f"harness prepare '{name}' --split {split}"
+            + ("; or `split: test`, if there is none" if split == "validation" else ""),
         )
     before = fingerprint(found)
     digest = TextDigest()

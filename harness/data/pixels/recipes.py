@@ -143,7 +143,8 @@ def check_local(found: SplitPixels) -> None:
         raise HarnessError(
             "this dataset of the Hub is not prepared here",
             where=f"{found.source} ({found.split})",
-            hint=f"harness prepare '{found.source}' --split {found.split}",
+            hint=f"harness prepare '{found.source}' --split {found.split}"
+            + ("; or `split: test`, if there is none" if found.split == "validation" else ""),
         )
 
 

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,31 @@ def test_hugging_faces_records_are_read(
     assert images.classes == ("no", "yes")
 
 
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_other_formats_of_hugging_face_give_encoded_images(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files in folders of their classes, or beside them in an archive: PNG is kept exactly."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf"))
+    (tmp_path / "set").mkdir()
+    if kind == "folder":
+        classed(tmp_path / "set" / "train", *(f"{'no' if i < 3 else 'yes'}/{i}" for i in range(6)))
+    else:
+        with tarfile.open(tmp_path / "set" / "train-0.tar", "w") as archive:
+            for index in range(6):
+                for suffix, content in (("png", png(noise(index))), ("cls", b"000111"[index:])):
+                    member = tarfile.TarInfo(f"{index:03}.{suffix}")
+                    member.size = 1 if suffix == "cls" else len(content)
+                    archive.addfile(member, io.BytesIO(content))
+    fields = "image?size=8&label=label" if kind == "folder" else "png?size=8&label=cls"
+    images = load_images(f"hub:./set#{fields}", "train", cache=tmp_path / "c")
+    np.testing.assert_array_equal(pixels(images), EXPECTED[:6])
+    assert images.labels is not None
+    assert images.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert images.classes == (("no", "yes") if kind == "folder" else None)
+
+
 def test_the_hub_is_read_by_prepare_alone(tmp_path: Path) -> None:
     name = "hub:owner/name#image?size=8"
     for ask in (load_images, dataset_digest):
@@ -260,6 +286,8 @@ def test_the_hub_is_read_by_prepare_alone(tmp_path: Path) -> None:
             HarnessError, match=r"not prepared here(.|\n)*harness prepare 'hub:owner"
         ):
             ask(name, "train", cache=tmp_path)
+    with pytest.raises(HarnessError, match="--split validation; or `split: test`"):
+        load_images(name, "validation", cache=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -511,6 +539,7 @@ def test_no_byte_depends_on_the_number_of_workers(folder: Path, tmp_path: Path) 
 
 SCRIPT = """
 import sys
+import tarfile
 from pathlib import Path
 from harness.data import measured
 from harness.data.pixels import recipes
