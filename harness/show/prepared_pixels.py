@@ -34,6 +34,10 @@ _MAKERS: dict[str, Callable[..., Images | Clips]] = {
 }
 _WORDS = {"image": "images", "video": "clips"}
 _SHOWN = 10
+_STREAMED = (
+    "It decodes none of that again, but streams it again from the Hub: a large set is better "
+    "downloaded first, by `hf download --repo-type dataset`, and named hub:./FOLDER#FIELD?..."
+)
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,8 @@ def prepare_pixel_split(
             made = maker(need.data, need.split, cache=cache, effort=effort)
         except KeyboardInterrupt:
             console.print("Interrupted. The same command goes on from what is finished.")
+            if not parse_pixels(need.data).is_local:
+                console.print(_STREAMED, soft_wrap=True, markup=False)
             raise SystemExit(130) from None
     assert isinstance(made.pixels, ArrayShards)
     found = _prepared(need, made.pixels, last, time.monotonic() - began)

@@ -153,14 +153,9 @@ def _opened_hub(source: PixelSource, split: str) -> Any:
     source.files(split)  # a folder that is not there is not looked for on the Hub
     place = str(Path(source.place).expanduser()) if source.is_local else source.place
     chosen = _whole(source, split)
-    rows = datasets.load_dataset(
+    return datasets.load_dataset(
         place, source.config, split=chosen, revision=source.revision, streaming=True
     )
-    if source.field in (rows.features or {}):
-        feature = rows.features[source.field]
-        if isinstance(feature, datasets.Image):
-            rows = rows.cast_column(source.field, datasets.Image(decode=False))
-    return rows
 
 
 def _rows_of(rows: Any, split: str) -> int | None:

@@ -134,8 +134,11 @@ def test_what_is_interrupted_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as patched:
         patched.setattr(prepared_images, "prepare_pixels", interrupted)
         result = harness(NAME)
-    assert result.exit_code == 130
+        streamed = harness("hub:owner/name#image?size=8")
+    assert result.exit_code == streamed.exit_code == 130
     assert "The same command goes on" in result.output
+    assert "hf download" not in result.output
+    assert "streams it again from the Hub" in streamed.output
     assert harness(NAME).exit_code == 0
 
 
