@@ -108,16 +108,17 @@ def exhibit_of(
     copied: Callable[[PlannedRun], np.ndarray] = lambda run: COPIED,
     psnr: bool = True,
     decoded: bool = False,
-    examples: bool = False,
+    examples: int = 0,
+    predicted: float = 0.5,
     videos: np.ndarray | None = None,
 ) -> NextFrameExhibit:
     suite = suite_of(SUITE.replace("SEEDS", str(list(seeds))), folder)
 
     def evaluator(run: PlannedRun, spec: Any, where: Path) -> list[Measurement]:
         if examples:
-            images = np.zeros((3, 1, 4, 4), np.float32)
-            kept = {"last": images - 1, "truth": images, "predicted": images + 0.5}
-            np.savez(where / "examples.npz", rows=np.arange(3), **kept)
+            images = np.zeros((examples, 1, 4, 4), np.float32)
+            kept = {"last": images - 1, "truth": images, "predicted": images + predicted}
+            np.savez(where / "examples.npz", rows=10 * np.arange(examples), **kept)
         clips = losses(run)
         about = {"psnr": psnr, "decoded": decoded, "videos": videos}
         return record(run, where, clips, copied=copied(run)[: len(clips)], **about)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,7 @@ def test_the_figure_draws_every_number_it_lists(tmp_path: Path) -> None:
 
 
 def test_strips_show_what_was_seen_what_came_and_each_prediction(tmp_path: Path) -> None:
-    (drawing,) = frame_strips(exhibit_of(tmp_path, plain, examples=True))
+    (drawing,) = frame_strips(exhibit_of(tmp_path, plain, examples=3))
     (axes,) = drawing.figure.axes
     assert len(axes.images) == 3 * (2 + 2 * 2)
     shown = [text.get_text().split("\n")[0] for text in axes.texts]
@@ -216,11 +217,80 @@ def test_strips_show_what_was_seen_what_came_and_each_prediction(tmp_path: Path)
     assert {row["mse_of_levels"] for row in drawing.data} == {(0.25 * 255) ** 2}
 
 
+def test_examples_are_spread_where_more_are_kept_than_shown(tmp_path: Path) -> None:
+    (drawing,) = frame_strips(exhibit_of(tmp_path, plain, examples=16))
+    shown = [row["row"] for row in drawing.data if row["model"] == "ebt"]
+    assert shown == [0, 20, 40, 60, 80, 100, 120, 140], "every second of 16 rows, ten apart"
+    assert "8 rows spread over builtin/moving-digits (validation)" in words(drawing)
+
+
+def test_errors_are_of_what_is_shown_and_measured(tmp_path: Path) -> None:
+    """A prediction beyond white is white, as PSNR takes it."""
+    (drawing,) = frame_strips(exhibit_of(tmp_path, plain, examples=3, predicted=5.0))
+    (axes,) = drawing.figure.axes
+    greys = [float(np.asarray(image.get_array()).mean()) for image in axes.images[::3]]
+    assert greys == pytest.approx([0, 0.5, 1, 0.5, 1, 0.5])
+
+
+def test_a_model_of_other_rows_is_not_shown_beside_their_truth(tmp_path: Path) -> None:
+    """Clips that are trained on are left out, which differ with the data of a model."""
+    exhibit = exhibit_of(tmp_path, plain, examples=3)
+    ebt = next(e for e in exhibit.examples if e.model == "ebt")
+    kept = dict(np.load(ebt.path))
+    np.savez(ebt.path, **kept | {"rows": kept["rows"] + 1})
+    (drawing,) = frame_strips(exhibit)
+    assert {row["model"] for row in drawing.data} == {"transformer++"}
+    assert "Not shown, for examples of other rows: ebt." in words(drawing)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ([0], "they are of that trained model, not of another training of it: exploratory"),
+        ([0, 1], "with fewer than 3 training seeds how far trainings differ is hardly known"),
+        ([0, 1, 2], None),
+    ],
+)
+def test_what_few_seeds_leave_open_is_said(
+    seeds: list[int], said: str | None, tmp_path: Path
+) -> None:
+    exhibit = exhibit_of(tmp_path, plain, seeds=seeds)
+    drawing = next_frame_figure(exhibit)
+    assert drawing is not None
+    tables = [" ".join(table.notes) for table in next_frame_tables(exhibit, "frames")]
+    for text in (*tables, words(drawing)):
+        assert ("exploratory" in text) == (said is not None)
+        assert said is None or said in text
+        assert "of these trained models" not in text
+
+
+def test_no_interval_reaches_beyond_what_is_possible(tmp_path: Path) -> None:
+    """A diverged second seed: no loss is below 0, no gain over 100 %, no PSNR below 0 dB."""
+
+    def losses(run: PlannedRun) -> np.ndarray:
+        return plain(run) * (1e5 if run.adapter_label == "ebt" and run.spec.seed else 1)
+
+    exhibit = exhibit_of(tmp_path, losses, seeds=[0, 1])
+    row = row_of(exhibit, "ebt")
+    assert row.loss.interval is not None
+    assert row.loss.interval[0] == 0
+    assert row.psnr_per_frame is not None
+    assert row.psnr_per_frame.interval is not None
+    assert row.gain is not None
+    assert row.gain.interval is not None
+    assert row.gain.interval[1] == 1
+    assert row.verdict == "undecided"
+    written = next_frame_tables(exhibit, "frames")[0].rows[1][1].text
+    assert re.fullmatch(r"\d{4} \[0, \d{5}\]", written), written
+
+
 def test_losses_together_are_written_to_four_digits_of_the_smallest() -> None:
     form = loss_form([0.2, 0.012344, 0.0])
     assert form.write(0.012344, (0.012, 0.013)) == "0.01234 [0.01200, 0.01300]"
     assert form.write(0.2, None) == "0.20000"
     assert form.write(-0.0001, None, sign="+") == "−0.00010"
+    assert form.write(1737.34997, (0.0, 15068.470619)) == "1737 [0, 15068]"
+    assert form.write(1737.34997, None) == "1737.3"
     assert loss_form([0.0]).write(0.0, None) == "0.000"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -11,14 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.analysis.exhibits.clip_sums import count_clips, frame_sample, perfect_clips
-from harness.analysis.exhibits.samples import Difference, Interval
+from harness.analysis.exhibits.samples import Difference, Interval, within
 from harness.analysis.frame import SuiteFrame
 from harness.planning.eval_spec import NextFrameEval
 from harness.planning.planned import Suite
 from harness.planning.sections import NextFrameSection
 from harness.planning.spec import thinking_label
 
-EXAMPLES = "examples.npz"
+EXAMPLES, ROWS = "examples.npz", "rows"
 COPY_LAST, RECONSTRUCTION = "copy last frame", "reconstruction"
 
 Verdict = Literal["better", "worse", "undecided"]
@@ -185,7 +186,13 @@ def next_frame_exhibit(
 def load_frames(path: Path) -> dict[str, NDArray[np.float32]]:
     """`last`, `truth`, `predicted`, and `reconstruction` of latents: (N, C, H, W) in [-1, 1]."""
     with np.load(path, allow_pickle=False) as stored:
-        return {name: np.asarray(stored[name]) for name in stored.files if name != "rows"}
+        return {name: np.asarray(stored[name]) for name in stored.files if name != ROWS}
+
+
+def load_rows(path: Path) -> NDArray[np.int64]:
+    """The set's rows (N,) that the frames of `load_frames` are of."""
+    with np.load(path, allow_pickle=False) as stored:
+        return np.asarray(stored[ROWS], np.int64)
 
 
 # --- one set ---------------------------------------------------------------------------------
@@ -229,12 +236,14 @@ def _row(own: pd.DataFrame) -> FrameRow | None:
         label=str(first["point"]),
         data=str(first["data"]),
         split=str(first["split"]),
-        loss=Quantity(loss.value, loss.interval()),
+        loss=Quantity(loss.value, within(loss.interval(), 0.0, inf)),
         mse=mse.value,
         psnr=None if pooled is None else pooled.value,
-        psnr_per_frame=None if each is None else Quantity(each.value, each.interval()),
+        psnr_per_frame=(
+            None if each is None else Quantity(each.value, within(each.interval(), 0.0, inf))
+        ),
         copied=copied.value,
-        gain=gain,
+        gain=None if gain is None else replace(gain, interval=within(gain.interval, -inf, 1.0)),
         verdict=_verdict(-more.sign if gain is None else gain.sign),
         thinking=str(first["thinking"]),
         nfe=_mean(losses["nfe"]),

@@ -99,6 +99,11 @@ class Difference:
         return int(low > 0) - int(high < 0)
 
 
+def within(interval: Interval | None, low: float, high: float) -> Interval | None:
+    """An interval cut at what is possible."""
+    return None if interval is None else (max(low, interval[0]), min(high, interval[1]))
+
+
 def _t_interval(values: list[float]) -> Interval | None:
     mean = over_seeds(values)
     if mean.low is None or mean.high is None:

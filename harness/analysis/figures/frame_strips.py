@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +15,7 @@ from harness.analysis.exhibits.next_frame import (
     FrameExamples,
     NextFrameExhibit,
     load_frames,
+    load_rows,
 )
 from harness.analysis.figures.page import (
     DataRow,
@@ -27,6 +28,7 @@ from harness.analysis.figures.pixels import shown_pixels
 from harness.analysis.figures.style import REFERENCE, TEXT, WIDTH, family_color, theme
 from harness.analysis.tables.next_frame import losses_of
 from harness.analysis.tables.scores import Form
+from harness.quantities import counted
 
 Images = NDArray[np.float32]
 
@@ -64,7 +66,7 @@ def frame_strips(exhibit: NextFrameExhibit, *, missing: str = "") -> list[Drawin
         examples = [e for e in exhibit.examples if (e.data, e.split) == (data, split)]
         kept = [e for e in examples if e.model in models]
         if kept:
-            found.append(_figure(exhibit, _strips(exhibit, kept), kept, missing))
+            found.append(_figure(exhibit, kept, missing))
     return found
 
 
@@ -100,7 +102,8 @@ def _strips(exhibit: NextFrameExhibit, kept: Sequence[FrameExamples]) -> list[_S
         details = _numbers(row.loss.value, each, form)
         found.append(_Strip(examples.model, details, color, shown, examples=examples))
         if len(kept) <= _WITH_ERRORS:
-            found.append(_Strip("", ("its error",), color, shown - truth, errors=True))
+            error = np.clip(shown, -1, 1) - truth
+            found.append(_Strip("", ("its error",), color, error, errors=True))
     return found
 
 
@@ -109,31 +112,26 @@ def _numbers(loss: float | None, psnr: float | None, form: Form) -> tuple[str, .
     return (*written, *([] if psnr is None else [f"PSNR {psnr:.2f} dB"]))
 
 
-def _figure(
-    exhibit: NextFrameExhibit,
-    strips: Sequence[_Strip],
-    kept: Sequence[FrameExamples],
-    missing: str,
-) -> Drawing:
-    data, split = kept[0].data, kept[0].split
-    count = min(_SHOWN, *(len(s.frames) for s in strips))
+def _figure(exhibit: NextFrameExhibit, examples: Sequence[FrameExamples], missing: str) -> Drawing:
+    data, split = examples[0].data, examples[0].split
+    rows = load_rows(examples[0].path)
+    kept = [e for e in examples if np.array_equal(load_rows(e.path), rows)]
+    count = min(_SHOWN, len(rows))
+    places = np.arange(count) * len(rows) // count
+    strips = [replace(s, frames=s.frames[places]) for s in _strips(exhibit, kept)]
     suffix = f" of {data}" if len(exhibit.sets) > 1 else ""
     title = f"{exhibit.section.title}: example frames{suffix}"
     size = min((WIDTH - 2 * _MARGIN - _LABEL_INCHES) / count, _MOST_INCHES)
     size = min(size, max(_LEAST_INCHES, _PAGE_INCHES / len(strips)))
     height = size * len(strips)
-    seeds = sorted({examples.seed for examples in kept})
-    first = exhibit.of(data, split)[0]
-    note = (
-        f"The last frame of the first {count} rows of {data} ({split}), predicted from the true "
-        f"frames before it by the lowest training seed ({', '.join(map(str, seeds))}); numbers "
-        f"beside them are means over all {first.n:,} frames and training seeds."
-    )
+    note = _shown_words(exhibit, kept, count)
     if any(strip.errors for strip in strips):
         note += (
             " Errors: the absolute difference from the truth, white for none, black for the whole "
             "range of pixels."
         )
+    if others := [e.model for e in examples if e not in kept]:
+        note += f" Not shown, for examples of other rows: {', '.join(others)}."
     with theme():
         figure = blank()
         frame = Frame(title, "", (), [note, *([missing] if missing else [])])
@@ -147,7 +145,21 @@ def _figure(
         for index, strip in enumerate(strips):
             _draw(axes, strip, low=height - (index + 1) * size, size=size, count=count)
     name = "next_frame-examples" + (f"-{exhibit.sets.index((data, split))}" if suffix else "")
-    return Drawing(name, title, figure, tuple(_data(strips, count)))
+    return Drawing(name, title, figure, tuple(_data(strips, rows[places])))
+
+
+def _shown_words(exhibit: NextFrameExhibit, kept: Sequence[FrameExamples], count: int) -> str:
+    data, split = kept[0].data, kept[0].split
+    seeds = ", ".join(map(str, sorted({examples.seed for examples in kept})))
+    first = exhibit.of(data, split)[0]
+    text = (
+        f"The last frame of {counted(count, 'row')} spread over {data} ({split}), predicted from "
+        f"the true frames before it by the lowest training seed ({seeds}); numbers beside them are "
+        f"means over all {first.n:,} frames and training seeds."
+    )
+    if any(row.name == RECONSTRUCTION for row in exhibit.references_of(data, split)):
+        text += " Copies and predictions are latents, decoded."
+    return text
 
 
 def _draw(axes: Axes, strip: _Strip, *, low: float, size: float, count: int) -> None:
@@ -178,14 +190,14 @@ def _shown(frame: Images, *, errors: bool) -> Images:
     return shown_pixels(1 - np.abs(frame).mean(0, keepdims=True) if errors else frame)
 
 
-def _data(strips: Sequence[_Strip], count: int) -> list[DataRow]:
+def _data(strips: Sequence[_Strip], rows: NDArray[np.int64]) -> list[DataRow]:
     """One row per predicted frame shown: where its pixels are, and its MSE on 0..255."""
     truth = next(strip.frames for strip in strips if strip.color == TEXT)
     found: list[DataRow] = []
     for strip in strips:
         if strip.examples is None:
             continue
-        for index in range(count):
+        for index, row in enumerate(rows):
             error = _levels(strip.frames[index]) - _levels(truth[index])
             found.append(
                 {
@@ -193,7 +205,7 @@ def _data(strips: Sequence[_Strip], count: int) -> list[DataRow]:
                     "split": strip.examples.split,
                     "model": strip.examples.model,
                     "seed": strip.examples.seed,
-                    "row": index,
+                    "row": int(row),
                     "mse_of_levels": float(np.square(error).mean()),
                     "source": "/".join(strip.examples.path.parts[-5:]),
                 }

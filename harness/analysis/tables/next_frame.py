@@ -18,7 +18,8 @@ from harness.analysis.tables.scores import Form, few_seeds
 from harness.analysis.tables.table import Cell, Table
 from harness.quantities import counted, si
 
-_SIGNIFICANT = 4
+#: Of the smallest number, and of any.
+_SIGNIFICANT, _MOST = 4, 5
 _DB = Form(1, 2, "")
 
 
@@ -31,9 +32,11 @@ def next_frame_tables(exhibit: NextFrameExhibit, stem: str) -> list[Table]:
 
 
 def loss_form(losses: Sequence[float]) -> Form:
-    """Four significant digits of the smallest of the losses that are written together."""
+    """Four significant digits of the smallest of the losses that are written together, no more
+    than five of any.
+    """
     smallest = min((loss for loss in losses if loss > 0), default=1.0)
-    return Form(1, max(0, _SIGNIFICANT - 1 - floor(log10(smallest))), "")
+    return Form(1, max(0, _SIGNIFICANT - 1 - floor(log10(smallest))), "", significant=_MOST)
 
 
 def losses_of(exhibit: NextFrameExhibit, data: str, split: str) -> Form:

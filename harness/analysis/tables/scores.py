@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import floor, log10
 
 from harness.analysis.exhibits.downstream import Comparison, Score
 from harness.analysis.exhibits.measures import Measure
@@ -16,23 +17,35 @@ _MANY = 1e5
 
 @dataclass(frozen=True)
 class Form:
-    """How a measure's numbers are written: times `scale`, with `digits`, and a unit."""
+    """How a measure's numbers are written: times `scale`, with `digits`, and a unit.
+
+    Fewer digits where a number or its interval then has no more than `significant`.
+    """
 
     scale: float
     digits: int
     unit: str
+    significant: int | None = None
 
     def write(self, value: float, interval: Interval | None, *, sign: str = "") -> str:
+        most = self._digits(max(map(abs, (value, *(interval or ())))))
+
         def one(number: float) -> str:
             scaled = self.scale * number
             kind = "f" if abs(scaled) < _MANY else "e"
-            digits = self.digits if kind == "f" else 2
+            digits = most if kind == "f" else 2
             return format(scaled, f"{sign}.{digits}{kind}").replace("-", "−")
 
         text = one(value)
         if interval is not None:
             text += f" [{one(interval[0])}, {one(interval[1])}]"
         return text + self.unit
+
+    def _digits(self, size: float) -> int:
+        if self.significant is None or size == 0:
+            return self.digits
+        whole = 1 + floor(log10(self.scale * size))
+        return min(self.digits, max(0, self.significant - whole))
 
 
 def form_of(measure: Measure, size: float) -> Form:
@@ -68,10 +81,16 @@ def difference_text(measure: Measure, comparison: Comparison) -> str:
 
 
 def few_seeds(seeds: Iterable[int]) -> str:
-    """What intervals over so few training seeds are not of; empty where all are enough."""
-    if min(seeds, default=MIN_SEEDS) >= MIN_SEEDS:
+    """What intervals over so few training seeds leave open; empty where all are enough."""
+    fewest = min(seeds, default=MIN_SEEDS)
+    if fewest >= MIN_SEEDS:
         return ""
-    return (
-        f"with fewer than {MIN_SEEDS} training seeds they are of these trained models, not of "
-        "another training of them: exploratory"
-    )
+    if fewest > 1:
+        text = (
+            f"with fewer than {MIN_SEEDS} training seeds how far trainings differ is hardly known"
+        )
+    else:
+        text = (
+            "with one training seed they are of that trained model, not of another training of it"
+        )
+    return f"{text}: exploratory"
