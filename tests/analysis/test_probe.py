@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,71 @@ def test_what_limits_the_numbers_is_said(tmp_path: Path) -> None:
     drawing = probe_figure(exhibit)
     assert drawing is not None
     assert {row["model"] for row in drawing.data} == {"dit", "ebt", "chance"}
+
+
+def test_the_pixels_penalty_and_fit_are_judged_too(tmp_path: Path) -> None:
+    """They are a model's rival: a grid too narrow for them flatters it."""
+
+    def evaluate(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
+        found = planted()(run, spec, folder)
+        limits = {"l2_at_edge": True, "converged": False}
+        return [
+            replace(m, tags={**m.tags, **limits}) if m.name.startswith("pixels_") else m
+            for m in found
+        ]
+
+    suite = suite_of(tmp_path)
+    write_suite(suite, tmp_path, evaluate)
+    (gathered,) = gather(suite, load_frame(suite, tmp_path))
+    assert isinstance(gathered.exhibit, ProbeExhibit)
+    text = text_of(gathered.exhibit)
+    assert "smallest or largest tried: pixels. Others" in text
+    assert "Not fitted to the end: pixels. More" in text
+    both = replace(the_set(gathered.exhibit), data="other")
+    several = replace(gathered.exhibit, sets=(*gathered.exhibit.sets, both))
+    assert "tried: pixels of builtin/digits, pixels of other. Others" in text_of(several)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ([0], "they are of that trained model, not of another training of it: exploratory"),
+        ([0, 1], "with fewer than 3 training seeds how far trainings differ is hardly known"),
+        ([0, 1, 2], None),
+    ],
+)
+def test_what_few_seeds_leave_open_is_said(
+    seeds: list[int], said: str | None, tmp_path: Path
+) -> None:
+    """Intervals of two seeds hold another training, stretched to Student's t; those of one not."""
+    exhibit = exhibit_of(tmp_path, SUITE.replace("[0, 1, 2]", str(seeds)))
+    drawing = probe_figure(exhibit)
+    assert drawing is not None
+    written = " ".join(text.get_text().replace("\n", " ") for text in drawing.figure.texts)
+    for text in (text_of(exhibit), written):
+        assert ("exploratory" in text) == (said is not None)
+        assert said is None or said in text
+        assert ("Student's t)" in text) == (len(seeds) > 1)
+        assert "of these trained models" not in text
+
+
+def test_no_interval_reaches_beyond_what_is_possible(tmp_path: Path) -> None:
+    """Two seeds that differ much: Student's t alone would be beyond 100 points."""
+
+    def evaluate(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
+        far = 0.45 if run.adapter_label == "ebt" else 0.0
+        value = 0.5 + far * (2 * run.spec.seed - 1)
+        return [_measured(run, name, value, 10, {}) for name in ("top1", "top5")]
+
+    suite = suite_of(tmp_path, SUITE.replace("[0, 1, 2]", "[0, 1]"))
+    write_suite(suite, tmp_path, evaluate)
+    (gathered,) = gather(suite, load_frame(suite, tmp_path))
+    assert isinstance(gathered.exhibit, ProbeExhibit)
+    top1 = the_set(gathered.exhibit).scores[1].top1
+    assert top1.interval == (0.0, 1.0)
+    assert top1.comparison is not None
+    assert top1.comparison.difference.interval == (-1.0, 1.0)
+    assert "[−100.0, +100.0] points" in text_of(gathered.exhibit)
 
 
 def test_five_classes_have_no_top_5(tmp_path: Path) -> None:

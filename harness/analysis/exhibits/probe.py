@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from harness.analysis.exhibits.downstream import Comparison, Verdict
 from harness.analysis.exhibits.measures import Measure
-from harness.analysis.exhibits.samples import Interval, Sample
+from harness.analysis.exhibits.samples import Interval, Sample, within
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.resampling import in_groups
 from harness.errors import HarnessError
@@ -67,7 +67,10 @@ class ProbeScore:
 
 @dataclass(frozen=True)
 class Reference:
-    """What no model is needed for: the pixels, or the commonest classes."""
+    """What no model is needed for: the pixels, or the commonest classes.
+
+    `at_edge` and `converged` are of a fit, as those of a model.
+    """
 
     name: str
     top1: Accuracy | None
@@ -75,6 +78,8 @@ class Reference:
     cross_entropy: float | None = None
     width: int | None = None
     l2: float | None = None
+    at_edge: bool = False
+    converged: bool = True
 
     def top(self, measure: Measure) -> Accuracy | None:
         return self.top1 if measure is TOPS[0] else self.top5
@@ -210,17 +215,18 @@ def _reference(name: str, prefix: str, one: pd.DataFrame) -> Reference:
         cross_entropy=_mean(losses["value"]),
         width=int(losses["features"].iloc[0]) if fitted else None,
         l2=float(losses["l2"].iloc[0]) if fitted else None,
+        at_edge=fitted and bool(losses["l2_at_edge"].iloc[0]),
+        converged=not fitted or bool(losses["converged"].iloc[0]),
     )
 
 
 def _accuracy(sample: Sample, name: str, other: Sample | None) -> Accuracy:
-    interval = sample.interval()
-    if interval is not None:
-        interval = max(0.0, interval[0]), min(1.0, interval[1])
+    interval = within(sample.interval(), 0.0, 1.0)
     difference = None if other is None else sample.minus(other)
     if difference is None:
         return Accuracy(sample.value, interval)
     verdicts: dict[int, Verdict] = {-1: "worse", 0: "undecided", 1: "better"}
+    difference = replace(difference, interval=within(difference.interval, -1.0, 1.0))
     comparison = Comparison(name, difference, verdicts[difference.sign])
     return Accuracy(sample.value, interval, comparison)
 

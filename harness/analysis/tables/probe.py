@@ -185,6 +185,8 @@ def _reference_data(row: Reference, one: ProbeSet) -> dict[str, object]:
         "cross_entropy": row.cross_entropy,
         "width": row.width,
         "l2": None if row.l2 is None else f"{row.l2:g}",
+        "l2_at_edge": None if row.l2 is None else int(row.at_edge),
+        "unconverged": None if row.l2 is None else int(not row.converged),
     }
 
 
@@ -286,12 +288,14 @@ def warnings(exhibit: ProbeExhibit) -> list[str]:
     """What limits the numbers: penalties at the end of the grid, fits that did not end, pixels."""
     found = []
     edges = [f"{s.model} ({s.at_edge} of {s.seeds})" for s in exhibit.scores if s.at_edge]
+    edges += [_pixels(one, exhibit) for one in exhibit.sets if one.pixels.at_edge]
     if edges:
         found.append(
             f"The best l2 is the smallest or largest tried: {', '.join(edges)}. Others beyond it "
             "may do better: widen `l2`."
         )
     short = [f"{s.model} ({s.unconverged} of {s.seeds})" for s in exhibit.scores if s.unconverged]
+    short += [_pixels(one, exhibit) for one in exhibit.sets if not one.pixels.converged]
     if short:
         found.append(
             f"Not fitted to the end: {', '.join(short)}. More `epochs`, or the full_batch solver, "
@@ -300,6 +304,10 @@ def warnings(exhibit: ProbeExhibit) -> list[str]:
     if missing := unfitted(exhibit.sets):
         found.append(f"Pixels of {', '.join(missing)} are too large to fit: not measured.")
     return found
+
+
+def _pixels(one: ProbeSet, exhibit: ProbeExhibit) -> str:
+    return f"pixels of {one.data}" if len(exhibit.sets) > 1 else "pixels"
 
 
 def sizes(exhibit: ProbeExhibit) -> str:
