@@ -67,8 +67,8 @@ class HarnessError(ValueError):
         lines = [f"{self.where}: {problem}" if self.where else problem]
         if self.given is not None:
             lines.append(f"  given: {self.given!r}")
-        if self.allowed is not None:
-            lines.append(f"  allowed: {_listed(self.allowed) or '(nothing)'}")
+        if self.allowed:
+            lines.append(f"  allowed: {_listed(self.allowed)}")
             close = nearest(self.given, self.allowed) if self.given is not None else None
             if close is not None and close != self.given:
                 lines.append(f"  did you mean {close!r}?")

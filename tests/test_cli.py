@@ -6,6 +6,7 @@ import json
 import resource
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from harness import cli
 from harness.planning.suite import load_suite
 from harness.records import RunFolder, write_json
-from harness.show import doctor
+from harness.show import doctor, listing
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = str(ROOT / "suites" / "quickstart.yaml")
@@ -242,6 +243,13 @@ def test_plan_prints_json(
     assert list(tmp_path.iterdir()) == [], "a plan writes nothing"
 
 
+def test_ls_data_says_how_ones_own_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    listing.print_listing("data", Path("results"), as_json=False)
+    said = capsys.readouterr().out
+    for form in ("file:PATH.txt", "file:FOLDER?size=32", "idx3", "&frames=16", "hub:OWNER/NAME"):
+        assert form in said
+
+
 # --- doctor ----------------------------------------------------------------------------------
 
 
@@ -260,6 +268,29 @@ def test_doctor_finds_this_installation_sound(
     assert "torch" in checks["dependencies"]["found"]
     assert checks["data docs.jsonl.gz"]["verdict"] == "ok"
     assert not (tmp_path / "new").exists(), "an examination leaves nothing behind"
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_doctor_says_whether_videos_can_be_read(
+    installed: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    known = doctor.version
+
+    def version(name: str) -> str:
+        if name != "av":
+            return known(name)
+        if not installed:
+            raise PackageNotFoundError
+        return "99.1"
+
+    monkeypatch.setattr(doctor, "version", version)
+    code, checks = _doctor(capsys, tmp_path)
+    assert (code, checks["videos"]["verdict"]) == (0, "ok"), "it is optional"
+    said = "PyAV 99.1" if installed else "pip install 'ebt-harness[video]'"
+    assert said in checks["videos"]["found"]
 
 
 def test_doctor_fails_where_records_cannot_be_written(

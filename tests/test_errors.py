@@ -36,6 +36,12 @@ def test_nothing_close_suggests_nothing() -> None:
     assert "did you mean" not in str(HarnessError("no", given="zebra", allowed=["docs"]))
 
 
+def test_where_nothing_is_allowed_no_list_is_shown() -> None:
+    assert (
+        str(HarnessError("no such field", given="x", allowed=[])) == "no such field\n  given: 'x'"
+    )
+
+
 def test_survives_a_process_border() -> None:
     error = HarnessError("no", where="a:1", allowed=("x",), given="y", hint="z")
     copy = pickle.loads(pickle.dumps(error))

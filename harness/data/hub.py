@@ -82,8 +82,7 @@ def _no_split(name: str, split: str, there: list[str]) -> HarnessError:
 
 
 def _asked() -> str | None:
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import constants, get_session
 
     try:
         get_session().head(constants.ENDPOINT, timeout=SECONDS)

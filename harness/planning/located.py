@@ -64,11 +64,19 @@ class Located:
         place = self.place(key)
         return f"{place.at} {dotted(place.path)}".strip()
 
-    def at(self, *key: str | int) -> Located:
-        """The subtree at `key`, its places re-rooted."""
+    def find(self, value: str) -> Key | None:
+        """The path of the first text that is `value`."""
+        return next((key for key in self.places if self._get(key) == value), None)
+
+    def _get(self, key: Key) -> Any:
         tree = self.tree
         for part in key:
             tree = tree[part]
+        return tree
+
+    def at(self, *key: str | int) -> Located:
+        """The subtree at `key`, its places re-rooted."""
+        tree = self._get(key)
         depth = len(key)
         places = {k[depth:]: v for k, v in self.places.items() if k[:depth] == key}
         places.setdefault((), self.place(key))

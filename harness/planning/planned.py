@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.planning.evaluations import PlannedEval
+from harness.planning.located import read_yaml
 from harness.planning.sections import Section
 from harness.planning.shapes import shape_of
 from harness.planning.spec import TrainSpec
@@ -79,6 +80,16 @@ class Suite:
         if self.results is not None:
             words += ["--results", str(self.results)]
         return shlex.join(words)
+
+    def where(self, value: str) -> str:
+        """The place of the first setting that is `value`, in the file or an override; else the
+        file.
+        """
+        if any(override.partition("=")[2].strip() == value for override in self.overrides):
+            return "--set"
+        document = read_yaml(self.path)
+        key = document.find(value)
+        return str(self.path) if key is None else document.where(key)
 
     def of(self, experiment: str) -> list[PlannedRun]:
         return [run for run in self.runs if run.experiment == experiment]

@@ -55,6 +55,7 @@ def examine(*, as_json: bool, results: Path | None = None) -> int:
         _python,
         _requirements,
         _torch,
+        _videos,
         _adapters,
         _snapshots,
         _machine,
@@ -162,6 +163,20 @@ def _torch() -> Iterator[Check]:
         )
     else:
         yield Check("device", "ok", "CPU; no CUDA")
+
+
+def _videos() -> Iterator[Check]:
+    """PyAV, which nothing but files of videos needs."""
+    try:
+        found = version("av")
+    except PackageNotFoundError:
+        yield Check(
+            "videos",
+            "ok",
+            f"PyAV is not installed; only video files need it: pip install '{DISTRIBUTION}[video]'",
+        )
+        return
+    yield Check("videos", "ok", f"PyAV {found}, optional, reads video files")
 
 
 def _adapters() -> Iterator[Check]:

@@ -23,6 +23,17 @@ from harness.show.console import terminal
 #: Where suites are looked for, under the current directory.
 SUITES = Path("suites")
 
+#: How data of the user's own are named, a line for each kind.
+_OWN = (
+    "Your own text: file:PATH.txt, or file:PATH.jsonl#FIELD",
+    "Your own images: file:FOLDER?size=32, file:PATH.parquet#FIELD?size=32 (&label=FIELD), or "
+    "MNIST's file:PATH-images-idx3-ubyte.gz?size=28&channels=1",
+    "Your own clips: file:FOLDER?size=64&frames=16 of videos, or of a subfolder of frames each; or "
+    "file:PATH.npz, .npy or .safetensors",
+    "Of the Hub: hub:OWNER/NAME#FIELD is text, hub:OWNER/NAME#FIELD?size=32 images",
+    "All forms and options are in suites/README.md",
+)
+
 Rows = list[dict[str, Any]]
 
 
@@ -209,15 +220,9 @@ def _print_data(*, as_json: bool) -> None:
         return
     shown = [row | {"splits": ", ".join(row["splits"])} for row in rows]
     _print_table(shown, ("name", "modality", "splits", "size", "description"))
-    terminal().print("\nYour own text: file:PATH.txt, or file:PATH.jsonl#FIELD", markup=False)
-    terminal().print(
-        "Your own images: file:FOLDER?size=32, or file:PATH.parquet#FIELD?size=32", markup=False
-    )
-    terminal().print(
-        "Your own clips: file:FOLDER?size=64&frames=17 of videos or frames, or file:PATH.npz, .npy "
-        "or .safetensors",
-        markup=False,
-    )
+    terminal().print()
+    for line in _OWN:
+        terminal().print(line, markup=False, soft_wrap=True)
 
 
 def _print_suites(*, as_json: bool) -> None:

@@ -5,12 +5,14 @@ runs that read them; or a tokenizer.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.markup import escape
 
-from harness.data.datasets import find_dataset
+from harness.data.datasets import check_file, find_dataset
 from harness.data.pixels.sources import names_pixels
 from harness.data.tokenizer import BYTES
 from harness.errors import HarnessError
@@ -69,9 +71,16 @@ def prepare_suite(suite: Suite, results: Path, *, workers: int | None, as_json: 
     if not texts and not pixels and not latents:
         console.print("Nothing to prepare: no run of this suite reads text, or files of pixels.")
     how = (results, workers, console, as_json)
-    done = [asdict(prepare_text_split(need, *how)) for need in texts]
-    done += [asdict(prepare_pixel_split(need, *how)) for need in pixels]
-    done += [asdict(prepare_latent_split(need, results, console, as_json)) for need in latents]
+    done = []
+    for text in texts:
+        with _saying_where(suite, text.data):
+            done.append(asdict(prepare_text_split(text, *how)))
+    for decoded in pixels:
+        with _saying_where(suite, decoded.data):
+            done.append(asdict(prepare_pixel_split(decoded, *how)))
+    for encoded in latents:
+        with _saying_where(suite, encoded.autoencoder):
+            done.append(asdict(prepare_latent_split(encoded, results, console, as_json)))
     cache = results / "data"
     problems = [*overlaps(pairs, cache, console), *not_apart(apart, cache, console)]
     unlike = list(unlike_labels(suite, cache))
@@ -82,6 +91,15 @@ def prepare_suite(suite: Suite, results: Path, *, workers: int | None, as_json: 
     for problem in unlike:
         console.print(f"[bold red]cannot be probed[/] {escape(problem)}", soft_wrap=True)
     return 1 if problems or unlike else 0
+
+
+@contextmanager
+def _saying_where(suite: Suite, given: str) -> Iterator[None]:
+    """An error is found again where the suite says what is prepared."""
+    try:
+        yield
+    except HarnessError as error:
+        raise error.located(suite.where(given)) from error
 
 
 def prepare_data(
@@ -119,6 +137,7 @@ def make_tokenizer(
 def _first_split(data: str) -> str:
     record = find_dataset(data)
     if record.modality != "text":
+        check_file(data, record.splits[0], record.modality)
         raise HarnessError(
             f"this set needs no preparing: its {record.modality} data are read as they are",
             given=data,

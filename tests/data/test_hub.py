@@ -101,6 +101,14 @@ def test_a_split_that_is_not_there_is_told_with_those_that_are(
         load_images("hub:./set#image?size=8", "validation", cache=tmp_path / "c")
 
 
+def test_classes_that_are_texts_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "set").mkdir()
+    pq.write_table(pa.table({"kind": ["cat"], "image": [b"none"]}), tmp_path / "set/train.parquet")
+    with pytest.raises(HarnessError, match=r"kind: 'cat'(.|\n)*ClassLabel"):
+        load_images("hub:./set#image?size=8&label=kind", "train", cache=tmp_path / "c")
+
+
 def test_a_hub_that_does_not_answer_is_not_asked_for_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

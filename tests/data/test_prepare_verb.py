@@ -209,6 +209,7 @@ def test_a_tokenizer_is_trained_and_used(tmp_path: Path, corpus: Path) -> None:
         (["corpus.jsonl"], "no such dataset"),
         (["file:absent.jsonl#text"], "no such (text )?file"),
         (["file:absent.csv#text"], "no text is read"),
+        (["file:absent.npy"], "no such file of clips"),
     ],
 )
 def test_wrong_input_is_explained(

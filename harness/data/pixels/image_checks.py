@@ -107,7 +107,7 @@ def _may_be_image(kind: Any) -> bool:
     from pyarrow import types
 
     if types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0
+        return bool(kind.get_field_index("bytes") >= 0)
     binary = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
     return any(holds(kind) for holds in binary)
 

@@ -213,7 +213,9 @@ def _label(record: dict[str, Any], source: PixelSource, where: str) -> int | Non
             "a label is the number of a class, from 0",
             where=where,
             given=f"{source.label}: {value!r}",
-            hint="-1 is how Hugging Face marks images without one" if value == -1 else None,
+            hint="-1 is how Hugging Face marks images without one"
+            if value == -1
+            else "give each class a number, as `datasets` does with ClassLabel",
         )
     return value
 

@@ -259,11 +259,14 @@ class SplitPixels:
                 else f"a video of fewer than {frames} frames"
                 f"{'' if apart is None else f', {apart:g} s apart,'} gives none",
             )
+        read = "image" if frames is None else "video"
         return HarnessError(
             f"not one {what} is in the {self.split} split",
             where=str(self.source),
             given=f"holdout={held:g}",
-            hint="each is drawn by its hash, with this chance to be held out",
+            hint=f"each {read} is drawn by its hash, with this chance to be held out: of few, give "
+            f"a {'smaller' if self.split == 'train' else 'larger'} holdout, or a folder of its own "
+            "to each split with {split} in the path",
         )
 
 

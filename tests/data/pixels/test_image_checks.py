@@ -93,6 +93,16 @@ def test_a_folder_without_an_image_is_told_with_what_it_may_be() -> None:
             look("file:empty?size=8")
 
 
+def test_a_holdout_that_leaves_nothing_says_what_else_to_give() -> None:
+    touched("v/a/1.png")
+    for split, other in (("train", "a smaller"), ("validation", "a larger")):
+        for name, read in (("v?size=8&frames=2", "video"), ("v?size=8", "image")):
+            found = split_pixels(f"file:{name}&holdout=0.5", split)
+            message = str(found.nothing())
+            assert f"each {read} is drawn" in message
+            assert f"give {other} holdout" in message
+
+
 def test_whether_images_are_labelled_is_seen_by_their_folders() -> None:
     touched("flat/1.png", "flat/2.png", "two/cat/1.png", "two/dog/2.png")
     touched("a-images-idx3-ubyte", "b-images-idx3-ubyte", "b-labels-idx1-ubyte")

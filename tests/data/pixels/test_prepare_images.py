@@ -114,6 +114,17 @@ def test_shared_images_are_found_before_anything_is_trained(place: Path) -> None
     assert harness("suite.yaml").exit_code == 1, "one evaluation that refuses is enough"
 
 
+def test_a_suite_says_where_it_names_what_cannot_be_read(place: Path) -> None:
+    (place / "val" / "cat" / "bad.jpg").write_bytes(b"")
+    with pytest.raises(HarnessError, match=r"bad\.jpg") as caught:
+        harness("suite.yaml")
+    line = next(n for n, text in enumerate(SUITE.splitlines(), 1) if "file:{split}?size=8" in text)
+    assert str(caught.value.where).startswith(f"suite.yaml:{line} experiments.")
+    with pytest.raises(HarnessError, match=r"bad\.jpg") as caught:
+        harness("suite.yaml", "--set", "experiments.images.evaluations.held.data=file:val?size=8")
+    assert caught.value.where == "--set"
+
+
 def test_one_set_says_what_it_became_and_what_was_left_out(place: Path) -> None:
     (place / "val" / "cat" / "bad.jpg").write_bytes(b"")
     with pytest.raises(HarnessError, match=r"bad\.jpg(.|\n)*broken=skip"):
