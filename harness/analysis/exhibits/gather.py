@@ -35,6 +35,7 @@ from harness.planning.sections import (
     ThinkingSection,
     ThinkingShiftSection,
     UncertaintySection,
+    evaluations_of,
 )
 
 Exhibit = (
@@ -73,7 +74,7 @@ def gather(suite: Suite, frame: SuiteFrame) -> list[Gathered]:
         exhibit = exhibits[index]
         assert isinstance(exhibit, ScalingExhibit)
         exhibits[index] = replace(exhibit, rate=rate)
-    used: set[str] = set()
+    used: dict[str, Section] = {}
     return [
         Gathered(section, exhibit, _stem(section, used), absent(section, suite, frame))
         for section, exhibit in zip(suite.report, exhibits, strict=True)
@@ -97,11 +98,31 @@ _EXHIBITS: dict[type[Section], Callable[[Any, Suite, SuiteFrame], Exhibit]] = {
 }
 
 
-def _stem(section: Section, used: set[str]) -> str:
-    """`scaling-parameters`, with the experiment and then a number where that is taken."""
-    base = f"scaling-{section.x}" if isinstance(section, ScalingSection) else section.kind
-    candidates = [base, f"{base}-{section.experiment}"]
-    candidates += [f"{candidates[1]}-{number}" for number in range(2, len(used) + 3)]
+#: What further files of one section end with: a section of that name would overwrite them.
+_ENDINGS = {
+    *("against", "clips", "differences", "equal", "examples", "gains", "inputs", "passes"),
+    *("rate", "stopping", "texts", "verdicts"),
+}
+
+
+def _stem(section: Section, used: dict[str, Section]) -> str:
+    """`scaling-parameters`, with the evaluation where that is taken by sections of others, then
+    with the experiment, and then a number.
+    """
+    base = _base(section)
+    alike = [each for each in used.values() if _base(each) == base]
+    named = [name for _, name in evaluations_of(section)]
+    candidates = [base]
+    if len(named) == 1 and not any(evaluations_of(e) == evaluations_of(section) for e in alike):
+        ending = named[0].split("-")[0]
+        candidates += [f"{base}-{named[0]}"] * (ending not in _ENDINGS and not ending.isdigit())
+    of_experiment = f"{base}-{section.experiment}"
+    candidates += [of_experiment]
+    candidates += [f"{of_experiment}-{number}" for number in range(2, len(used) + 3)]
     found = next(c for c in candidates if c not in used)
-    used.add(found)
+    used[found] = section
     return found
+
+
+def _base(section: Section) -> str:
+    return f"scaling-{section.x}" if isinstance(section, ScalingSection) else section.kind
