@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +23,7 @@ import numpy as np
 from harness.data.crew import Crew
 from harness.data.datasets import load_documents
 from harness.data.documents import Documents, TextDigest
-from harness.data.effort import Effort, cores
+from harness.data.effort import Effort, cores, made_by_one
 from harness.data.measured import (
     Measured,
     check_lock,
@@ -40,7 +39,6 @@ from harness.data.sources import is_source
 from harness.data.streams import SplitSource, chunks, split_source, texts_of
 from harness.data.tokenizer import BYTES, Tokenizer, load_tokenizer
 from harness.errors import HarnessError
-from harness.records import locked
 
 _PARTS_FORMAT = 1
 _CHUNK_TEXTS = 1 << 10
@@ -82,16 +80,7 @@ def prepare_text(
         identity = Identity(name, split, documents.digest, documents.size, loaded)
         return ensure_shards(identity, cache, lambda: _at_once(documents, loaded, effort))
     work = _Work(name, found, tokenizer, loaded, cache)
-    ready = work.ready()
-    if ready is not None:
-        return ready
-    work.lock.parent.mkdir(parents=True, exist_ok=True)
-    with locked(work.lock) as held:
-        if held:
-            return work.ready() or _prepare(work, effort)
-    effort.on_wait()
-    with locked(work.lock, wait_seconds=math.inf):
-        return work.ready() or _prepare(work, effort)
+    return made_by_one(work.lock, work.ready, lambda: _prepare(work, effort), effort.on_wait)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import sqrt
 from typing import Literal
 
 import numpy as np
@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from harness.evals.image_quality import squared_error
+from harness.evals.kept import kept
 from harness.evals.noisy_images import NoisyImages
-from harness.evals.probe_pixels import source_digest
-from harness.records import locked, read_json, write_json
 
 #: Images that filters are tried on: a median takes a tenth of a second on one of 128 x 128.
 FILTERED = 1000
@@ -55,17 +54,18 @@ def kept_filters(images: NoisyImages, *, batch_size: int, seed: int) -> dict[str
     """As `best_filters`: read where a run of the same source code chose among the same images with
     the same noise before, whatever model it evaluated.
     """
-    digest = hashlib.sha256(f"{source_digest()} {images.signal_share!r}".encode())
+    digest = hashlib.sha256()
     for clean, batch in images.batches(batch_size, seed, limit=FILTERED):
         for each in zip(clean.cpu().numpy(), batch.noisy.cpu().numpy(), strict=True):
             digest.update(b"".join(pixels.tobytes() for pixels in each))
-    path = images.context.cache / "filters" / f"{digest.hexdigest()[:32]}.json"
-    with locked(path.with_suffix(".lock"), wait_seconds=inf):
-        if not path.exists():
-            found = best_filters(images, batch_size=batch_size, seed=seed)
-            write_json(path, {kind: each.width for kind, each in found.items()})
-        kept = read_json(path)
-    return {each.kind: each for each in FILTERS if kept[each.kind] == each.width}
+    identity = {"images": digest.hexdigest(), "signal_share": images.signal_share}
+
+    def widths() -> dict[str, float]:
+        found = best_filters(images, batch_size=batch_size, seed=seed)
+        return {kind: each.width for kind, each in found.items()}
+
+    known = kept(images.context.cache / "filters", identity, widths)
+    return {each.kind: each for each in FILTERS if known[each.kind] == each.width}
 
 
 def best_filters(images: NoisyImages, *, batch_size: int, seed: int) -> dict[str, Filter]:

@@ -20,7 +20,7 @@ from harness.data.images import ImageRows, Images
 from harness.data.pixels.array_shards import open_shards, publish, shards_folder, write_part
 from harness.errors import HarnessError
 from harness.evals import denoising as evaluator
-from harness.evals import image_filters, noisy_images
+from harness.evals import image_filters, kept, noisy_images
 from harness.evals.denoising import EXAMPLES, PER_IMAGE, evaluate_denoising
 from harness.evals.image_filters import FILTERS, Filter
 from harness.evals.image_quality import structural_similarity
@@ -329,7 +329,7 @@ def test_filters_are_chosen_once_for_all_models(
     for count, changes in enumerate(({"limit": 11}, {"level": 0.2}, {"noise_seeds": (3,)}), 2):
         run(f"other {count}", **changes)
         assert chosen == count
-    monkeypatch.setattr(image_filters, "source_digest", lambda: "other")
+    monkeypatch.setattr(kept, "source_digest", lambda: "other")
     run("other source")
     assert chosen == 5
 

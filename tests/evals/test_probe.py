@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from harness.data.datasets import load_images
 from harness.data.images import ImageRows, Images
 from harness.errors import HarnessError
-from harness.evals import probe, probe_features, probe_pixels
+from harness.evals import kept, probe, probe_features, probe_pixels
 from harness.evals.context import EvalContext
 from harness.evals.probe import ANSWERS, evaluate_probe, probed_images
 from harness.evals.probe_features import gather_features, model_features
@@ -230,10 +230,10 @@ def test_pixels_are_fitted_again_by_other_source_code(
     for folder in ("data", "evals", "analysis"):
         own = package_folder("harness") / folder
         shutil.copytree(own, engine / folder, ignore=shutil.ignore_patterns("snapshots"))
-    monkeypatch.setattr(probe_pixels, "package_folder", lambda name: engine)
+    monkeypatch.setattr(kept, "package_folder", lambda name: engine)
 
     def fitted() -> int:
-        probe_pixels.source_digest.cache_clear()
+        kept.source_digest.cache_clear()
         before = set((context.cache / "probes").glob("*.json"))
         evaluate_probe(probe_eval(limit=40, train_limit=200), context, tmp_path)
         return len(set((context.cache / "probes").glob("*.json")) - before)
@@ -245,7 +245,7 @@ def test_pixels_are_fitted_again_by_other_source_code(
         assert [fitted(), fitted()] == [1, 0], file
     (engine / "analysis" / "frame.py").write_text("")
     assert fitted() == 0, "it changes no number"
-    probe_pixels.source_digest.cache_clear()
+    kept.source_digest.cache_clear()
 
 
 def test_pixels_too_many_to_fit_are_missing(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.clips import Clips
-from harness.data.effort import Effort
+from harness.data.effort import Effort, made_by_one
 from harness.data.images import scaled
 from harness.data.pixels.array_shards import (
     ArrayShards,
@@ -31,7 +31,6 @@ from harness.data.pixels.autoencoders import autoencoder_digest, latent_shape
 from harness.data.pixels.preparing import PixelProgress
 from harness.data.shards import writable
 from harness.errors import HarnessError
-from harness.records import locked
 
 _FORMAT = 1
 _TYPE = np.float16
@@ -82,16 +81,12 @@ class _Work:
     def into(self, cache: Path) -> ArrayShards:
         """The shards in `cache`, encoded first where it has none; one process does, others wait."""
         folder = shards_folder(cache, self._identity)
-        found = open_shards(folder)
-        if found is not None:
-            return found
-        lock = cache / "measured" / f"{folder.name}.lock"
-        with locked(lock) as held:
-            if held:
-                return open_shards(folder) or self._make(cache, folder)
-        self._effort.on_wait()
-        with locked(lock, wait_seconds=math.inf):
-            return open_shards(folder) or self._make(cache, folder)
+        return made_by_one(
+            cache / "measured" / f"{folder.name}.lock",
+            lambda: open_shards(folder),
+            lambda: self._make(cache, folder),
+            self._effort.on_wait,
+        )
 
     def _make(self, cache: Path, folder: Path) -> ArrayShards:
         with writable(cache):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
 from collections import deque
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.effort import Effort, cores
+from harness.data.effort import Effort, cores, made_by_one
 from harness.data.measured import Measured, check_lock, fingerprint, recall, remember
 from harness.data.pixels import recipes
 from harness.data.pixels.array_shards import (
@@ -49,7 +48,6 @@ from harness.data.pixels.recipes import (
 from harness.data.reading import Meter
 from harness.data.shards import writable
 from harness.errors import HarnessError
-from harness.records import locked
 
 _FORMAT = 2
 
@@ -78,16 +76,7 @@ def prepare_pixels(recipe: Recipe, cache: Path, effort: Effort | None = None) ->
     lock file says, and when `cache` cannot be written.
     """
     work, effort = _Work(recipe, cache), effort or Effort()
-    ready = work.ready()
-    if ready is not None:
-        return ready
-    work.lock.parent.mkdir(parents=True, exist_ok=True)
-    with locked(work.lock) as held:
-        if held:
-            return work.ready() or _prepare(work, effort)
-    effort.on_wait()
-    with locked(work.lock, wait_seconds=math.inf):
-        return work.ready() or _prepare(work, effort)
+    return made_by_one(work.lock, work.ready, lambda: _prepare(work, effort), effort.on_wait)
 
 
 def find_prepared(recipe: Recipe, cache: Path) -> ArrayShards | None:
