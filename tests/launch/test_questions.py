@@ -56,9 +56,10 @@ def test_a_folders_questions_are_those_of_its_file(own: Path) -> None:
     assert few.documents.texts == hub.documents.texts[:2]
     with pytest.raises(HarnessError, match=r"own:sub:1: no such field(.|\n)*did you mean 'inputs'"):
         load_questions(HUB, "validation", "{input}", ANSWER)
-    for name, split in ((HUB, "test"), ("hub:./own:sbu", "validation")):
-        with pytest.raises(HarnessError, match="cannot be read"):
-            load_questions(name, split, PROMPT, ANSWER)
+    with pytest.raises(HarnessError, match=r"no such split(.|\n)*allowed: train, validation"):
+        load_questions(HUB, "test", PROMPT, ANSWER)
+    with pytest.raises(HarnessError, match="cannot be read"):
+        load_questions("hub:./own:sbu", "validation", PROMPT, ANSWER)
 
 
 @pytest.mark.usefixtures("own")

@@ -50,4 +50,5 @@ def losses(spec: TrainSpec, folder: Path, model: Any) -> dict[str, float]:
     evaluation = NextFrameEval(
         data=spec.task.data, split="validation", thinking=thinking, limit=192, timing_repeats=1
     )
-    return {m.name: float(m.value or 0) for m in evaluate_next_frame(evaluation, context)}
+    found = evaluate_next_frame(evaluation, context, folder)
+    return {m.name: float(m.value or 0) for m in found}

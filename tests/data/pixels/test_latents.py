@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from harness import provenance
+from harness.data import measured
 from harness.data.clips import shared_clips
 from harness.data.datasets import dataset_digest, frame_shape, load_clips
 from harness.data.effort import Effort
@@ -83,7 +84,10 @@ def test_the_digest_follows_the_weights_and_the_settings(folder: Path) -> None:
     assert autoencoder_digest("b") == before
 
 
-def test_a_run_is_told_when_its_autoencoder_or_videos_changed(folder: Path) -> None:
+def test_a_run_is_told_when_its_autoencoder_or_videos_changed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "_SETTLED_SECONDS", 0.0)
     save_autoencoder(folder / "vae")
     limited = f"{NAME}&clips=2"
     recorded = {"autoencoder vae": autoencoder_digest("vae")}
