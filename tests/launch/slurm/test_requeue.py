@@ -42,52 +42,59 @@ def unanswered(*, limit: str, ran: float) -> dict[str, str]:
     return {"TimeLimit": limit, "StartTime": ago(ran)}
 
 
-#: Situation -> the job, whether the signal was the warning (120 s before the limit), and why.
-SITUATIONS: dict[str, tuple[dict[str, str], bool, str]] = {
-    "warned before 12 hours": (job(limit="12:00:00", ran=12 * HOUR - 121), True, "time limit"),
-    "a minute early": (job(limit="12:00:00", ran=12 * HOUR - 185), True, "time limit"),
-    "warned before days": (job(limit="2-00:00:00", ran=48 * HOUR - 130), True, "time limit"),
-    "warned before 10 min": (job(limit="00:10:00", ran=8 * MINUTE), True, "time limit"),
-    "any warning in 1 min": (job(limit="00:01:00", ran=15), True, "time limit"),
-    "early in 12 hours": (job(limit="12:00:00", ran=HOUR), True, "preempted"),
-    "early in 10 min": (job(limit="00:10:00", ran=MINUTE), True, "preempted"),
-    "preempted in 1 min": (
-        job(limit="00:01:00", ran=15, PreemptTime=ago(1)),
-        True,
-        "preempted",
-    ),
-    "preempted at the limit": (
-        job(limit="00:10:00", ran=9 * MINUTE, PreemptTime=ago(1)),
-        True,
-        "preempted",
-    ),
-    "preempted by SIGTERM": (
-        job(limit="12:00:00", ran=HOUR, PreemptTime=ago(1)),
-        False,
-        "preempted",
-    ),
-    "preempted before it was requeued": (
-        job(limit="00:10:00", ran=8 * MINUTE, PreemptTime=ago(HOUR)),
-        True,
-        "time limit",
-    ),
-    "without a limit": (job(limit="UNLIMITED", ran=HOUR), True, "preempted"),
-    "no start": (job(limit="12:00:00", ran=0, StartTime="Unknown"), True, "preempted"),
-    "cancelled": (job("CANCELLED", limit="12:00:00", ran=HOUR), False, "ended by Slurm"),
-    "requeued": (job("PENDING", limit="12:00:00", ran=HOUR), True, "ended by Slurm"),
-    "out of time": (job("TIMEOUT", limit="00:10:00", ran=HOUR), False, "ended by Slurm"),
-    "completing": (job("COMPLETING", limit="00:10:00", ran=HOUR), False, "ended by Slurm"),
-    "SIGTERM at the limit": (job(limit="00:10:00", ran=590), False, "time limit"),
-    "SIGTERM by hand": (job(limit="12:00:00", ran=HOUR), False, "asked to stop"),
-    "early, and no answer": (unanswered(limit="12:00:00", ran=HOUR), True, "preempted"),
-    "late, and no answer": (unanswered(limit="12:00:00", ran=12 * HOUR - 90), True, "time limit"),
-    "SIGTERM, and no answer": (unanswered(limit="12:00:00", ran=HOUR), False, "ended by Slurm"),
-}
+def situations() -> dict[str, tuple[dict[str, str], bool, str]]:
+    """Situation -> the job as of now, whether the signal was the warning (120 s before the limit),
+    and why.
+    """
+    return {
+        "warned before 12 hours": (job(limit="12:00:00", ran=12 * HOUR - 121), True, "time limit"),
+        "a minute early": (job(limit="12:00:00", ran=12 * HOUR - 185), True, "time limit"),
+        "warned before days": (job(limit="2-00:00:00", ran=48 * HOUR - 130), True, "time limit"),
+        "warned before 10 min": (job(limit="00:10:00", ran=8 * MINUTE), True, "time limit"),
+        "any warning in 1 min": (job(limit="00:01:00", ran=15), True, "time limit"),
+        "early in 12 hours": (job(limit="12:00:00", ran=HOUR), True, "preempted"),
+        "early in 10 min": (job(limit="00:10:00", ran=MINUTE), True, "preempted"),
+        "preempted in 1 min": (
+            job(limit="00:01:00", ran=15, PreemptTime=ago(1)),
+            True,
+            "preempted",
+        ),
+        "preempted at the limit": (
+            job(limit="00:10:00", ran=9 * MINUTE, PreemptTime=ago(1)),
+            True,
+            "preempted",
+        ),
+        "preempted by SIGTERM": (
+            job(limit="12:00:00", ran=HOUR, PreemptTime=ago(1)),
+            False,
+            "preempted",
+        ),
+        "preempted before it was requeued": (
+            job(limit="00:10:00", ran=8 * MINUTE, PreemptTime=ago(HOUR)),
+            True,
+            "time limit",
+        ),
+        "without a limit": (job(limit="UNLIMITED", ran=HOUR), True, "preempted"),
+        "no start": (job(limit="12:00:00", ran=0, StartTime="Unknown"), True, "preempted"),
+        "cancelled": (job("CANCELLED", limit="12:00:00", ran=HOUR), False, "ended by Slurm"),
+        "requeued": (job("PENDING", limit="12:00:00", ran=HOUR), True, "ended by Slurm"),
+        "out of time": (job("TIMEOUT", limit="00:10:00", ran=HOUR), False, "ended by Slurm"),
+        "completing": (job("COMPLETING", limit="00:10:00", ran=HOUR), False, "ended by Slurm"),
+        "SIGTERM at the limit": (job(limit="00:10:00", ran=590), False, "time limit"),
+        "SIGTERM by hand": (job(limit="12:00:00", ran=HOUR), False, "asked to stop"),
+        "early, and no answer": (unanswered(limit="12:00:00", ran=HOUR), True, "preempted"),
+        "late, and no answer": (
+            unanswered(limit="12:00:00", ran=12 * HOUR - 90),
+            True,
+            "time limit",
+        ),
+        "SIGTERM, and no answer": (unanswered(limit="12:00:00", ran=HOUR), False, "ended by Slurm"),
+    }
 
 
-@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("situation", situations())
 def test_why(situation: str) -> None:
-    details, warned, why = SITUATIONS[situation]
+    details, warned, why = situations()[situation]
     profile = Profile(time=60, signal_seconds=120)
     assert why_stopped(details, warned=warned, profile=profile) == why
 
