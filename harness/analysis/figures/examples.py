@@ -23,23 +23,19 @@ from harness.analysis.exhibits.equal_quality import (
     cheapest_best,
     highest,
 )
-from harness.analysis.figures.page import (
-    DataRow,
-    Drawing,
-    Frame,
-    blank,
-    surround,
+from harness.analysis.figures.page import DataRow, Drawing, Frame
+from harness.analysis.figures.strips import (
+    SHOWN,
+    Row,
+    room,
+    shown_pixels,
+    spread,
+    strips_figure,
 )
-from harness.analysis.figures.pixels import shown_pixels
-from harness.analysis.figures.style import REFERENCE, TEXT, WIDTH, family_color, theme
+from harness.analysis.figures.style import REFERENCE, TEXT, family_color
 from harness.quantities import counted_range, si
 
 Images = NDArray[np.float32]
-
-_SHOWN = 8
-_LABEL_INCHES = 1.6
-_MARGIN = 0.06
-_GAP = 0.03
 
 
 @dataclass(frozen=True)
@@ -119,53 +115,23 @@ def _reference_strips(
 def _figure(
     exhibit: DenoisingExhibit, place: Place, strips: Sequence[_Strip], name: str, missing: str
 ) -> Drawing:
-    stored = min(len(s.images) for s in strips)
-    count = min(_SHOWN, stored)
-    shown = [index * stored // count for index in range(count)]
+    shown = spread(min(len(s.images) for s in strips))
     title = f"{exhibit.section.title}: examples, {exhibit.place_name(place)}"
-    size = (WIDTH - 2 * _MARGIN - _LABEL_INCHES) / _SHOWN
-    height = size * len(strips)
     models = exhibit.at(place)
     images = counted_range((row.images for row in models), "image")
     seeds = counted_range((row.seeds for row in models), "training seed")
     note = (
-        f"{count} images spread over the set, of each model's lowest training seed. PSNR of the "
-        f"setting: of the mean MSE over all its {images}, mean of {seeds}. Of each model: the "
+        f"{len(shown)} images spread over the set, of each model's lowest training seed. PSNR of "
+        f"the setting: of the mean MSE over all its {images}, mean of {seeds}. Of each model: the "
         f"cheapest setting (by {BY_COST}), the cheapest within {TOLERANCE_DB:g} dB of its best "
         "(and of each sampler's), and the dearest."
     )
-    with theme():
-        figure = blank()
-        frame = Frame(title, "", (), [note, *([missing] if missing else [])])
-        bottom = surround(figure, frame, height=height)
-        total = figure.get_figheight()
-        # One axes in inches: an axes per image takes seconds to draw.
-        axes = figure.add_axes((0, bottom / total, 1, height / total))
-        axes.set_axis_off()
-        axes.set_autoscale_on(False)
-        axes.set(xlim=(0, WIDTH), ylim=(0, height))
-        for index, strip in enumerate(strips):
-            low = height - (index + 1) * size
-            for column, image in enumerate(shown):
-                left = _MARGIN + _LABEL_INCHES + column * size
-                axes.imshow(
-                    shown_pixels(strip.images[image]),
-                    cmap="gray",
-                    vmin=0,
-                    vmax=1,
-                    aspect="auto",
-                    extent=(left, left + size - _GAP, low, low + size - _GAP),
-                    interpolation="nearest",
-                )
-            axes.text(
-                _MARGIN,
-                low + (size - _GAP) / 2,
-                "\n".join([strip.name, *strip.details]),
-                color=strip.color,
-                size=7,
-                va="center",
-                linespacing=1.35,
-            )
+    frame = Frame(title, "", (), [note, *([missing] if missing else [])])
+    rows = [
+        Row((s.name, *s.details), s.color, [shown_pixels(s.images[image]) for image in shown])
+        for s in strips
+    ]
+    figure = strips_figure(frame, rows, size=room(SHOWN))
     return Drawing(name, title, figure, tuple(_data(strips, shown, place)))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from harness.analysis.exhibits.next_frame import (
@@ -17,29 +16,19 @@ from harness.analysis.exhibits.next_frame import (
     load_frames,
     load_rows,
 )
-from harness.analysis.figures.page import (
-    DataRow,
-    Drawing,
-    Frame,
-    blank,
-    surround,
-)
-from harness.analysis.figures.pixels import shown_pixels
-from harness.analysis.figures.style import REFERENCE, TEXT, WIDTH, family_color, theme
+from harness.analysis.figures.page import DataRow, Drawing, Frame
+from harness.analysis.figures.strips import Row, room, shown_pixels, spread, strips_figure
+from harness.analysis.figures.style import REFERENCE, TEXT, family_color
 from harness.analysis.tables.next_frame import losses_of
 from harness.analysis.tables.scores import Form
 from harness.quantities import counted
 
 Images = NDArray[np.float32]
 
-_SHOWN = 8
 #: Errors of more models than this would fill a page.
 _WITH_ERRORS = 4
 #: So that a few frames do not fill a page, nor many models more than one.
 _LEAST_INCHES, _MOST_INCHES, _PAGE_INCHES = 0.45, 0.75, 8.0
-_LABEL_INCHES = 1.6
-_MARGIN = 0.06
-_GAP = 0.03
 
 
 @dataclass(frozen=True)
@@ -116,15 +105,13 @@ def _figure(exhibit: NextFrameExhibit, examples: Sequence[FrameExamples], missin
     data, split = examples[0].data, examples[0].split
     rows = load_rows(examples[0].path)
     kept = [e for e in examples if np.array_equal(load_rows(e.path), rows)]
-    count = min(_SHOWN, len(rows))
-    places = np.arange(count) * len(rows) // count
+    places = np.array(spread(len(rows)))
     strips = [replace(s, frames=s.frames[places]) for s in _strips(exhibit, kept)]
     suffix = f" of {data}" if len(exhibit.sets) > 1 else ""
     title = f"{exhibit.section.title}: example frames{suffix}"
-    size = min((WIDTH - 2 * _MARGIN - _LABEL_INCHES) / count, _MOST_INCHES)
+    size = min(room(len(places)), _MOST_INCHES)
     size = min(size, max(_LEAST_INCHES, _PAGE_INCHES / len(strips)))
-    height = size * len(strips)
-    note = _shown_words(exhibit, kept, count)
+    note = _shown_words(exhibit, kept, len(places))
     if any(strip.errors for strip in strips):
         note += (
             " Errors: the absolute difference from the truth, white for none, black for the whole "
@@ -132,18 +119,12 @@ def _figure(exhibit: NextFrameExhibit, examples: Sequence[FrameExamples], missin
         )
     if others := [e.model for e in examples if e not in kept]:
         note += f" Not shown, for examples of other rows: {', '.join(others)}."
-    with theme():
-        figure = blank()
-        frame = Frame(title, "", (), [note, *([missing] if missing else [])])
-        bottom = surround(figure, frame, height=height)
-        total = figure.get_figheight()
-        # One axes in inches: an axes per frame takes seconds to draw.
-        axes = figure.add_axes((0, bottom / total, 1, height / total))
-        axes.set_axis_off()
-        axes.set_autoscale_on(False)
-        axes.set(xlim=(0, WIDTH), ylim=(0, height))
-        for index, strip in enumerate(strips):
-            _draw(axes, strip, low=height - (index + 1) * size, size=size, count=count)
+    frame = Frame(title, "", (), [note, *([missing] if missing else [])])
+    drawn = [
+        Row((s.name, *s.details), s.color, [_shown(f, errors=s.errors) for f in s.frames])
+        for s in strips
+    ]
+    figure = strips_figure(frame, drawn, size=size)
     name = "next_frame-examples" + (f"-{exhibit.sets.index((data, split))}" if suffix else "")
     return Drawing(name, title, figure, tuple(_data(strips, rows[places])))
 
@@ -160,29 +141,6 @@ def _shown_words(exhibit: NextFrameExhibit, kept: Sequence[FrameExamples], count
     if any(row.name == RECONSTRUCTION for row in exhibit.references_of(data, split)):
         text += " Copies and predictions are latents, decoded."
     return text
-
-
-def _draw(axes: Axes, strip: _Strip, *, low: float, size: float, count: int) -> None:
-    for column in range(count):
-        left = _MARGIN + _LABEL_INCHES + column * size
-        axes.imshow(
-            _shown(strip.frames[column], errors=strip.errors),
-            cmap="gray",
-            vmin=0,
-            vmax=1,
-            aspect="auto",
-            extent=(left, left + size - _GAP, low, low + size - _GAP),
-            interpolation="nearest",
-        )
-    axes.text(
-        _MARGIN,
-        low + (size - _GAP) / 2,
-        "\n".join(filter(None, [strip.name, *strip.details])),
-        color=strip.color,
-        size=7,
-        va="center",
-        linespacing=1.35,
-    )
 
 
 def _shown(frame: Images, *, errors: bool) -> Images:
