@@ -18,6 +18,7 @@ import tqdm
 from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 from lm_eval.tasks import TaskManager
 
+from harness.data.hub import caches_alone, unreachable
 from harness.data.task_files import OURS, TaskFile, leaves, task_digest
 from harness.errors import HarnessError, reason_of
 from harness.evals.language_model import AdapterLM
@@ -25,7 +26,6 @@ from harness.planning.eval_spec import LmTaskEval
 
 #: Draws of lm-eval's bootstrap, where a metric's standard error has no formula.
 BOOTSTRAP = 1000
-_HUB_SECONDS = 5.0
 _OFFLINE_HINT = (
     "give the task local data: a task YAML of your own in a folder named by `include` (--include); "
     "or load it once where there is a network, with the same HF_HOME"
@@ -44,7 +44,7 @@ def load_tasks(found: TaskFile) -> dict[str, Any]:
     needs_hub = own is None or any(each.needs_hub for each in own)
     offline = needs_hub and not hub_answers()
     try:
-        with _quiet(), _offline(offline):
+        with _quiet(), caches_alone(offline):
             if own is None:
                 return dict(_everything(found.folder).load(found.name)["tasks"])
             folder = found.path.parent if found.kind == "task" else found.folder
@@ -125,31 +125,11 @@ def hub_answers() -> bool:
 
     Asked once a process.
     """
-    import requests
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE or os.environ.get("HF_DATASETS_OFFLINE", "0") not in ("", "0"):
         return False
-    try:
-        requests.head(constants.ENDPOINT, timeout=_HUB_SECONDS)
-    except requests.RequestException:
-        return False
-    return True
-
-
-@contextmanager
-def _offline(offline: bool) -> Iterator[None]:
-    """The Hub's libraries look into their caches at once, and try nothing else."""
-    import datasets
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE, datasets.config.HF_DATASETS_OFFLINE
-    if offline:
-        constants.HF_HUB_OFFLINE = datasets.config.HF_DATASETS_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE, datasets.config.HF_DATASETS_OFFLINE = before
+    return unreachable() is None
 
 
 # --- the log ---------------------------------------------------------------------------------

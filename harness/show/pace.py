@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from harness.data.effort import Effort
+
 _PLAIN_SECONDS = 10.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Telling:
+    """How it is told: on `console`, under `title`; `hint` follows an interruption."""
+
+    console: Console
+    title: str
+    line: Line
+    hint: str | None = None
 
 
 class Progress(Protocol):
@@ -86,3 +100,32 @@ def telling(console: Console, title: str, line: Line) -> Iterator[Any]:
             bar.update(task, total=total, completed=done, line=pace.told(progress))
 
         yield show
+
+
+def made(
+    telling_as: Telling, workers: int | None, make: Callable[[Effort], T]
+) -> tuple[T, Any, float]:
+    """What `make` makes while it is told how far that is, its last progress, and the seconds.
+
+    There is no progress where it was found made. Ctrl-C ends the command with 130.
+    """
+    console, began = telling_as.console, time.monotonic()
+    last: list[Any] = []
+
+    def on_wait() -> None:
+        console.print("Another process prepares it already; waiting.")
+
+    with telling(console, telling_as.title, telling_as.line) as tell:
+
+        def on_progress(progress: Any) -> None:
+            last[:] = [progress]
+            tell(progress)
+
+        try:
+            found = make(Effort(workers, on_progress, on_wait))
+        except KeyboardInterrupt:
+            console.print("Interrupted. The same command goes on from what is finished.")
+            if telling_as.hint is not None:
+                console.print(telling_as.hint, soft_wrap=True, markup=False)
+            raise SystemExit(130) from None
+    return found, last[0] if last else None, time.monotonic() - began

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness.data.datasets import load_clips
-from harness.data.effort import Effort
 from harness.data.pixels.array_shards import ArrayShards
 from harness.data.pixels.autoencoders import autoencoder_digest
 from harness.data.pixels.latent_clips import latent_clips
 from harness.data.pixels.preparing import PixelProgress
 from harness.planning.planned import Suite
 from harness.planning.spec import NextFrameTask
-from harness.show.pace import telling
+from harness.show.pace import Telling, made
 
 
 @dataclass(frozen=True)
@@ -61,40 +59,25 @@ def prepare_latent_split(
     need: LatentNeed, results: Path, console: Console, as_json: bool
 ) -> PreparedLatents:
     """Encode one split of clips, which are decoded first where they are not."""
-    last: list[PixelProgress] = []
     cache = results / "data"
     clips = load_clips(need.data, need.split, cache=cache)
-    began = time.monotonic()
-
-    def on_wait() -> None:
-        console.print("Another process encodes it already; waiting.")
-
-    title = f"latents of {need.data} ({need.split})"
-    with telling(console, title, _line) as tell:
-
-        def on_progress(progress: PixelProgress) -> None:
-            last[:] = [progress]
-            tell(progress)
-
-        effort = Effort(on_progress=on_progress, on_wait=on_wait)
-        try:
-            made = latent_clips(clips, need.autoencoder, cache=cache, effort=effort)
-        except KeyboardInterrupt:
-            console.print("Interrupted. The same command goes on from what is finished.")
-            raise SystemExit(130) from None
-    assert isinstance(made.pixels, ArrayShards)
-    seconds = time.monotonic() - began
+    told = Telling(console, f"latents of {need.data} ({need.split})", _line)
+    latents, last, seconds = made(
+        told, None, lambda effort: latent_clips(clips, need.autoencoder, cache=cache, effort=effort)
+    )
+    shards = latents.pixels
+    assert isinstance(shards, ArrayShards)
     found = PreparedLatents(
         data=need.data,
         split=need.split,
         autoencoder=need.autoencoder,
-        items=len(made.pixels),
-        shape=list(made.pixels.item),
-        digest=made.digest,
+        items=len(shards),
+        shape=list(shards.item),
+        digest=latents.digest,
         autoencoder_digest=autoencoder_digest(need.autoencoder),
-        folder=str(made.pixels.folder),
-        seconds=seconds if last else None,
-        items_per_second=last[0].made_items / seconds if last else None,
+        folder=str(shards.folder),
+        seconds=None if last is None else seconds,
+        items_per_second=None if last is None else last.made_items / seconds,
     )
     if not as_json:
         _print(console, found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from rich.markup import escape
 from harness.data.apart import refuse_shared, shared_rows
 from harness.data.clips import Clips
 from harness.data.datasets import find_dataset, load_clips, load_images
-from harness.data.effort import Effort
 from harness.data.images import Images
 from harness.data.measured import Measured, write_lock
 from harness.data.pixels.array_shards import ArrayShards
@@ -25,7 +23,7 @@ from harness.errors import HarnessError
 from harness.planning.eval_spec import EvalBase, ProbeEval, drops
 from harness.planning.planned import Suite
 from harness.planning.spec import DenoisingTask, NextFrameTask
-from harness.show.pace import telling
+from harness.show.pace import Telling, made
 
 #: What decodes a split of each modality, and what its items are called.
 _MAKERS: dict[str, Callable[..., Images | Clips]] = {
@@ -139,37 +137,24 @@ def _load(need: PixelNeed, cache: Path) -> Images | Clips:
 def prepare_pixel_split(
     need: PixelNeed, results: Path, workers: int | None, console: Console, as_json: bool
 ) -> PreparedPixels:
-    last: list[PixelProgress] = []
-    maker = _MAKERS[parse_pixels(need.data).modality]
-    cache, began = results / "data", time.monotonic()
-
-    def on_wait() -> None:
-        console.print("Another process prepares it already; waiting.")
-
-    with telling(console, f"{need.data} ({need.split})", _line) as tell:
-
-        def on_progress(progress: PixelProgress) -> None:
-            last[:] = [progress]
-            tell(progress)
-
-        effort = Effort(workers, on_progress, on_wait)
-        try:
-            made = maker(need.data, need.split, cache=cache, effort=effort)
-        except KeyboardInterrupt:
-            console.print("Interrupted. The same command goes on from what is finished.")
-            if not parse_pixels(need.data).is_local:
-                console.print(_STREAMED, soft_wrap=True, markup=False)
-            raise SystemExit(130) from None
-    assert isinstance(made.pixels, ArrayShards)
-    found = _prepared(need, made.pixels, last, time.monotonic() - began)
+    source, cache = parse_pixels(need.data), results / "data"
+    maker = _MAKERS[source.modality]
+    hint = None if source.is_local else _STREAMED
+    told = Telling(console, f"{need.data} ({need.split})", _line, hint)
+    pixels, last, seconds = made(
+        told, workers, lambda effort: maker(need.data, need.split, cache=cache, effort=effort)
+    )
+    shards = pixels.pixels
+    assert isinstance(shards, ArrayShards)
+    found = _prepared(need, shards, last, seconds)
     write_lock(cache, need.data, need.split, Measured(found.digest, found.sources, found.bytes))
     if not as_json:
-        _print(console, found, made.pixels.index["classes"])
+        _print(console, found, shards.index["classes"])
     return found
 
 
 def _prepared(
-    need: PixelNeed, shards: ArrayShards, last: list[PixelProgress], seconds: float
+    need: PixelNeed, shards: ArrayShards, last: PixelProgress | None, seconds: float
 ) -> PreparedPixels:
     labels = shards.beside("labels")
     names = shards.index["classes"]
@@ -186,8 +171,8 @@ def _prepared(
         skipped=[{"name": name, "why": why} for name, why in shards.index["skipped"]],
         empty=shards.index["empty"],
         folder=str(shards.folder),
-        seconds=seconds if last else None,
-        items_per_second=last[0].made_items / seconds if last else None,
+        seconds=None if last is None else seconds,
+        items_per_second=None if last is None else last.made_items / seconds,
     )
 
 

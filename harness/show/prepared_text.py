@@ -25,7 +25,7 @@ from harness.errors import HarnessError
 from harness.planning.eval_spec import EnergyEval, TextEval, drops
 from harness.planning.planned import Suite
 from harness.planning.spec import NextTokenTask
-from harness.show.pace import telling
+from harness.show.pace import Telling, made, telling
 
 
 @dataclass(frozen=True)
@@ -130,28 +130,15 @@ def overlaps(pairs: Mapping[Pair, bool], cache: Path, console: Console) -> Itera
 def prepare_text_split(
     need: TextNeed, results: Path, workers: int | None, console: Console, as_json: bool
 ) -> PreparedText:
-    last: list[Progress] = []
-    cache, began = results / "data", time.monotonic()
+    cache = results / "data"
+    told = Telling(console, f"{need.data} ({need.split})", _line)
 
-    def on_wait() -> None:
-        console.print("Another process prepares it already; waiting.")
+    def make(effort: Effort) -> TextShards:
+        data, split, tokenizer = need.data, need.split, need.tokenizer
+        return prepare_text(data, split, tokenizer=tokenizer, cache=cache, effort=effort)
 
-    title = f"{need.data} ({need.split})"
-    with telling(console, title, _line) as tell:
-
-        def on_progress(progress: Progress) -> None:
-            last[:] = [progress]
-            tell(progress)
-
-        effort = Effort(workers, on_progress, on_wait)
-        try:
-            shards = prepare_text(
-                need.data, need.split, tokenizer=need.tokenizer, cache=cache, effort=effort
-            )
-        except KeyboardInterrupt:
-            console.print("Interrupted. The same command goes on from what is finished.")
-            raise SystemExit(130) from None
-    found = _prepared(need, shards, last, time.monotonic() - began)
+    shards, last, seconds = made(told, workers, make)
+    found = _prepared(need, shards, last, seconds)
     write_lock(cache, need.data, need.split, Measured(found.digest, len(shards), found.bytes))
     if not as_json:
         _print(console, found)
@@ -159,7 +146,7 @@ def prepare_text_split(
 
 
 def _prepared(
-    need: TextNeed, shards: TextShards, last: list[Progress], seconds: float
+    need: TextNeed, shards: TextShards, last: Progress | None, seconds: float
 ) -> PreparedText:
     assert shards.text_bytes is not None
     return PreparedText(
@@ -173,10 +160,10 @@ def _prepared(
         digest=shards.source_digest,
         token_digest=shards.token_digest,
         folder=str(shards.folder),
-        seconds=seconds if last else None,
-        tokens_per_second_per_core=last[0].made_tokens / seconds / last[0].processes
-        if last
-        else None,
+        seconds=None if last is None else seconds,
+        tokens_per_second_per_core=None
+        if last is None
+        else last.made_tokens / seconds / last.processes,
     )
 
 
