@@ -6,18 +6,18 @@ import functools
 import hashlib
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from harness.data.documents import FILE_PREFIX, FILE_SPLITS, check_split
 from harness.data.images import scaled
 from harness.data.pixels.array_shards import ArrayShards
+from harness.data.readable import readable
 from harness.errors import HarnessError
 
 CLIP_SUFFIXES = (".npy", ".npz", ".safetensors")
@@ -90,7 +90,7 @@ def clip_file_shape(name: str, *, split: str) -> ClipShape:
     Raises HarnessError unless it is float[clips, frames, channels, height, width], none empty.
     """
     path, array = find_clip_file(name, split=split)
-    with _readable(path):
+    with readable(path, "the file of clips"):
         shape, dtype = _header(path, array)
     if len(shape) != 5 or 0 in shape:
         raise HarnessError(
@@ -120,7 +120,7 @@ def load_clip_file(name: str, *, split: str) -> Clips:
     clip_file_shape(name, split=split)
     path, array = find_clip_file(name, split=split)
     stat = path.stat()
-    with _readable(path):
+    with readable(path, "the file of clips"):
         numbers, digest = _load(path, array, stat.st_size, stat.st_mtime_ns)
     return Clips(name, split, numbers, digest, "the user's file", "the user's own")
 
@@ -164,19 +164,6 @@ def _load(path: Path, array: str, size: int, changed_ns: int) -> tuple[NDArray[A
             )
     numbers.flags.writeable = False
     return numbers, clips_digest(numbers)
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """HarnessError where the file is damaged or cannot be opened."""
-    try:
-        yield
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, SafetensorError) as error:
-        if isinstance(error, HarnessError):
-            raise
-        raise HarnessError(
-            f"the file of clips cannot be read: {error or type(error).__name__}", where=str(path)
-        ) from error
 
 
 def _header(path: Path, array: str) -> _Header:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from harness.data.hub import from_hub
+from harness.data.readable import readable
 from harness.data.sources import TextSource
 from harness.data.templates import Template
 from harness.errors import HarnessError
@@ -53,7 +52,7 @@ def read_source(source: TextSource, split: str, meter: Meter) -> Iterator[Named]
                     yield named
         return
     for path, shown in _files(source, split, meter):
-        with _readable(path):
+        with readable(path):
             for name, text in _documents(path, shown, source.field, meter):
                 if text:
                     yield name, text
@@ -79,7 +78,7 @@ def read_records(source: TextSource, split: str, meter: Meter | None = None) -> 
                 yield f"{source}:{row}", record
         return
     for path, _ in _files(source, split, meter):
-        with _readable(path):
+        with readable(path):
             for number, record in _records(path, meter):
                 where = f"{path}:{number}"
                 if not isinstance(record, dict):
@@ -334,17 +333,3 @@ def _hub(source: TextSource, split: str, meter: Meter) -> Iterator[tuple[int, An
             yield count, table
             count += table.num_rows
             meter.done = count
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """HarnessError where the file is damaged or cannot be opened."""
-    try:
-        yield
-    except HarnessError:
-        raise
-    except (OSError, EOFError, ValueError, zlib.error) as error:  # pyarrow's are of these too
-        raise HarnessError(
-            f"the file cannot be read: {str(error).strip() or type(error).__name__}",
-            where=str(path),
-        ) from error

@@ -17,7 +17,7 @@ from harness.analysis.exhibits.downstream import DownstreamExhibit
 from harness.analysis.exhibits.pattern import ONCE, patterns
 from harness.analysis.figures.axes import Span, padded, span
 from harness.analysis.figures.dots import Dot, Panel, in_order, perplexity_panel, task_panel
-from harness.analysis.figures.page import DataRow, Drawing, Frame, blank, surround
+from harness.analysis.figures.page import DataRow, Drawing, Frame, blank, open_dot, surround
 from harness.analysis.figures.style import (
     REFERENCE,
     REFERENCE_LINE,
@@ -266,17 +266,7 @@ def _handles(chosen: Sequence[Panel], by: dict[str, Mark]) -> list[Artist]:
         if tokens or (model, "all") not in series
     ]
     if any(not dot.decided for panel in chosen for dot in panel.dots):
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color="#555555",
-                marker="o",
-                markerfacecolor="white",
-                linestyle="",
-                label="open: undecided",
-            )
-        )
+        handles.append(open_dot("open: undecided"))
     return handles
 
 

@@ -20,7 +20,7 @@ from harness.analysis.exhibits.next_frame import (
 )
 from harness.analysis.exhibits.scaling import FINAL_CHECKPOINT
 from harness.analysis.figures.axes import Span, padded, span
-from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
+from harness.analysis.figures.page import DataRow, Drawing, Frame, open_dot, panels, surround
 from harness.analysis.figures.style import (
     REFERENCE,
     REFERENCE_LINE,
@@ -192,17 +192,7 @@ def _handles(
         for adapter, mark in by.items()
     ]
     if any(row.verdict == "undecided" for row in exhibit.rows):
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color="#555555",
-                marker="o",
-                markerfacecolor="white",
-                linestyle="",
-                label="open: against copying undecided",
-            )
-        )
+        handles.append(open_dot("open: against copying undecided"))
     named = {COPY_LAST: "copy of the last frame", RECONSTRUCTION: "true latents, decoded: ceiling"}
     handles += [
         Line2D([], [], color=REFERENCE, linestyle=_LINES[name], linewidth=0.9, label=named[name])

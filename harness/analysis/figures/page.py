@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
@@ -199,6 +200,20 @@ def _legend_size(figure: Figure, handles: Sequence[Artist]) -> tuple[int, float]
     rows = ceil(len(handles) / columns)
     # As many columns as those rows need, so that the last row is not a lonely rest.
     return ceil(len(handles) / rows), rows * _LEGEND_POINTS * 1.45 / 72 + 0.09
+
+
+def open_dot(label: str, *, size: float | None = None) -> Artist:
+    """The legend's entry of dots that are open whatever their colour."""
+    return Line2D(
+        [],
+        [],
+        color="#555555",
+        marker="o",
+        markerfacecolor="white",
+        markersize=size,
+        linestyle="",
+        label=label,
+    )
 
 
 def text_width(figure: Figure, text: str, points: float) -> float:

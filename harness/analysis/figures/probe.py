@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from harness.analysis.exhibits.measures import Measure
 from harness.analysis.exhibits.probe import TOPS, ProbeExhibit, ProbeScore, ProbeSet
 from harness.analysis.figures.axes import Span, padded, span
-from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
+from harness.analysis.figures.page import DataRow, Drawing, Frame, open_dot, panels, surround
 from harness.analysis.figures.style import REFERENCE, REFERENCE_LINE, Line, Mark, marks, theme
 from harness.analysis.tables.probe import (
     CHANCE,
@@ -156,17 +156,7 @@ def _handles(exhibit: ProbeExhibit, by: dict[str, Mark]) -> list[Artist]:
         for adapter, mark in by.items()
     ]
     if any(not _decided(score, measure) for score in exhibit.scores for measure in TOPS):
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color="#555555",
-                marker="o",
-                markerfacecolor="white",
-                linestyle="",
-                label=f"open: against {exhibit.section.baseline} undecided",
-            )
-        )
+        handles.append(open_dot(f"open: against {exhibit.section.baseline} undecided"))
     drawn = {r.name for one in exhibit.sets for m in one.measures for r in _references(one, m)}
     labels = {_PIXELS: "the same classifier on pixels", CHANCE: "chance"}
     handles += [

@@ -18,7 +18,7 @@ from harness.analysis.exhibits.thinking_ablation import (
 from harness.analysis.figures.axes import padded
 from harness.analysis.figures.cuts import Floor, shortly
 from harness.analysis.figures.followed import limits_of, percent_gain, percent_interval
-from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
+from harness.analysis.figures.page import DataRow, Drawing, Frame, open_dot, panels, surround
 from harness.analysis.figures.style import REFERENCE, family_color, theme, tint
 from harness.analysis.figures.ticks import gain_tick
 from harness.analysis.resampling import resampled
@@ -135,18 +135,7 @@ def _handles(color: str) -> list[Artist]:
         )
         for way in WAYS
     ]
-    found.append(
-        Line2D(
-            [],
-            [],
-            color="#555555",
-            marker="o",
-            markerfacecolor="white",
-            markersize=4,
-            linestyle="",
-            label="open: as full, within the interval of the difference",
-        )
-    )
+    found.append(open_dot("open: as full, within the interval of the difference", size=4))
     return found
 
 

@@ -6,9 +6,8 @@ import gzip
 import io
 import json
 import os
-import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +18,7 @@ from harness.data.hub import from_hub
 from harness.data.pixels.folder_classes import folder_classes
 from harness.data.pixels.recipes import LINK_TO_NOTHING, Item, size_of
 from harness.data.pixels.sources import IMAGE_SUFFIXES, PixelSource
+from harness.data.readable import readable
 from harness.data.reading import Meter
 from harness.errors import HarnessError
 
@@ -81,10 +81,10 @@ def _image_files(folder: Path) -> Iterator[tuple[str, int | None]]:
 
     None bytes where a link leads to nothing.
     """
-    with _readable(folder), os.scandir(folder) as entries:
+    with readable(folder, "it"), os.scandir(folder) as entries:
         found = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     for entry in found:
-        with _readable(Path(entry.path)):
+        with readable(Path(entry.path), "it"):
             is_folder = entry.is_dir()
         if is_folder:
             yield from _image_files(Path(entry.path))
@@ -102,7 +102,7 @@ def _parquet(source: PixelSource, split: str, meter: Meter) -> Iterator[Item]:
     paths = source.files(split)
     meter.total = sum(path.stat().st_size for path in paths)
     for path in paths:
-        with _readable(path), pyarrow.parquet.ParquetFile(path, buffer_size=1 << 20) as file:
+        with readable(path, "it"), pyarrow.parquet.ParquetFile(path, buffer_size=1 << 20) as file:
             names = file.schema_arrow.names
             for column in wanted:
                 _check_field(column, names, str(path))
@@ -120,7 +120,7 @@ def _parquet_classes(source: PixelSource, split: str) -> tuple[str, ...] | None:
     import pyarrow.parquet
 
     path = source.files(split)[0]
-    with _readable(path):
+    with readable(path, "it"):
         metadata = pyarrow.parquet.read_schema(path).metadata or {}
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
@@ -246,7 +246,7 @@ def _whole(source: PixelSource, split: str) -> str:
 def _idx(source: PixelSource, split: str, meter: Meter) -> Iterator[Item]:
     """Images as `P5` files of the format PGM, so that what decodes the others decodes them."""
     path, *beside = source.files(split)
-    with _readable(path), _packed(path) as file:
+    with readable(path, "it"), _packed(path) as file:
         count, height, width = _idx_header(file, _IMAGES, path)
         labels = None if not beside else _idx_labels(beside[0], count)
         head = f"P5 {width} {height} 255\n".encode()
@@ -264,7 +264,7 @@ def _idx(source: PixelSource, split: str, meter: Meter) -> Iterator[Item]:
 
 
 def _idx_labels(path: Path, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    with _readable(path), _packed(path) as file:
+    with readable(path, "it"), _packed(path) as file:
         (labels,) = _idx_header(file, _LABELS, path)
         if labels != count:
             raise HarnessError(f"{labels} labels for {count} images", where=str(path))
@@ -296,16 +296,3 @@ def _packed(path: Path) -> IO[bytes]:
     if path.suffix == ".gz":
         return io.BufferedReader(gzip.GzipFile(path), 1 << 20)
     return path.open("rb")
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """HarnessError where a file or folder is damaged or cannot be opened."""
-    try:
-        yield
-    except HarnessError:
-        raise
-    except (OSError, EOFError, ValueError, zlib.error) as error:  # pyarrow's are of these too
-        raise HarnessError(
-            f"it cannot be read: {str(error).strip() or type(error).__name__}", where=str(path)
-        ) from error
