@@ -7,9 +7,7 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from harness.data.shards import TextShards
 from harness.data.tokenizer import load_tokenizer
 from harness.data.trained_tokenizer import train_tokenizer
 from harness.errors import HarnessError
+from tests.data.killed import cut_short, killed, started
 
 ROOT = Path(preparing.__file__).parents[2]
 WORDS = ["energy", "noise", " token", "\n", "ä", "model", "x" * 9, "descend ", "13", " (think)"]
@@ -132,30 +131,12 @@ print(found.token_digest, flush=True)
 """
 
 
-def started(folder: Path, *arguments: str, script: str = SCRIPT) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_killed_midway_it_goes_on_to_the_same_bytes(data: str, bpe: str, tmp_path: Path) -> None:
     whole = prepared(data, bpe, tmp_path / "whole")
-    process = started(tmp_path, bpe, str(tmp_path / "c"))
-    assert process.stdout is not None
-    for _ in range(4):
-        process.stdout.readline()
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
-    (left,) = (tmp_path / "c").glob(".parts-*")
-    finished = sorted(path for path in left.iterdir() if not path.name.startswith("."))
+    process = started(SCRIPT, tmp_path, bpe, str(tmp_path / "c"))
+    finished = killed(process, tmp_path / "c", after=4)
     assert 4 <= len(finished) < 20
-    # One of them is cut short, as a machine that lost its power may leave it.
-    finished[1].write_bytes(finished[1].read_bytes()[:-3])
+    cut_short(finished[1])
     kept: list[int] = []
     effort = Effort(2, lambda progress: kept.append(progress.kept))
     again = prepare_text(data, "train", tokenizer=bpe, cache=tmp_path / "c", effort=effort)
@@ -166,7 +147,7 @@ def test_killed_midway_it_goes_on_to_the_same_bytes(data: str, bpe: str, tmp_pat
 
 
 def test_two_at_once_make_it_once(data: str, bpe: str, tmp_path: Path) -> None:
-    both = [started(tmp_path, bpe, str(tmp_path / "c")) for _ in range(2)]
+    both = [started(SCRIPT, tmp_path, bpe, str(tmp_path / "c")) for _ in range(2)]
     ended = [process.communicate(timeout=60) for process in both]
     assert [process.returncode for process in both] == [0, 0], ended
     told = sorted((out.splitlines() for out, _ in ended), key=len)

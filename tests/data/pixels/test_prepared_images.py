@@ -6,9 +6,6 @@ import errno
 import hashlib
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +21,7 @@ from harness.data.pixels.array_shards import ArrayShards
 from harness.data.pixels.prepared_images import prepare_images
 from harness.data.pixels.preparing import PixelProgress
 from harness.errors import HarnessError
+from tests.data.killed import cut_short, killed, started
 from tests.data.pixels.made_images import (
     EXPECTED,
     NAME,
@@ -252,31 +250,13 @@ print(images.pixels.index["pixel_digest"], flush=True)
 """
 
 
-def started(place: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *arguments],
-        cwd=place,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_killed_midway_it_goes_on_to_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     for index in range(30, 400):
         (folder / f"{index:02}.png").write_bytes(png(noise(index)))
-    process = started(tmp_path, str(tmp_path / "c"))
-    assert process.stdout is not None
-    for _ in range(4):
-        process.stdout.readline()
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
-    (left,) = (tmp_path / "c").glob(".parts-*")
-    finished = sorted(path for path in left.iterdir() if not path.name.startswith("."))
+    process = started(SCRIPT, tmp_path, str(tmp_path / "c"))
+    finished = killed(process, tmp_path / "c", after=4)
     assert 4 <= len(finished) < 58
-    # One of them is cut short, as a machine that lost its power may leave it.
-    finished[1].write_bytes(finished[1].read_bytes()[:-3])
+    cut_short(finished[1])
     kept: list[int] = []
     effort = Effort(2, lambda progress: kept.append(progress.kept))
     again = prepare_images(NAME, "train", cache=tmp_path / "c", effort=effort)
@@ -288,7 +268,7 @@ def test_killed_midway_it_goes_on_to_the_same_bytes(folder: Path, tmp_path: Path
 
 
 def test_two_at_once_make_it_once(folder: Path, tmp_path: Path) -> None:
-    both = [started(tmp_path, str(tmp_path / "c")) for _ in range(2)]
+    both = [started(SCRIPT, tmp_path, str(tmp_path / "c")) for _ in range(2)]
     ended = [process.communicate(timeout=60) for process in both]
     assert [process.returncode for process in both] == [0, 0], ended
     told = sorted((out.splitlines() for out, _ in ended), key=len)

@@ -6,8 +6,6 @@ import errno
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from harness.data.pixels.prepared_clips import prepare_clips, prepared_clips_dig
 from harness.data.pixels.recipes import Item, Loaded
 from harness.data.video import ClipRows
 from harness.errors import HarnessError
+from tests.data.killed import killed, started
 from tests.data.pixels.made_videos import drawn, video_bytes, write_frames
 
 REPO = Path(__file__).resolve().parents[3]
@@ -471,19 +470,7 @@ def test_killed_midway_it_goes_on_to_the_same_bytes(
     for seed in range(40):
         write_frames(folder / "many" / f"{seed:02}", drawn(4, seed=100 + seed))
     name = "file:many?size=32&frames=2"
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, name, "c"],
-        env=os.environ | {"PYTHONPATH": str(REPO)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    for _ in range(3):
-        process.stdout.readline()
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
-    (left,) = (folder / "c").glob(".parts-*")
-    finished = [path for path in left.iterdir() if not path.name.startswith(".")]
+    finished = killed(started(SCRIPT, folder, name, "c"), folder / "c", after=3)
     finished = [path for path in finished if path.name.endswith("-2")]  # two of a clip, and the end
     assert 3 <= len(finished) < 40
     monkeypatch.setattr(recipes, "CHUNK_BYTES", 1)

@@ -1,0 +1,39 @@
+"""Processes that prepare data, and are killed midway."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def started(script: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A process in `folder` that runs a script and tells each part on a line."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def killed(process: subprocess.Popen[str], cache: Path, *, after: int) -> list[Path]:
+    """The parts in `cache` once the process was killed that had told of so many."""
+    assert process.stdout is not None
+    for _ in range(after):
+        process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    (left,) = cache.glob(".parts-*")
+    return sorted(path for path in left.iterdir() if not path.name.startswith("."))
+
+
+def cut_short(part: Path) -> None:
+    """As a machine that lost its power may leave it."""
+    part.write_bytes(part.read_bytes()[:-3])
