@@ -639,6 +639,12 @@ MISTAKES = {
         "experiments.text.evaluations.think.thinking[1]",
         "multiple of 2",
     ),
+    "recursions of a text model": Mistake(
+        "steps: [1, 2]}",
+        "steps: [1, 2], recursions: 2}",
+        "experiments.text.evaluations.think.thinking[1].recursions",
+        "recursions are for denoising",
+    ),
     "diffusion longer than the schedule": Mistake(
         "steps: [1, 100]}",
         "steps: [1, 101]}",
