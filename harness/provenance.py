@@ -18,9 +18,9 @@ from harness.data.datasets import dataset_digest
 from harness.data.decoded import DECODER, PIXELS, pixel_digest_now
 from harness.data.measured import prepared_digest
 from harness.data.named_tokenizers import NAMED
+from harness.data.names import is_on_hub, is_source
 from harness.data.pixels.autoencoders import AUTOENCODER, local_digest
 from harness.data.pixels.sources import names_pixels, parse_pixels
-from harness.data.sources import is_on_hub, is_source
 from harness.data.task_files import OURS, digest_of_key
 from harness.data.tokenizer import BYTES, load_tokenizer
 from harness.errors import HarnessError

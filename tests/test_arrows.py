@@ -162,7 +162,7 @@ ARROWS: dict[str, set[str]] = {
         "harness.training",
     },
     "harness.analysis": {
-        "harness.data.sources",
+        "harness.data.names",
         "harness.errors",
         "harness.planning",
         "harness.protocol",

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from harness.data.sources import HUB_PREFIX, is_source
+from harness.data.names import HUB_PREFIX, is_source
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:

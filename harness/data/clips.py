@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from harness.data.documents import FILE_PREFIX, FILE_SPLITS, check_split
+from harness.data.disk import readable
+from harness.data.documents import check_split
 from harness.data.images import scaled
+from harness.data.names import FILE_PREFIX, FILE_SPLITS
 from harness.data.pixels.array_shards import ArrayShards
-from harness.data.readable import readable
 from harness.errors import HarnessError
 
 CLIP_SUFFIXES = (".npy", ".npz", ".safetensors")

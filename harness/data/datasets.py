@@ -18,17 +18,16 @@ from harness.data.clips import (
     is_clip_file,
     load_clip_file,
 )
-from harness.data.corrupted import TYPO_PERCENTS
-from harness.data.documents import (
-    FILE_PREFIX,
-    FILE_SPLITS,
-    Documents,
-    check_split,
-)
-from harness.data.embedded_images import CLIP_FRAMES, embedded_clips, embedded_images
-from harness.data.embedded_text import embedded_documents
+from harness.data.corpora.questions import questions_digest
+from harness.data.corpora.sources import names_records, parse_source
+from harness.data.corpora.streams import load_source_documents, split_source
+from harness.data.documents import Documents, check_split
+from harness.data.embedded.corrupted import TYPO_PERCENTS
+from harness.data.embedded.images import CLIP_FRAMES, embedded_clips, embedded_images
+from harness.data.embedded.text import embedded_documents
 from harness.data.images import Images
 from harness.data.measured import measure_source
+from harness.data.names import FILE_PREFIX, FILE_SPLITS, is_source
 from harness.data.pixels.autoencoders import latent_shape
 from harness.data.pixels.image_checks import check_images
 from harness.data.pixels.latent_clips import latent_clips
@@ -36,9 +35,6 @@ from harness.data.pixels.prepared_clips import prepare_clips, prepared_clips_dig
 from harness.data.pixels.prepared_images import images_digest, load_prepared_images
 from harness.data.pixels.sources import names_pixels, parse_pixels, split_pixels
 from harness.data.pixels.video_files import check_videos
-from harness.data.questions import questions_digest
-from harness.data.sources import is_source, names_records, parse_source
-from harness.data.streams import load_source_documents, split_source
 from harness.errors import HarnessError
 
 _LEARNING = ("train", "validation")

@@ -7,17 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.data.sources import FILE_PREFIX, FILE_SPLITS
 from harness.errors import HarnessError
-
-__all__ = [
-    "FILE_PREFIX",
-    "FILE_SPLITS",
-    "Documents",
-    "TextDigest",
-    "check_split",
-    "texts_digest",
-]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,14 @@ class Effort:
     on_wait: Callable[[], None] = lambda: None
 
 
+@dataclass
+class Meter:
+    """How far reading is: `done` of `total` bytes on disk, or rows; total is None if unknown."""
+
+    done: int = 0
+    total: int | None = None
+
+
 def cores() -> int:
     """The cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

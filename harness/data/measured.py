@@ -17,11 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from harness.data.corpora.sources import names_records, parse_records, parse_source
+from harness.data.corpora.streams import SplitSource, split_named, split_source
 from harness.data.documents import TextDigest
+from harness.data.names import is_source
 from harness.data.pixels.folder_classes import folder_classes
 from harness.data.pixels.sources import SplitPixels, names_pixels, parse_pixels, split_pixels
-from harness.data.sources import is_source, names_records, parse_records, parse_source
-from harness.data.streams import SplitSource, split_named, split_source
 from harness.errors import HarnessError
 from harness.records import locked, read_json, write_json
 

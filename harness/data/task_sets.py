@@ -1,7 +1,7 @@
 """Generated task data: Dyck words, arithmetic chains, copying; for `harness/data/tasks/*.yaml`.
 
-Each item has its own key, as in `harness.data.generated`. Few-shot examples (`train`) and tested
-items never share a question.
+Each item has its own key, as in `harness.data.embedded.generated`. Few-shot examples (`train`) and
+tested items never share a question.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice, product
 from typing import Any
 
-from harness.data.generated import dyck_word
+from harness.data.embedded.generated import dyck_word
 from harness.data.keyed import Draws
 
 SIZES = {"train": 50, "test": 500}

@@ -17,9 +17,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.corpora.preparing import prepare_text
+from harness.data.corpora.shards import TextShards
 from harness.data.keyed import row_order
-from harness.data.preparing import prepare_text
-from harness.data.shards import TextShards
 from harness.data.tokenizer import Tokenizer, load_tokenizer
 from harness.errors import HarnessError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from harness.data.overlap import stream_documents
+from harness.data.corpora.overlap import stream_documents
 from harness.data.tokenizer import END_OF_TEXT, Tokenizer, load_tokenizer
 from harness.errors import HarnessError
 from harness.records import write_text

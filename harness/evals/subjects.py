@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harness.data.corpora.overlap import overlap_with_training
 from harness.data.disjoint import Overlap
 from harness.data.documents import Documents, texts_digest
 from harness.data.keyed import keyed_words
-from harness.data.overlap import overlap_with_training
 from harness.data.tensors import video_batch
 from harness.data.tokenizer import END_OF_TEXT, Tokenizer, load_tokenizer
 from harness.data.video import ClipRows

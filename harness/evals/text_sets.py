@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from harness.data.corpora.overlap import overlap_with_training, split_overlap
+from harness.data.corpora.question_shards import question_shards
+from harness.data.corpora.questions import load_questions
 from harness.data.disjoint import Overlap, refuse_overlap
 from harness.data.ngram import NGrams, fit_ngrams
-from harness.data.overlap import overlap_with_training, split_overlap
-from harness.data.question_shards import question_shards
-from harness.data.questions import load_questions
 from harness.data.tensors import text_batch
 from harness.data.text import RowKind, TextRows, prepare_text
 from harness.errors import HarnessError

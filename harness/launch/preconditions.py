@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.data.decoded import DECODER, PIXELS, content_digests
+from harness.data.names import is_source
 from harness.data.pixels.autoencoders import AUTOENCODER, autoencoder_digest
-from harness.data.sources import is_source
 from harness.data.text import load_tokenizer, prepare_text
 from harness.errors import HarnessError
 from harness.planning.spec import NextFrameTask, NextTokenTask, TrainSpec

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from harness.data.sources import FILE_SPLITS
+from harness.data.names import FILE_SPLITS
 from harness.errors import HarnessError
 from harness.planning.axes import ADAPTER, Value, label_of
 from harness.planning.document import Experiment

@@ -6,7 +6,7 @@ from functools import cache
 
 from harness.data import datasets
 from harness.data.datasets import DatasetRecord, find_dataset, frame_shape, list_datasets
-from harness.data.sources import is_source
+from harness.data.names import is_source
 from harness.data.tokenizer import vocabulary_size
 from harness.errors import HarnessError
 from harness.planning.located import Located

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.data.clips import find_clip_file, is_clip_file
+from harness.data.corpora.streams import split_named
+from harness.data.names import is_source
 from harness.data.pixels.sources import names_pixels, split_pixels
-from harness.data.sources import is_source
-from harness.data.streams import split_named
 from harness.errors import HarnessError
 
 _PREFERRED = ("validation", "test", "train")

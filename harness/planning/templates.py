@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.data.questions import first_record
-from harness.data.templates import Template
+from harness.data.corpora.questions import first_record
+from harness.data.corpora.templates import Template
 from harness.errors import HarnessError
 from harness.planning.eval_settings import TextSetting, ThinkingSetting
 from harness.planning.located import Located

@@ -18,7 +18,7 @@ from typing import Literal
 
 from rich.text import Text
 
-from harness.data.embedded_text import DOCS_SHA256, SNAPSHOTS, SOURCE_SHA256
+from harness.data.embedded.text import DOCS_SHA256, SNAPSHOTS, SOURCE_SHA256
 from harness.errors import HarnessError
 from harness.launch.slurm import commands
 from harness.launch.slurm.limits import array_size

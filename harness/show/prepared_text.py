@@ -11,15 +11,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from harness.data.corpora.overlap import find_overlaps, known_overlap
+from harness.data.corpora.preparing import Progress, prepare_text
+from harness.data.corpora.questions import load_questions
+from harness.data.corpora.shards import TextShards
 from harness.data.datasets import load_documents
 from harness.data.disjoint import Overlap, refuse_overlap
 from harness.data.documents import Documents
 from harness.data.effort import Effort
 from harness.data.measured import Measured, write_lock
-from harness.data.overlap import find_overlaps, known_overlap
-from harness.data.preparing import Progress, prepare_text
-from harness.data.questions import load_questions
-from harness.data.shards import TextShards
 from harness.data.trained_tokenizer import train_tokenizer
 from harness.errors import HarnessError
 from harness.planning.eval_spec import EnergyEval, TextEval, drops

@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
+from harness.data.corpora.preparing import prepare_text
 from harness.data.datasets import load_documents
 from harness.data.effort import Effort
-from harness.data.preparing import prepare_text
 from harness.data.tokenizer import load_tokenizer
 from tests.bench.case import Case, NotYet, Pair, Setting
 

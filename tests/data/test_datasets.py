@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data import datasets, snapshot
+from harness.data import datasets
 from harness.data.datasets import (
     dataset_digest,
     list_datasets,
@@ -19,9 +19,10 @@ from harness.data.datasets import (
     load_documents,
     load_images,
 )
-from harness.data.embedded_text import DOCS_SHA256, SNAPSHOTS, read_snapshot
-from harness.data.exercises import PER_DOCUMENT
-from harness.data.generated import DYCK_DOCUMENTS, dyck_word
+from harness.data.embedded import snapshot
+from harness.data.embedded.exercises import PER_DOCUMENT
+from harness.data.embedded.generated import DYCK_DOCUMENTS, dyck_word
+from harness.data.embedded.text import DOCS_SHA256, SNAPSHOTS, read_snapshot
 from harness.data.task_sets import arithmetic_items, copying_items, dyck_items, split
 from harness.errors import HarnessError
 

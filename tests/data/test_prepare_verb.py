@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
-from harness.data import measured, overlap
+from harness.data import measured
+from harness.data.corpora import overlap
 from harness.data.datasets import load_documents
 from harness.data.text import prepare_text
 from harness.errors import HarnessError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.generated import dyck_word
+from harness.data.embedded.generated import dyck_word
 from harness.data.task_files import (
     OURS,
     digest_of_key,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data import shards as shards_module
+from harness.data.corpora import shards as shards_module
 from harness.data.text import TextRows, TextShards, load_tokenizer, prepare_text, row_order
 from harness.errors import HarnessError
 

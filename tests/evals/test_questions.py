@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness.data.question_shards import question_shards
-from harness.data.questions import load_questions
+from harness.data.corpora.question_shards import question_shards
+from harness.data.corpora.questions import load_questions
 from harness.data.text import TextRows, prepare_text
 from harness.errors import HarnessError
 from harness.evals.likelihood import evaluate_likelihood

@@ -9,8 +9,8 @@ import pyarrow.parquet
 import pytest
 
 from harness import provenance
+from harness.data.corpora.questions import load_questions, questions_digest
 from harness.data.datasets import dataset_digest
-from harness.data.questions import load_questions, questions_digest
 from harness.errors import HarnessError
 from harness.records import read_json, read_jsonl
 from tests.launch.room import Room

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from harness.data.effort import Meter
 from harness.data.pixels.reading import class_names, read_images
 from harness.data.pixels.sources import IMAGE_SUFFIXES, PixelSource, SplitPixels
 from harness.data.pixels.video_files import VIDEO_SUFFIXES
-from harness.data.reading import Meter
 from harness.errors import HarnessError
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.clips import Clips
+from harness.data.disk import writable
 from harness.data.effort import Effort, made_by_one
 from harness.data.images import scaled
 from harness.data.pixels.array_shards import (
@@ -29,7 +30,6 @@ from harness.data.pixels.array_shards import (
 )
 from harness.data.pixels.autoencoders import autoencoder_digest, latent_shape
 from harness.data.pixels.preparing import PixelProgress
-from harness.data.shards import writable
 from harness.errors import HarnessError
 
 _FORMAT = 1

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.clips import Clips
-from harness.data.effort import Effort
+from harness.data.effort import Effort, Meter
 from harness.data.pixels import decoding
 from harness.data.pixels.decoding import quiet
 from harness.data.pixels.preparing import prepare_pixels
@@ -28,7 +28,6 @@ from harness.data.pixels.recipes import (
 from harness.data.pixels.sources import SplitPixels, split_pixels
 from harness.data.pixels.video_files import find_videos
 from harness.data.pixels.video_frames import decoded_clips
-from harness.data.reading import Meter
 
 #: Raised where the same videos become other clips than before, or more is kept beside them.
 VERSION = 2

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.effort import Effort, cores, made_by_one
+from harness.data.disk import writable
+from harness.data.effort import Effort, Meter, cores, made_by_one
 from harness.data.measured import Measured, check_lock, fingerprint, recall, remember
 from harness.data.pixels import recipes
 from harness.data.pixels.array_shards import (
@@ -45,8 +46,6 @@ from harness.data.pixels.recipes import (
     load_items,
     pool,
 )
-from harness.data.reading import Meter
-from harness.data.shards import writable
 from harness.errors import HarnessError
 
 _FORMAT = 2

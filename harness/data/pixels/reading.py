@@ -14,12 +14,12 @@ from typing import IO, Any
 
 import numpy as np
 
+from harness.data.disk import readable
+from harness.data.effort import Meter
 from harness.data.hub import from_hub
 from harness.data.pixels.folder_classes import folder_classes
 from harness.data.pixels.recipes import LINK_TO_NOTHING, Item, size_of
 from harness.data.pixels.sources import IMAGE_SUFFIXES, PixelSource
-from harness.data.readable import readable
-from harness.data.reading import Meter
 from harness.errors import HarnessError
 
 #: Records that are held at a time.

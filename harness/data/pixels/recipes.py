@@ -17,10 +17,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.effort import cores
+from harness.data.effort import Meter, cores
 from harness.data.measured import Measured, fingerprint, recall, remember
 from harness.data.pixels.sources import SplitPixels
-from harness.data.reading import Meter
 from harness.errors import HarnessError
 
 #: Decoded bytes of a part, about; and the most encoded bytes that one is made of, about.

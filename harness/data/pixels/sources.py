@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from harness.data.corpora.sources import OPTIONS
 from harness.data.documents import check_split
-from harness.data.sources import (
+from harness.data.names import (
     FILE_PREFIX,
     FILE_SPLITS,
     HELD_OUT_SPLITS,
+    HUB_PLACE,
     HUB_PREFIX,
-    OPTIONS,
+    PARTS,
     is_on_hub,
     is_source,
 )
@@ -37,14 +39,6 @@ WORDS = {
 _IDX = re.compile(r"images[.-]idx3-ubyte(\.gz)?$")
 #: What text, or clips as arrays, are read from.
 _OTHERS = re.compile(r"\.(txt|json|jsonl|csv|tsv|arrow|parquet|npy|npz|safetensors)(\.gz|\.zst)?$")
-_PARTS = re.compile(
-    r"(?P<place>.*?)(?:#(?P<field>[^#?]*))?(?:\?(?P<options>[^?=#/\s]*=[^?#/]*))?",
-    re.DOTALL,
-)
-_HUB = re.compile(
-    r"(?P<place>[./~][^@:]*|[\w-][\w.-]*(?:/[\w-][\w.-]*)?)"
-    r"(?:@(?P<revision>[\w][\w./-]*))?(?::(?P<config>[\w.-]+))?"
-)
 _HUB_FORM = f"{HUB_PREFIX}OWNER/NAME[@REVISION][:CONFIG]#FIELD?size=N"
 _FOLDER_FORM = f"{FILE_PREFIX}FOLDER?size=N"
 #: Every form of a name of images.
@@ -305,7 +299,7 @@ def parse_pixels(name: str) -> PixelSource:
             hint=f"write {name}{'&' if found['options'] else '?'}size=32",
         )
     if name.startswith(HUB_PREFIX):
-        hub = _HUB.fullmatch(place)
+        hub = HUB_PLACE.fullmatch(place)
         if hub is None:
             raise HarnessError("not the name of a Hub dataset", given=name, allowed=(_HUB_FORM,))
         source = PixelSource(
@@ -332,7 +326,7 @@ def split_pixels(name: str, split: str) -> SplitPixels:
 
 def _parts(name: str) -> re.Match[str]:
     """Place, field and options of a source's name."""
-    found = _PARTS.fullmatch(name.partition(":")[2])
+    found = PARTS.fullmatch(name.partition(":")[2])
     assert found is not None
     return found
 

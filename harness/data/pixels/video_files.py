@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.data.names import FILE_SPLITS
 from harness.data.pixels.sources import IMAGE_SUFFIXES, PixelSource, SplitPixels
-from harness.data.sources import FILE_SPLITS
 from harness.errors import HarnessError
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".webm", ".mkv", ".mpg", ".mpeg")

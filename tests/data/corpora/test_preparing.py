@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.data import checked, measured, parts, preparing, reading, shards, streams
+from harness.data import checked, measured
+from harness.data.corpora import parts, preparing, reading, shards, streams
+from harness.data.corpora.overlap import check_disjoint_from, known_overlap, split_overlap
+from harness.data.corpora.preparing import Progress, prepare_text
+from harness.data.corpora.shards import TextShards
 from harness.data.datasets import dataset_digest, load_documents
 from harness.data.effort import Effort
 from harness.data.measured import LOCK, Measured, check_lock, prepared_digest, write_lock
-from harness.data.overlap import check_disjoint_from, known_overlap, split_overlap
-from harness.data.preparing import Progress, prepare_text
-from harness.data.shards import TextShards
 from harness.data.tokenizer import load_tokenizer
 from harness.data.trained_tokenizer import train_tokenizer
 from harness.errors import HarnessError
@@ -117,9 +118,10 @@ def test_what_is_prepared_is_found_without_reading_or_tokenizing(
 SCRIPT = """
 import sys
 from pathlib import Path
-from harness.data import measured, streams
+from harness.data import measured
+from harness.data.corpora import streams
 from harness.data.effort import Effort
-from harness.data.preparing import prepare_text
+from harness.data.corpora.preparing import prepare_text
 measured.SMALL_BYTES = 0
 measured._SETTLED_SECONDS = 0.0
 streams.CHUNK_BYTES = 2000
@@ -207,7 +209,7 @@ def test_what_a_process_meets_is_told_as_it_is(bpe: str, tmp_path: Path) -> None
 def test_a_process_that_is_killed_is_noticed(
     data: str, bpe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.data import crew
+    from harness.data.corpora import crew
 
     begun = subprocess.Popen
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.clips import Clips, clips_digest
-from harness.data.generated import moving_digits
+from harness.data.embedded.generated import moving_digits
 from harness.data.images import Images
 from harness.data.keyed import keyed_fraction
 

@@ -14,13 +14,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from harness.data.corpora.reading import Named
+from harness.data.corpora.sources import parse_source
+from harness.data.corpora.streams import chunks, split_named, split_source, texts_of
 from harness.data.datasets import dataset_digest, load_documents
 from harness.data.disjoint import GRAM_WORDS, Overlap, overlaps_with, refuse_overlap
 from harness.data.documents import Documents
 from harness.data.measured import is_small, prepared_digest
-from harness.data.reading import Named
-from harness.data.sources import is_source, parse_source
-from harness.data.streams import chunks, split_named, split_source, texts_of
+from harness.data.names import is_source
 from harness.records import locked, write_json
 
 

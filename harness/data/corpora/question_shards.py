@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.questions import Questions
-from harness.data.shards import TextShards, Tokens
+from harness.data.corpora.questions import Questions
+from harness.data.corpora.shards import TextShards, Tokens
 from harness.data.tokenizer import load_tokenizer
 
 

@@ -1,4 +1,4 @@
-"""Rebuild the frozen text in `snapshots/`: `python -m harness.data.snapshot OUT`.
+"""Rebuild the frozen text in `snapshots/`: `python -m harness.data.embedded.snapshot OUT`.
 
 Everything is read from the source files of CPython 3.11.7's library, never by importing them, so
 the result does not depend on the platform or on what is installed.
@@ -167,6 +167,6 @@ if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]))
     except IndexError:
-        sys.exit("usage: python -m harness.data.snapshot OUT")
+        sys.exit("usage: python -m harness.data.embedded.snapshot OUT")
     except HarnessError as error:
         sys.exit(str(error))

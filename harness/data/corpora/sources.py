@@ -12,13 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.data.templates import Template
+from harness.data.corpora.templates import Template
+from harness.data.names import (
+    FILE_PREFIX,
+    FILE_SPLITS,
+    HELD_OUT_SPLITS,
+    HUB_PLACE,
+    HUB_PREFIX,
+    PARTS,
+    is_on_hub,
+    is_source,
+)
 from harness.errors import HarnessError
-
-FILE_PREFIX = "file:"
-HUB_PREFIX = "hub:"
-FILE_SPLITS = ("train", "validation", "test")
-HELD_OUT_SPLITS = ("train", "validation")
 
 #: Suffixes of files, and whether a record's field is to be named.
 _PLAIN = (".txt", ".txt.gz")
@@ -30,25 +35,15 @@ _FORMS = (
 )
 #: Options of text.
 OPTIONS = ("holdout", "documents")
-#: What begins the path of a dataset's folder.
-_FOLDERS = (".", "/", "~")
 _HUB_RECORDS = f"{HUB_PREFIX}OWNER/NAME[@REVISION][:CONFIG]"
 _HUB_FORM = f"{_HUB_RECORDS}#FIELD"
 #: The forms of whole records.
 RECORD_FORMS = (*(f"{FILE_PREFIX}PATH{suffix}" for suffix in _RECORDS), _HUB_RECORDS)
 
-_PARTS = re.compile(
-    r"(?P<place>.*?)(?:#(?P<field>[^#?]*))?(?:\?(?P<options>[^?=#/\s]*=[^?#/]*))?",
-    re.DOTALL,
-)
 #: A template may hold what else begins a field or options.
 _TEMPLATED = re.compile(
     r"(?P<place>[^#]*)#(?P<field>[^{]*\{.*?)(?:\?(?P<options>(?:holdout|documents)=[^?#/\s]*))?",
     re.DOTALL,
-)
-_HUB = re.compile(
-    r"(?P<place>[./~][^@:]*|[\w-][\w.-]*(?:/[\w-][\w.-]*)?)"
-    r"(?:@(?P<revision>[\w][\w./-]*))?(?::(?P<config>[\w.-]+))?"
 )
 
 
@@ -98,7 +93,7 @@ class TextSource:
     @property
     def is_local(self) -> bool:
         """All of it lies on this machine's disks: a file, or a dataset's folder."""
-        return self.kind == "file" or self.place.startswith(_FOLDERS)
+        return not is_on_hub(f"{self.kind}:{self.place}")
 
     def files(self, split: str) -> list[Path]:
         """The files that hold `split`, sorted by path: one, those of a pattern, or a folder's.
@@ -123,20 +118,10 @@ class TextSource:
         return found
 
 
-def is_source(name: str) -> bool:
-    """Whether a dataset's name says where it lies: `file:…` or `hub:…`."""
-    return name.startswith((FILE_PREFIX, HUB_PREFIX))
-
-
-def is_on_hub(name: str) -> bool:
-    """Whether a source's name is that of a dataset on the Hub, not of a folder or file."""
-    return name.startswith(HUB_PREFIX) and not name.removeprefix(HUB_PREFIX).startswith(_FOLDERS)
-
-
 def _parts(name: str) -> re.Match[str]:
     """Place, field and options of a source's name."""
     rest = name.partition(":")[2]
-    found, templated = _PARTS.fullmatch(rest), _TEMPLATED.fullmatch(rest)
+    found, templated = PARTS.fullmatch(rest), _TEMPLATED.fullmatch(rest)
     assert found is not None
     if templated is None or _is_place(name, found["place"]):
         return found
@@ -145,7 +130,7 @@ def _parts(name: str) -> re.Match[str]:
 
 def _is_place(name: str, place: str) -> bool:
     if name.startswith(HUB_PREFIX):
-        return _HUB.fullmatch(place) is not None
+        return HUB_PLACE.fullmatch(place) is not None
     return place.endswith((*_PLAIN, *_RECORDS))
 
 
@@ -232,7 +217,7 @@ def _check_file_form(name: str, place: str, field: str | None) -> None:
 
 
 def _hub_source(name: str, place: str, field: str, options: dict[str, Any]) -> TextSource:
-    found = _HUB.fullmatch(place)
+    found = HUB_PLACE.fullmatch(place)
     if found is None:
         raise HarnessError("not the name of a Hub dataset", given=name, allowed=(_HUB_FORM,))
     return TextSource("hub", found["place"], field, found["revision"], found["config"], **options)

@@ -12,11 +12,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from harness.data.corpora.reading import Record, read_records
+from harness.data.corpora.streams import SplitSource, split_records
+from harness.data.corpora.templates import Template
 from harness.data.documents import Documents, TextDigest, texts_digest
 from harness.data.measured import Measured, fingerprint, recall, remember
-from harness.data.reading import Record, read_records
-from harness.data.streams import SplitSource, split_records
-from harness.data.templates import Template
 from harness.errors import HarnessError
 
 

@@ -15,10 +15,10 @@ import pytest
 
 from harness import provenance
 from harness.data import measured
-from harness.data import questions as module
-from harness.data.questions import load_questions, questions_digest
-from harness.data.reading import Record, read_records
-from harness.data.sources import parse_records
+from harness.data.corpora import questions as module
+from harness.data.corpora.questions import load_questions, questions_digest
+from harness.data.corpora.reading import Record, read_records
+from harness.data.corpora.sources import parse_records
 from harness.errors import HarnessError
 
 PROMPT, ANSWER = "Question: {question}\nAnswer: ", "{answer}"

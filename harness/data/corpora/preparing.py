@@ -20,10 +20,15 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.crew import Crew
+from harness.data.corpora.crew import Crew
+from harness.data.corpora.parts import LEFT_OUT, Header, make_part, part_digest, read_part
+from harness.data.corpora.reading import Named
+from harness.data.corpora.shards import Encoded, Identity, TextShards, ensure_shards, open_shards
+from harness.data.corpora.streams import SplitSource, chunks, split_source, texts_of
 from harness.data.datasets import load_documents
+from harness.data.disk import writable
 from harness.data.documents import Documents, TextDigest
-from harness.data.effort import Effort, cores, made_by_one
+from harness.data.effort import Effort, Meter, cores, made_by_one
 from harness.data.measured import (
     Measured,
     check_lock,
@@ -32,11 +37,7 @@ from harness.data.measured import (
     recall,
     remember,
 )
-from harness.data.parts import LEFT_OUT, Header, make_part, part_digest, read_part
-from harness.data.reading import Meter, Named
-from harness.data.shards import Encoded, Identity, TextShards, ensure_shards, open_shards, writable
-from harness.data.sources import is_source
-from harness.data.streams import SplitSource, chunks, split_source, texts_of
+from harness.data.names import is_source
 from harness.data.tokenizer import BYTES, Tokenizer, load_tokenizer
 from harness.errors import HarnessError
 

@@ -15,10 +15,11 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.corpora.reading import Named, read_source
+from harness.data.corpora.sources import TextSource, names_records, parse_records, parse_source
 from harness.data.disjoint import GramSet, word_grams
 from harness.data.documents import Documents, check_split, texts_digest
-from harness.data.reading import Meter, Named, read_source
-from harness.data.sources import TextSource, names_records, parse_records, parse_source
+from harness.data.effort import Meter
 from harness.errors import HarnessError
 
 #: Text that is looked at together.

@@ -9,11 +9,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.data.corrupted import with_typos, with_words_shuffled
 from harness.data.disjoint import documents_sharing
 from harness.data.documents import Documents, texts_digest
-from harness.data.exercises import exercise_documents
-from harness.data.generated import DYCK_DOCUMENTS, arithmetic_problem, dyck_text, random_bytes
+from harness.data.embedded.corrupted import with_typos, with_words_shuffled
+from harness.data.embedded.exercises import exercise_documents
+from harness.data.embedded.generated import (
+    DYCK_DOCUMENTS,
+    arithmetic_problem,
+    dyck_text,
+    random_bytes,
+)
 from harness.errors import HarnessError
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -29,7 +34,9 @@ _TYPOS = "builtin/docs-typos-"
 
 def read_snapshot(path: Path, *, sha256: str) -> dict[str, bytes]:
     """Return {name: text} of a frozen file. Raises HarnessError unless its sha256 matches."""
-    hint = "reinstall the package, or rebuild the file: python -m harness.data.snapshot OUT"
+    hint = (
+        "reinstall the package, or rebuild the file: python -m harness.data.embedded.snapshot OUT"
+    )
     if not path.is_file():
         raise HarnessError("an embedded data file is missing", where=path.name, hint=hint)
     content = path.read_bytes()

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data.corrupted import TYPO_PERCENTS, with_typos, with_words_shuffled
 from harness.data.datasets import load_documents
+from harness.data.embedded.corrupted import TYPO_PERCENTS, with_typos, with_words_shuffled
 from harness.data.ngram import fit_ngrams
 from harness.data.text import TextRows, prepare_text
 

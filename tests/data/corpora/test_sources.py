@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.data.corpora.overlap import stream_documents
+from harness.data.corpora.sources import TextSource, parse_source
 from harness.data.datasets import check_file, dataset_digest, find_dataset, load_documents
 from harness.data.disjoint import measure_overlap
-from harness.data.overlap import stream_documents
-from harness.data.sources import TextSource, parse_source
 from harness.errors import HarnessError
 
 #: A gzip file cut short; its time is fixed, since it names a test in every process alike.

@@ -1,4 +1,4 @@
-"""Files that are damaged or cannot be opened, told alike whatever reads them."""
+"""What a disk refuses, told alike whatever reads or writes: damaged files, full folders."""
 
 from __future__ import annotations
 
@@ -26,4 +26,17 @@ def readable(path: Path, what: str = "the file") -> Iterator[None]:
     except _DAMAGED as error:
         raise HarnessError(
             f"{what} cannot be read: {str(error).strip() or type(error).__name__}", where=str(path)
+        ) from error
+
+
+@contextmanager
+def writable(cache: Path) -> Iterator[None]:
+    """HarnessError where the disk is full, or the folder is not ours."""
+    try:
+        yield
+    except OSError as error:
+        raise HarnessError(
+            f"the data cache cannot be written: {error}",
+            where=str(cache),
+            hint="make room, or choose another --results; the same command then goes on",
         ) from error

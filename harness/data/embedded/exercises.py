@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Iterator
 
 from harness.data.disjoint import documents_sharing
-from harness.data.generated import DYCK_DOCUMENTS, dyck_word
+from harness.data.embedded.generated import DYCK_DOCUMENTS, dyck_word
 from harness.data.keyed import Draws
 from harness.data.task_sets import Item, arithmetic_items, copying_items, dyck_items, split
 

@@ -6,15 +6,16 @@ import gzip
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
+from harness.data.corpora.sources import TextSource
+from harness.data.corpora.templates import Template
+from harness.data.disk import readable
+from harness.data.effort import Meter
 from harness.data.hub import from_hub
-from harness.data.readable import readable
-from harness.data.sources import TextSource
-from harness.data.templates import Template
 from harness.errors import HarnessError
 
 _BATCH_ROWS = 1024
@@ -23,14 +24,6 @@ _BATCH_ROWS = 1024
 Named = tuple[str, bytes]
 #: (where it is, the record).
 Record = tuple[str, Mapping[str, Any]]
-
-
-@dataclass
-class Meter:
-    """How far reading is: `done` of `total` bytes on disk, or rows; total is None if unknown."""
-
-    done: int = 0
-    total: int | None = None
 
 
 def read_source(source: TextSource, split: str, meter: Meter) -> Iterator[Named]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from harness.data.parts import Header
+from harness.data.corpora.parts import Header
 from harness.errors import HarnessError
 
 
@@ -26,7 +26,7 @@ class Crew:
     """`workers` processes with a tokenizer each; use as a context. They start when first asked."""
 
     def __init__(self, tokenizer: str, workers: int, grams: Path | None) -> None:
-        self._command = [sys.executable, "-m", "harness.data.parts", tokenizer]
+        self._command = [sys.executable, "-m", "harness.data.corpora.parts", tokenizer]
         self._command += [] if grams is None else [str(grams)]
         self._threads = ThreadPoolExecutor(workers)
         self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
@@ -80,7 +80,7 @@ class Crew:
     def _process(self) -> subprocess.Popen[bytes]:
         with suppress(queue.Empty):
             return self._idle.get_nowait()
-        package = str(Path(__file__).parents[2])
+        package = str(Path(__file__).parents[3])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         # One thread each: side by side they keep all cores busy, and nothing waits for Python.
         alone = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}

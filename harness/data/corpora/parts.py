@@ -1,7 +1,7 @@
 """A part of a split, tokenized: a file that says what it was made of and is checked when read.
 
-`python -m harness.data.parts TOKENIZER [GRAMS]` makes parts for the process that started it, which
-sends (path, texts) and is answered with the fields of each part's header, or an exception.
+`python -m harness.data.corpora.parts TOKENIZER [GRAMS]` makes parts for the process that started
+it, which sends (path, texts) and is answered with the fields of each part, or an exception.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.corpora.streams import kept_by
 from harness.data.disjoint import GramSet
 from harness.data.documents import texts_digest
-from harness.data.streams import kept_by
 from harness.data.tokenizer import Tokenizer, Tokens, load_tokenizer, token_dtype
 from harness.errors import HarnessError, reason_of
 

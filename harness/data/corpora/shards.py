@@ -8,7 +8,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.checked import is_checked, note_checked, set_aside
+from harness.data.disk import writable
 from harness.data.tokenizer import Tokenizer, token_dtype
 from harness.data.tokenizer import Tokens as Tokens
 from harness.errors import HarnessError
@@ -125,19 +125,6 @@ def ensure_shards(
         where=str(folder),
         hint="check the disk, or choose another cache folder",
     )
-
-
-@contextmanager
-def writable(cache: Path) -> Iterator[None]:
-    """HarnessError where the disk is full, or the folder is not ours."""
-    try:
-        yield
-    except OSError as error:
-        raise HarnessError(
-            f"the data cache cannot be written: {error}",
-            where=str(cache),
-            hint="make room, or choose another --results; the same command then goes on",
-        ) from error
 
 
 def open_shards(identity: Identity, cache: Path) -> TextShards | None:

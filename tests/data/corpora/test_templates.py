@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.templates import Template
+from harness.data.corpora.templates import Template
 from harness.errors import HarnessError
 
 FIELDS = st.dictionaries(
