@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.data.disk import writable
 from harness.records import locked
 
 T = TypeVar("T")
@@ -29,6 +34,42 @@ class Meter:
 
     done: int = 0
     total: int | None = None
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a split is prepared in `cache`: finished `parts`, and the lock of who prepares it."""
+
+    cache: Path
+    key: str
+
+    @classmethod
+    def of(cls, cache: Path, what: Sequence[Any]) -> Workplace:
+        """That of the data that `what`, of JSON, says."""
+        return cls(cache, hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32])
+
+    @property
+    def parts(self) -> Path:
+        return self.cache / f".parts-{self.key}"
+
+    @property
+    def lock(self) -> Path:
+        return self.cache / "measured" / f"{self.key}.lock"
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """With a folder for parts, which stays where it holds one. HarnessError for a full disk."""
+        try:
+            with writable(self.cache):
+                self.parts.mkdir(parents=True, exist_ok=True)
+                yield
+        finally:
+            with suppress(OSError):
+                self.parts.rmdir()
+
+    def clear(self) -> None:
+        """Without the parts."""
+        shutil.rmtree(self.parts, ignore_errors=True)
 
 
 def cores() -> int:

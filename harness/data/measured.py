@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 from harness.data.corpora.sources import names_records, parse_records, parse_source
 from harness.data.corpora.streams import SplitSource, split_named, split_source
 from harness.data.documents import TextDigest
-from harness.data.names import is_source
+from harness.data.names import Source, is_source
 from harness.data.pixels.folder_classes import folder_classes
 from harness.data.pixels.sources import SplitPixels, names_pixels, parse_pixels, split_pixels
 from harness.errors import HarnessError
@@ -49,16 +49,6 @@ class Measured:
     digest: str
     items: int
     bytes: int
-
-
-class Source(Protocol):
-    """Where data of the user's own come from."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def is_local(self) -> bool: ...
-    def files(self, split: str) -> list[Path]: ...
 
 
 class Split(Protocol):
@@ -192,6 +182,16 @@ def remember(found: Split, before: Fingerprint, measured: Measured, cache: Path 
         write_json(path, note | {"files": before})
     except (OSError, HarnessError):
         return  # a full or foreign cache: it is measured again
+
+
+def check_unchanged(found: Split, before: Fingerprint) -> None:
+    """HarnessError where a file of the split is not what it was before it was read."""
+    if fingerprint(found) != before:
+        raise HarnessError(
+            "a file changed while it was read",
+            where=str(found.source),
+            hint="run the same command again",
+        )
 
 
 def _settled(files: Fingerprint) -> bool:

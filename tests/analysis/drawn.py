@@ -19,6 +19,12 @@ from harness.analysis.figures.style import WIDTH
 from harness.planning.sections import DenoisingSection
 from harness.protocol import Descent, Diffusion
 
+#: Training seeds, and what is to be said of their intervals.
+FEW_SEEDS = [
+    ([0], "they are of that trained model, not of another training of it: exploratory"),
+    ([0, 1], "with fewer than 3 training seeds how far trainings differ is hardly known"),
+    ([0, 1, 2], None),
+]
 MATCHED = Diffusion(steps=100, start="matched")
 
 

@@ -17,7 +17,8 @@ from harness.planning.suite import load_suite
 from harness.records import Measurement
 from tests.analysis.records_factory import measured, write_suite
 
-SUITE = """
+#: The beginning of a suite: what comes next are the experiment's seeds or axes.
+VIDEO = """
 suite: video
 experiments:
   video:
@@ -30,12 +31,13 @@ experiments:
     adapters:
       transformer++: {adapter: transformer_pp_video}
       ebt: {adapter: ebt_video}
-    seeds: SEEDS
+"""
+SUITE = f"""{VIDEO}    seeds: SEEDS
     evaluations:
-      validation: {kind: next_frame, data: builtin/moving-digits, noise_seeds: [0, 1]}
+      validation: {{kind: next_frame, data: builtin/moving-digits, noise_seeds: [0, 1]}}
 report:
-  - {kind: next_frame, title: Frames, experiment: video, evaluation: validation,
-     baseline: transformer++}
+  - {{kind: next_frame, title: Frames, experiment: video, evaluation: validation,
+     baseline: transformer++}}
 """
 TAGS = {"data": "builtin/moving-digits", "split": "validation"}
 COST = {"nfe": 2.0, "flops": 1e5, "seconds": 2e-4}

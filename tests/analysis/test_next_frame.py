@@ -19,6 +19,7 @@ from harness.analysis.tables.next_frame import loss_form, next_frame_tables
 from harness.errors import HarnessError
 from harness.planning.planned import PlannedRun
 from harness.records import Measurement
+from tests.analysis.drawn import FEW_SEEDS
 from tests.analysis.frames_factory import (
     COPIED,
     SUITE,
@@ -243,14 +244,7 @@ def test_a_model_of_other_rows_is_not_shown_beside_their_truth(tmp_path: Path) -
     assert "Not shown, for examples of other rows: ebt." in words(drawing)
 
 
-@pytest.mark.parametrize(
-    ("seeds", "said"),
-    [
-        ([0], "they are of that trained model, not of another training of it: exploratory"),
-        ([0, 1], "with fewer than 3 training seeds how far trainings differ is hardly known"),
-        ([0, 1, 2], None),
-    ],
-)
+@pytest.mark.parametrize(("seeds", "said"), FEW_SEEDS)
 def test_what_few_seeds_leave_open_is_said(
     seeds: list[int], said: str | None, tmp_path: Path
 ) -> None:

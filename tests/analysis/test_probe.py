@@ -27,6 +27,7 @@ from harness.planning.suite import load_suite
 from harness.records import Measurement
 from harness.show.figures import section_drawings
 from harness.show.tables import section_tables
+from tests.analysis.drawn import FEW_SEEDS
 from tests.analysis.records_factory import measured, write_run, write_suite
 
 SUITE = """
@@ -228,14 +229,7 @@ def test_the_pixels_penalty_and_fit_are_judged_too(tmp_path: Path) -> None:
     assert "tried: pixels of builtin/digits, pixels of other. Others" in text_of(several)
 
 
-@pytest.mark.parametrize(
-    ("seeds", "said"),
-    [
-        ([0], "they are of that trained model, not of another training of it: exploratory"),
-        ([0, 1], "with fewer than 3 training seeds how far trainings differ is hardly known"),
-        ([0, 1, 2], None),
-    ],
-)
+@pytest.mark.parametrize(("seeds", "said"), FEW_SEEDS)
 def test_what_few_seeds_leave_open_is_said(
     seeds: list[int], said: str | None, tmp_path: Path
 ) -> None:

@@ -17,30 +17,17 @@ from harness.analysis.tables.scaling import losses_table, rate_table
 from harness.planning.budget import axis_value, run_cost
 from harness.planning.planned import PlannedRun
 from harness.records import Measurement
-from tests.analysis.frames_factory import TAGS, suite_of, words
+from tests.analysis.frames_factory import TAGS, VIDEO, suite_of, words
 from tests.analysis.records_factory import measured, write_suite
 
-WIDTHS = """
-suite: widths
-experiments:
-  video:
-    base:
-      task: {kind: next_frame, context: 5}
-      config: {depth: 1, width: 16, heads: 2}
-      batch_size: 8
-      budget: {steps: 10}
-      optimizer: {lr: 1e-3}
-    adapters:
-      transformer++: {adapter: transformer_pp_video}
-      ebt: {adapter: ebt_video}
-    axes:
+WIDTHS = f"""{VIDEO}    axes:
 AXIS
     seeds: [0, 1, 2]
     evaluations:
-      validation: {kind: next_frame, data: builtin/moving-digits}
+      validation: {{kind: next_frame, data: builtin/moving-digits}}
 report:
-  - {kind: scaling, title: Frames, experiment: video, x: XAXIS, evaluation: validation,
-     baseline: transformer++, candidate: ebt}
+  - {{kind: scaling, title: Frames, experiment: video, x: XAXIS, evaluation: validation,
+     baseline: transformer++, candidate: ebt}}
 """
 EXPONENTS = {"transformer++": 0.25, "ebt": 0.4}
 SIX_WIDTHS = "      width: {path: config.width, values: [8, 16, 32, 64, 128, 256]}"

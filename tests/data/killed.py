@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -37,3 +38,13 @@ def killed(process: subprocess.Popen[str], cache: Path, *, after: int) -> list[P
 def cut_short(part: Path) -> None:
     """As a machine that lost its power may leave it."""
     part.write_bytes(part.read_bytes()[:-3])
+
+
+def assert_made_once(both: Sequence[subprocess.Popen[str]], cache: Path) -> None:
+    """Of two processes that prepare the same, one makes it, and the other waits and finds it."""
+    ended = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0], ended
+    told = sorted((out.splitlines() for out, _ in ended), key=len)
+    assert len(told[0]) == 1, "one waited and found it made"
+    assert told[0][-1] == told[1][-1]
+    assert len([path for path in cache.iterdir() if path.name != "measured"]) == 1

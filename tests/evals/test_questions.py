@@ -22,25 +22,17 @@ from harness.planning.eval_spec import LikelihoodEval
 from harness.protocol import TextBatch
 from harness.records import Measurement
 from harness.registry import adapter as find_adapter
+from tests.data.corpora.asked import ANSWER, PROMPT, ROWS, write_questions
 from tests.evals.test_evaluators import context_of
 from tests.training.tiny import CORPUS, spec_of
 
 pytestmark = pytest.mark.usefixtures("corpus")
 SHARED = Path(__file__).parents[2] / os.environ.get("HARNESS_SHARED", "../shared") / "data"
-PROMPT, ANSWER = "Question: {question}\nAnswer: ", "{answer}"
-ROWS = [
-    {"question": "how many ducks swim there", "answer": "four, and one goose"},
-    {"question": "what is left", "answer": ""},
-    {"question": "who closes the brackets", "answer": None},
-    {"question": "why", "answer": "because the longest of all these answers spans two windows"},
-    {"question": "when", "answer": "now"},
-]
 
 
 @pytest.fixture
 def questions(tmp_path: Path) -> str:
-    (tmp_path / "qa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return f"file:{tmp_path}/qa.jsonl"
+    return write_questions(tmp_path)
 
 
 def asked(data: str, thinking: Any, **changes: Any) -> LikelihoodEval:

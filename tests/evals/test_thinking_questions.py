@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ from harness.evals.thinking import evaluate_thinking
 from harness.planning.eval_spec import LikelihoodEval, ThinkingEval
 from harness.protocol import Descent, Single
 from harness.records import Measurement
+from tests.data.corpora.asked import ANSWER, PROMPT, write_questions
 from tests.evals.test_evaluators import context_of
 from tests.training.tiny import spec_of
 
 pytestmark = pytest.mark.usefixtures("corpus")
-ASKED = {"prompt": "Question: {question}\nAnswer: ", "answer": "{answer}", "windows": "rolling"}
+ASKED = {"prompt": PROMPT, "answer": ANSWER, "windows": "rolling"}
 ROWS = [
     {"question": "how many ducks swim there, on the whole of that long lake", "answer": "four"},
     {"question": "what is left", "answer": ""},
@@ -29,8 +29,7 @@ ROWS = [
 
 @pytest.fixture
 def questions(tmp_path: Path) -> str:
-    (tmp_path / "qa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return f"file:{tmp_path}/qa.jsonl"
+    return write_questions(tmp_path, ROWS)
 
 
 def thought(data: str, settings: tuple[Any, ...], **changes: Any) -> ThinkingEval:

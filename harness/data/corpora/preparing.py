@@ -8,13 +8,10 @@ byte. Memory holds the parts that are being made.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +23,12 @@ from harness.data.corpora.reading import Named
 from harness.data.corpora.shards import Encoded, Identity, TextShards, ensure_shards, open_shards
 from harness.data.corpora.streams import SplitSource, chunks, split_source, texts_of
 from harness.data.datasets import load_documents
-from harness.data.disk import writable
 from harness.data.documents import Documents, TextDigest
-from harness.data.effort import Effort, Meter, cores, made_by_one
+from harness.data.effort import Effort, Meter, Workplace, cores, made_by_one
 from harness.data.measured import (
     Measured,
     check_lock,
+    check_unchanged,
     fingerprint,
     is_small,
     recall,
@@ -81,7 +78,7 @@ def prepare_text(
         identity = Identity(name, split, documents.digest, documents.size, loaded)
         return ensure_shards(identity, cache, lambda: _at_once(documents, loaded, effort))
     work = _Work(name, found, tokenizer, loaded, cache)
-    return made_by_one(work.lock, work.ready, lambda: _prepare(work, effort), effort.on_wait)
+    return made_by_one(work.place.lock, work.ready, lambda: _prepare(work, effort), effort.on_wait)
 
 
 @dataclass(frozen=True)
@@ -95,20 +92,11 @@ class _Work:
     cache: Path
 
     @property
-    def _key(self) -> str:
+    def place(self) -> Workplace:
         source, split = str(self.found.source), self.found.split
         here = str(Path.cwd()) if self.found.source.is_local else ""
-        key = json.dumps([_PARTS_FORMAT, source, split, here, self.tokenizer.digest])
-        return hashlib.sha256(key.encode()).hexdigest()[:32]
-
-    @property
-    def parts(self) -> Path:
-        """Folder of finished parts, gone once they are shards."""
-        return self.cache / f".parts-{self._key}"
-
-    @property
-    def lock(self) -> Path:
-        return self.cache / "measured" / f"{self._key}.lock"
+        what = [_PARTS_FORMAT, source, split, here, self.tokenizer.digest]
+        return Workplace.of(self.cache, what)
 
     def identity(self, measured: Measured) -> Identity:
         split, digest = self.found.split, measured.digest
@@ -138,26 +126,18 @@ def _at_once(documents: Documents, tokenizer: Tokenizer, effort: Effort) -> Iter
 
 def _prepare(work: _Work, effort: Effort) -> TextShards:
     before = fingerprint(work.found)
-    try:
-        with writable(work.cache):
-            work.parts.mkdir(parents=True, exist_ok=True)
-            measured, paths = _make_parts(work, effort)
-    finally:
-        with suppress(OSError):  # unless it holds a part
-            work.parts.rmdir()
-    if fingerprint(work.found) != before:
-        raise HarnessError(
-            "a file changed while it was read", where=work.name, hint="run the same command again"
-        )
+    with work.place.open():
+        measured, paths = _make_parts(work, effort)
+    check_unchanged(work.found, before)
     if measured.items == 0:
-        shutil.rmtree(work.parts, ignore_errors=True)
+        work.place.clear()
         raise work.found.nothing()
     check_lock(work.cache, work.name, work.found.split, measured.digest)
     shards = ensure_shards(
         work.identity(measured), work.cache, lambda: _joined(paths, work.tokenizer)
     )
     remember(work.found, before, measured, work.cache)
-    shutil.rmtree(work.parts, ignore_errors=True)
+    work.place.clear()
     return shards
 
 
@@ -198,7 +178,7 @@ def _make_parts(work: _Work, effort: Effort) -> tuple[Measured, list[Path]]:
     apart = work.given != BYTES or grams is not None  # else sending the text costs as much
     with _makers(work, workers if apart else None) as make:
         for index, chunk in enumerate(chunks(work.found.candidates(meter))):
-            path, texts = work.parts / f"{index:08d}", texts_of(chunk)
+            path, texts = work.place.parts / f"{index:08d}", texts_of(chunk)
             paths.append(path)
             taken += sum(map(len, texts))
             known = read_part(path, work.tokenizer.vocab_size) if path.exists() else None
@@ -225,7 +205,7 @@ def _makers(
         return
     path = None
     if grams is not None:
-        path = work.parts / "grams.npy"
+        path = work.place.parts / "grams.npy"
         np.save(path, grams.hashes)
     with Crew(work.given, workers, path) as crew:
         yield crew.make

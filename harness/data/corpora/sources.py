@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import glob
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 from harness.data.corpora.templates import Template
 from harness.data.names import (
     FILE_PREFIX,
-    FILE_SPLITS,
-    HELD_OUT_SPLITS,
-    HUB_PLACE,
     HUB_PREFIX,
-    PARTS,
-    is_on_hub,
+    Option,
+    Source,
+    check_held_out,
+    count,
+    fraction,
+    is_hub_place,
     is_source,
+    parse_hub_place,
+    parts_of,
+    read_options,
 )
 from harness.errors import HarnessError
 
@@ -33,12 +38,19 @@ _FORMS = (
     *(f"{FILE_PREFIX}PATH{suffix}" for suffix in _PLAIN),
     *(f"{FILE_PREFIX}PATH{suffix}#FIELD" for suffix in _RECORDS),
 )
-#: Options of text.
-OPTIONS = ("holdout", "documents")
 _HUB_RECORDS = f"{HUB_PREFIX}OWNER/NAME[@REVISION][:CONFIG]"
 _HUB_FORM = f"{_HUB_RECORDS}#FIELD"
 #: The forms of whole records.
 RECORD_FORMS = (*(f"{FILE_PREFIX}PATH{suffix}" for suffix in _RECORDS), _HUB_RECORDS)
+
+_OPTIONS = {
+    "holdout": Option(
+        fraction,
+        "the fraction of documents to hold out",
+        "a number between 0 and 1, such as 0.005",
+    ),
+    "documents": Option(count, "how many documents to take", "a whole number from 1"),
+}
 
 #: A template may hold what else begins a field or options.
 _TEMPLATED = re.compile(
@@ -48,58 +60,25 @@ _TEMPLATED = re.compile(
 
 
 @dataclass(frozen=True)
-class TextSource:
-    """Where documents come from. `place` is a path, a pattern, or a Hub dataset's name.
+class TextSource(Source):
+    """Where documents come from.
 
     `field` is the text's in each record, dotted where it is nested, or a template of several
-    (`{question} {answer}`); '' for plain text and for whole records. `holdout` is the fraction of
-    documents, by their sha256, that are the validation split; `documents` how many documents or
-    records are taken, from the beginning.
+    (`{question} {answer}`); '' for plain text and for whole records. `documents`: how many
+    documents or records are taken, from the beginning.
     """
 
-    kind: Literal["file", "hub"]
-    place: str
-    field: str = ""
-    revision: str | None = None
-    config: str | None = None
-    holdout: float | None = None
-    documents: int | None = None
+    OPTIONS: ClassVar[Mapping[str, Option]] = _OPTIONS
 
-    def __str__(self) -> str:
-        text = f"{self.kind}:{self.place}"
-        text += "" if self.revision is None else f"@{self.revision}"
-        text += "" if self.config is None else f":{self.config}"
-        text += f"#{self.field}" if self.field else ""
-        options = [f"{k}={v}" for k in OPTIONS if (v := getattr(self, k)) is not None]
-        return text + ("?" + "&".join(options) if options else "")
+    documents: int | None = None
 
     @property
     def template(self) -> Template | None:
         """What makes a document of a record, where `field` is more than one field's name."""
         return Template.parse(self.field) if "{" in self.field else None
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The splits that it can have."""
-        return FILE_SPLITS if self.holdout is None else HELD_OUT_SPLITS
-
-    @property
-    def origin(self) -> tuple[str, str]:
-        """Where it comes from and under which licence, a line each."""
-        if self.kind == "file":
-            return "the user's file", "the user's own"
-        return "the Hugging Face Hub", "see its page"
-
-    @property
-    def is_local(self) -> bool:
-        """All of it lies on this machine's disks: a file, or a dataset's folder."""
-        return not is_on_hub(f"{self.kind}:{self.place}")
-
     def files(self, split: str) -> list[Path]:
-        """The files that hold `split`, sorted by path: one, those of a pattern, or a folder's.
-
-        Raises HarnessError where there is none. Empty for what lies on the Hub.
-        """
+        """The files that hold `split`: one, those of a pattern, or a folder's."""
         if not self.is_local:
             return []
         given = str(Path(self.place.replace("{split}", split)).expanduser())
@@ -119,10 +98,8 @@ class TextSource:
 
 
 def _parts(name: str) -> re.Match[str]:
-    """Place, field and options of a source's name."""
-    rest = name.partition(":")[2]
-    found, templated = PARTS.fullmatch(rest), _TEMPLATED.fullmatch(rest)
-    assert found is not None
+    """Place, field and options of a source's name, where the field may be a template."""
+    found, templated = parts_of(name), _TEMPLATED.fullmatch(name.partition(":")[2])
     if templated is None or _is_place(name, found["place"]):
         return found
     return templated if _is_place(name, templated["place"]) else found
@@ -130,7 +107,7 @@ def _parts(name: str) -> re.Match[str]:
 
 def _is_place(name: str, place: str) -> bool:
     if name.startswith(HUB_PREFIX):
-        return HUB_PLACE.fullmatch(place) is not None
+        return is_hub_place(place)
     return place.endswith((*_PLAIN, *_RECORDS))
 
 
@@ -151,7 +128,7 @@ def parse_records(name: str) -> TextSource:
             hint="without #FIELD: the templates name the fields" if "#" in name else None,
         )
     found = _parts(name)
-    options = _options(found["options"], name)
+    options = read_options(found["options"], name, _OPTIONS)
     if "holdout" in options:
         raise HarnessError(
             "no records are held out for questions",
@@ -167,7 +144,11 @@ def parse_source(name: str) -> TextSource:
     """The source that `name` stands for; HarnessError says what is wrong with it, and where."""
     kind = "hub" if name.startswith(HUB_PREFIX) else "file"
     found = _parts(name)
-    place, field, options = found["place"], found["field"], _options(found["options"], name)
+    place, field, options = (
+        found["place"],
+        found["field"],
+        read_options(found["options"], name, _OPTIONS),
+    )
     if kind == "file":
         _check_file_form(name, place, field)
         source = TextSource("file", place, field or "", **options)
@@ -183,12 +164,7 @@ def parse_source(name: str) -> TextSource:
         _ = source.template
     except HarnessError as error:
         raise error.located(name) from error
-    if source.holdout is not None and "{split}" in place:
-        raise HarnessError(
-            "a path with {split} in it has its own validation file, so nothing is held out",
-            given=name,
-            hint="leave out either {split} or holdout",
-        )
+    check_held_out(source, name)
     return source
 
 
@@ -217,50 +193,7 @@ def _check_file_form(name: str, place: str, field: str | None) -> None:
 
 
 def _hub_source(name: str, place: str, field: str, options: dict[str, Any]) -> TextSource:
-    found = HUB_PLACE.fullmatch(place)
-    if found is None:
-        raise HarnessError("not the name of a Hub dataset", given=name, allowed=(_HUB_FORM,))
-    return TextSource("hub", found["place"], field, found["revision"], found["config"], **options)
-
-
-def _options(text: str | None, name: str) -> dict[str, Any]:
-    chosen: dict[str, Any] = {}
-    for part in [] if text is None else text.split("&"):
-        key, _, value = part.partition("=")
-        if key not in OPTIONS:
-            raise HarnessError(
-                "no such option of a dataset", where=name, given=key, allowed=OPTIONS
-            )
-        if key in chosen:
-            raise HarnessError("the option is given twice", where=name, given=key)
-        chosen[key] = _fraction(value, name) if key == "holdout" else _count(value, name)
-    return chosen
-
-
-def _fraction(value: str, name: str) -> float:
-    try:
-        fraction = float(value)
-    except ValueError:
-        fraction = 0.0
-    if not 0 < fraction < 1:
-        raise HarnessError(
-            "holdout is the fraction of documents to hold out",
-            where=name,
-            given=value,
-            allowed=("a number between 0 and 1, such as 0.005",),
-        )
-    return fraction
-
-
-def _count(value: str, name: str) -> int:
-    if not re.fullmatch(r"[0-9]+", value) or int(value) == 0:
-        raise HarnessError(
-            "documents is how many documents to take",
-            where=name,
-            given=value,
-            allowed=("a whole number from 1",),
-        )
-    return int(value)
+    return TextSource("hub", field=field, **parse_hub_place(name, place, form=_HUB_FORM), **options)
 
 
 def _folder_files(folder: Path, name: str) -> list[Path]:

@@ -10,12 +10,9 @@ are being made.
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.disk import writable
-from harness.data.effort import Effort, Meter, cores, made_by_one
-from harness.data.measured import Measured, check_lock, fingerprint, recall, remember
+from harness.data.effort import Effort, Meter, Workplace, cores, made_by_one
+from harness.data.measured import (
+    Measured,
+    check_lock,
+    check_unchanged,
+    fingerprint,
+    recall,
+    remember,
+)
 from harness.data.pixels import recipes
 from harness.data.pixels.array_shards import (
     ArrayShards,
@@ -75,7 +79,7 @@ def prepare_pixels(recipe: Recipe, cache: Path, effort: Effort | None = None) ->
     lock file says, and when `cache` cannot be written.
     """
     work, effort = _Work(recipe, cache), effort or Effort()
-    return made_by_one(work.lock, work.ready, lambda: _prepare(work, effort), effort.on_wait)
+    return made_by_one(work.place.lock, work.ready, lambda: _prepare(work, effort), effort.on_wait)
 
 
 def find_prepared(recipe: Recipe, cache: Path) -> ArrayShards | None:
@@ -100,26 +104,16 @@ class _Work:
     cache: Path
 
     @property
-    def _key(self) -> str:
+    def place(self) -> Workplace:
         found = self.recipe.found
         here = str(Path.cwd()) if found.source.is_local else ""
         name = str(replace(found.source, broken=None))
         how = [dict(self.recipe.identity), dict(self.recipe.decoder), recipes.CHUNK_BYTES]
-        key = [_FORMAT, name, found.split, here, *how]
-        return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+        return Workplace.of(self.cache, [_FORMAT, name, found.split, here, *how])
 
     @property
     def name(self) -> str:
         return str(self.recipe.found.source)
-
-    @property
-    def parts(self) -> Path:
-        """Folder of finished parts, which becomes the shards."""
-        return self.cache / f".parts-{self._key}"
-
-    @property
-    def lock(self) -> Path:
-        return self.cache / "measured" / f"{self._key}.lock"
 
     def folder(self, measured: Measured) -> Path:
         identity = {
@@ -156,20 +150,12 @@ class _Made:
 def _prepare(work: _Work, effort: Effort) -> ArrayShards:
     found = work.recipe.found
     before, classes = fingerprint(found), work.recipe.classes()
-    try:
-        with writable(work.cache):
-            work.parts.mkdir(parents=True, exist_ok=True)
-            total = sum(size for _, size, *_ in before) or None
-            made = _make_parts(work, effort, Meter(total=total))
-    finally:
-        with suppress(OSError):  # unless it holds a part
-            work.parts.rmdir()
-    if fingerprint(found) != before:
-        raise HarnessError(
-            "a file changed while it was read", where=work.name, hint="run the same command again"
-        )
+    with work.place.open():
+        total = sum(size for _, size, *_ in before) or None
+        made = _make_parts(work, effort, Meter(total=total))
+    check_unchanged(found, before)
     if made.items == 0:
-        shutil.rmtree(work.parts, ignore_errors=True)
+        work.place.clear()
         raise found.nothing()
     measured = made.digest.measured(classes)
     check_lock(work.cache, work.name, found.split, measured.digest)
@@ -202,7 +188,7 @@ def _publish(work: _Work, made: _Made, folder: Path, content: dict[str, Any]) ->
         "empty": made.empty,
         "decoder": dict(work.recipe.decoder),
     }
-    publish(work.parts, folder, made.paths, index, beside)
+    publish(work.place.parts, folder, made.paths, index, beside)
 
 
 # --- parts -----------------------------------------------------------------------------------
@@ -244,7 +230,7 @@ def _make_parts(work: _Work, effort: Effort, meter: Meter) -> _Made:
                 if not _is_enough(made, recipe):
                     raise chunk
                 break
-            path = work.parts / f"{index:08d}"
+            path = work.place.parts / f"{index:08d}"
             taken += sum(each.size for each in chunk)
             known = find_chunk(path, chunk)
             waiting.append((chunk, known or makers.submit(make_chunk, path, chunk, recipe)))

@@ -9,22 +9,25 @@ from __future__ import annotations
 import glob
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import ClassVar, Literal
 
-from harness.data.corpora.sources import OPTIONS
+from harness.data.corpora.sources import TextSource
 from harness.data.documents import check_split
 from harness.data.names import (
     FILE_PREFIX,
-    FILE_SPLITS,
-    HELD_OUT_SPLITS,
-    HUB_PLACE,
     HUB_PREFIX,
-    PARTS,
-    is_on_hub,
+    Option,
+    Source,
+    check_held_out,
+    count,
+    fraction,
     is_source,
+    parse_hub_place,
+    parts_of,
+    read_options,
 )
 from harness.errors import HarnessError, nearest
 
@@ -52,30 +55,10 @@ FORMS = (
 Layout = Literal["folder", "parquet", "idx", "hub"]
 
 
-class _Option(NamedTuple):
-    """How an option's text is read (ValueError where it cannot be), and what it may be."""
-
-    read: Callable[[str], Any]
-    meaning: str
-    allowed: str
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[0-9]+", text) or int(text) == 0:
-        raise ValueError
-    return int(text)
-
-
 def _channels(text: str) -> int:
     if text not in ("1", "3"):
         raise ValueError
     return int(text)
-
-
-def _fraction(text: str) -> float:
-    if not 0 < float(text) < 1:
-        raise ValueError
-    return float(text)
 
 
 def _positive(text: str) -> float:
@@ -90,11 +73,6 @@ def _word(text: str) -> str:
     return text
 
 
-def _shown(value: Any) -> Any:
-    """A number as briefly as it can be read back."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 def _skip(text: str) -> Literal["skip"]:
     if text != "skip":
         raise ValueError
@@ -102,19 +80,19 @@ def _skip(text: str) -> Literal["skip"]:
 
 
 _WHOLE = "a whole number from 1"
-_OPTIONS: Mapping[str, _Option] = {
-    "size": _Option(_count, "the side of the square that is kept, in pixels", _WHOLE),
-    "channels": _Option(_channels, "1 for gray or 3 for colour", "1, 3"),
-    "label": _Option(_word, "the field of each record that holds its class", "a field's name"),
-    "images": _Option(_count, "how many images to take", _WHOLE),
-    "frames": _Option(_count, "how many frames a clip has", _WHOLE),
-    "seconds": _Option(_positive, "the time between frames", "a number above 0"),
-    "fps": _Option(_positive, "frames a second of folders of frames", "a number above 0"),
-    "clips": _Option(_count, "how many clips to take", _WHOLE),
-    "holdout": _Option(
-        _fraction, "the fraction to hold out", "a number between 0 and 1, such as 0.05"
+_OPTIONS: Mapping[str, Option] = {
+    "size": Option(count, "the side of the square that is kept, in pixels", _WHOLE),
+    "channels": Option(_channels, "1 for gray or 3 for colour", "1, 3"),
+    "label": Option(_word, "the field of each record that holds its class", "a field's name"),
+    "images": Option(count, "how many images to take", _WHOLE),
+    "frames": Option(count, "how many frames a clip has", _WHOLE),
+    "seconds": Option(_positive, "the time between frames", "a number above 0"),
+    "fps": Option(_positive, "frames a second of folders of frames", "a number above 0"),
+    "clips": Option(count, "how many clips to take", _WHOLE),
+    "holdout": Option(
+        fraction, "the fraction to hold out", "a number between 0 and 1, such as 0.05"
     ),
-    "broken": _Option(_skip, "what to do with those that cannot be read", "skip"),
+    "broken": Option(_skip, "what to do with those that cannot be read", "skip"),
 }
 #: Options that say that a name is one of pixels, and those of only images or only clips.
 _PIXELS = tuple(key for key in _OPTIONS if key != "holdout")
@@ -122,23 +100,19 @@ _OF_IMAGES = ("label", "images")
 _OF_CLIPS = ("seconds", "fps", "clips")
 
 
-@dataclass(frozen=True)
-class PixelSource:
+@dataclass(frozen=True, kw_only=True)
+class PixelSource(Source):
     """Where images or clips come from, and what is made of them.
 
-    `place` is a path, a pattern, or a Hub dataset's name; `field` the column of encoded images, ''
-    where there are no columns. `size`: side in pixels once the shorter side is scaled to it and the
-    middle is cut out. `label`: the column of classes. `images`, `clips`: how many are taken, from
-    the beginning. `holdout`: the fraction, by their sha256, that are the validation split. `frames`
-    a clip, `seconds` apart (None: every frame), of folders of frames at `fps`; None for images.
+    `field` is the column of encoded images, '' where there are no columns. `size`: side in pixels
+    once the shorter side is scaled to it and the middle is cut out. `label`: the column of classes.
+    `images`, `clips`: how many are taken, from the beginning. `frames` a clip, `seconds` apart
+    (None: every frame), of folders of frames at `fps`; None for images.
     """
 
-    kind: Literal["file", "hub"]
-    place: str
+    OPTIONS: ClassVar[Mapping[str, Option]] = _OPTIONS
+
     size: int
-    field: str = ""
-    revision: str | None = None
-    config: str | None = None
     channels: int = 3
     label: str | None = None
     images: int | None = None
@@ -146,19 +120,7 @@ class PixelSource:
     seconds: float | None = None
     fps: float | None = None
     clips: int | None = None
-    holdout: float | None = None
     broken: Literal["skip"] | None = None
-
-    def __str__(self) -> str:
-        text = f"{self.kind}:{self.place}"
-        text += "" if self.revision is None else f"@{self.revision}"
-        text += "" if self.config is None else f":{self.config}"
-        text += f"#{self.field}" if self.field else ""
-        default = {"channels": 3}
-        chosen = {key: getattr(self, key) for key in _OPTIONS}
-        return f"{text}?" + "&".join(
-            f"{key}={_shown(value)}" for key, value in chosen.items() if value != default.get(key)
-        )
 
     @property
     def modality(self) -> Literal["image", "video"]:
@@ -178,33 +140,13 @@ class PixelSource:
             return "parquet"
         return "idx" if _IDX.search(self.place) else "folder"
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The splits that it can have."""
-        return FILE_SPLITS if self.holdout is None else HELD_OUT_SPLITS
-
-    @property
-    def origin(self) -> tuple[str, str]:
-        """Where it comes from and under which licence, a line each."""
-        if self.kind == "file":
-            return "the user's files", "the user's own"
-        return "the Hugging Face Hub", "see its page"
-
-    @property
-    def is_local(self) -> bool:
-        """All of it lies on this machine's disks."""
-        return not is_on_hub(f"{self.kind}:{self.place}")
-
     def paths(self, split: str) -> list[str]:
         """The paths where `split` may lie, the first that exists holds it."""
         words = WORDS[split] if "{split}" in self.place else (split,)
         return [str(Path(self.place.replace("{split}", word)).expanduser()) for word in words]
 
     def files(self, split: str) -> list[Path]:
-        """What holds `split`: a folder, or files sorted by path. Empty for what lies on the Hub.
-
-        Raises HarnessError where there is none.
-        """
+        """What holds `split`: a folder, or files."""
         if not self.is_local:
             return []
         looked = self.paths(split)
@@ -277,9 +219,9 @@ def names_pixels(name: str) -> bool:
     """
     if not is_source(name):
         return False
-    found = _parts(name)
+    found = parts_of(name)
     keys = [part.partition("=")[0] for part in (found["options"] or "").split("&")]
-    if any(nearest(key, (*_OPTIONS, *OPTIONS)) in _PIXELS for key in keys):
+    if any(nearest(key, (*_OPTIONS, *TextSource.OPTIONS)) in _PIXELS for key in keys):
         return True
     place = found["place"].lower()
     if name.startswith(HUB_PREFIX) or not place or _OTHERS.search(place):
@@ -289,8 +231,9 @@ def names_pixels(name: str) -> bool:
 
 def parse_pixels(name: str) -> PixelSource:
     """The source that `name` stands for; HarnessError says what is wrong with it, and where."""
-    found = _parts(name)
-    place, field, options = found["place"], found["field"] or "", _read(found["options"], name)
+    found = parts_of(name)
+    place, field = found["place"], found["field"] or ""
+    options = read_options(found["options"], name, _OPTIONS, of="images or clips")
     if "size" not in options:
         raise HarnessError(
             "images and clips need the size that they are brought to",
@@ -299,17 +242,8 @@ def parse_pixels(name: str) -> PixelSource:
             hint=f"write {name}{'&' if found['options'] else '?'}size=32",
         )
     if name.startswith(HUB_PREFIX):
-        hub = HUB_PLACE.fullmatch(place)
-        if hub is None:
-            raise HarnessError("not the name of a Hub dataset", given=name, allowed=(_HUB_FORM,))
-        source = PixelSource(
-            "hub",
-            hub["place"],
-            field=field,
-            revision=hub["revision"],
-            config=hub["config"],
-            **options,
-        )
+        hub = parse_hub_place(name, place, form=_HUB_FORM)
+        source = PixelSource("hub", field=field, **hub, **options)
     else:
         source = PixelSource("file", place, field=field, **options)
     _check(source, name)
@@ -322,33 +256,6 @@ def split_pixels(name: str, split: str) -> SplitPixels:
     check_split(name, split=split, splits=source.splits)
     source.files(split)
     return SplitPixels(source, split)
-
-
-def _parts(name: str) -> re.Match[str]:
-    """Place, field and options of a source's name."""
-    found = PARTS.fullmatch(name.partition(":")[2])
-    assert found is not None
-    return found
-
-
-def _read(text: str | None, name: str) -> dict[str, Any]:
-    chosen: dict[str, Any] = {}
-    for part in [] if text is None else text.split("&"):
-        key, _, value = part.partition("=")
-        if key not in _OPTIONS:
-            raise HarnessError(
-                "no such option of images or clips", where=name, given=key, allowed=tuple(_OPTIONS)
-            )
-        if key in chosen:
-            raise HarnessError("the option is given twice", where=name, given=key)
-        option = _OPTIONS[key]
-        try:
-            chosen[key] = option.read(value)
-        except ValueError:
-            raise HarnessError(
-                f"{key} is {option.meaning}", where=name, given=value, allowed=(option.allowed,)
-            ) from None
-    return chosen
 
 
 def _check(source: PixelSource, name: str) -> None:
@@ -386,9 +293,4 @@ def _check(source: PixelSource, name: str) -> None:
             hint="a folder's subfolders are its classes; MNIST's labels are read from the file "
             "beside the images",
         )
-    if source.holdout is not None and "{split}" in source.place:
-        raise HarnessError(
-            "a path with {split} in it has its own validation split, so nothing is held out",
-            given=name,
-            hint="leave out either {split} or holdout",
-        )
+    check_held_out(source, name)

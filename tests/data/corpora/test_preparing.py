@@ -26,7 +26,7 @@ from harness.data.measured import LOCK, Measured, check_lock, prepared_digest, w
 from harness.data.tokenizer import load_tokenizer
 from harness.data.trained_tokenizer import train_tokenizer
 from harness.errors import HarnessError
-from tests.data.killed import cut_short, killed, started
+from tests.data.killed import assert_made_once, cut_short, killed, started
 
 ROOT = Path(preparing.__file__).parents[2]
 WORDS = ["energy", "noise", " token", "\n", "ä", "model", "x" * 9, "descend ", "13", " (think)"]
@@ -150,12 +150,7 @@ def test_killed_midway_it_goes_on_to_the_same_bytes(data: str, bpe: str, tmp_pat
 
 def test_two_at_once_make_it_once(data: str, bpe: str, tmp_path: Path) -> None:
     both = [started(SCRIPT, tmp_path, bpe, str(tmp_path / "c")) for _ in range(2)]
-    ended = [process.communicate(timeout=60) for process in both]
-    assert [process.returncode for process in both] == [0, 0], ended
-    told = sorted((out.splitlines() for out, _ in ended), key=len)
-    assert len(told[0]) == 1, "one waited and found it made"
-    assert told[0][-1] == told[1][-1]
-    assert len([p for p in (tmp_path / "c").iterdir() if p.name != "measured"]) == 1
+    assert_made_once(both, tmp_path / "c")
 
 
 def test_a_file_that_changed_since_it_was_cut_off_keeps_no_old_part(

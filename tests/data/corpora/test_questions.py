@@ -20,21 +20,12 @@ from harness.data.corpora.questions import load_questions, questions_digest
 from harness.data.corpora.reading import Record, read_records
 from harness.data.corpora.sources import parse_records
 from harness.errors import HarnessError
-
-PROMPT, ANSWER = "Question: {question}\nAnswer: ", "{answer}"
-ROWS = [
-    {"question": "how many ducks swim there", "answer": "four, and one goose"},
-    {"question": "what is left", "answer": ""},
-    {"question": "who closes the brackets", "answer": None},
-    {"question": "why", "answer": "because the longest of all these answers spans two windows"},
-    {"question": "when", "answer": "now"},
-]
+from tests.data.corpora.asked import ANSWER, PROMPT, ROWS, write_questions
 
 
 @pytest.fixture
 def questions(tmp_path: Path) -> str:
-    (tmp_path / "qa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return f"file:{tmp_path}/qa.jsonl"
+    return write_questions(tmp_path)
 
 
 def records(name: str, split: str = "test") -> list[Record]:

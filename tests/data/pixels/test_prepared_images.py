@@ -21,7 +21,7 @@ from harness.data.pixels.array_shards import ArrayShards
 from harness.data.pixels.prepared_images import prepare_images
 from harness.data.pixels.preparing import PixelProgress
 from harness.errors import HarnessError
-from tests.data.killed import cut_short, killed, started
+from tests.data.killed import assert_made_once, cut_short, killed, started
 from tests.data.pixels.made_images import (
     EXPECTED,
     NAME,
@@ -269,12 +269,7 @@ def test_killed_midway_it_goes_on_to_the_same_bytes(folder: Path, tmp_path: Path
 
 def test_two_at_once_make_it_once(folder: Path, tmp_path: Path) -> None:
     both = [started(SCRIPT, tmp_path, str(tmp_path / "c")) for _ in range(2)]
-    ended = [process.communicate(timeout=60) for process in both]
-    assert [process.returncode for process in both] == [0, 0], ended
-    told = sorted((out.splitlines() for out, _ in ended), key=len)
-    assert len(told[0]) == 1, "one waited and found it made"
-    assert told[0][-1] == told[1][-1]
-    assert len([p for p in (tmp_path / "c").iterdir() if p.name != "measured"]) == 1
+    assert_made_once(both, tmp_path / "c")
 
 
 def test_ctrl_c_keeps_what_is_finished_and_an_old_part_is_not_taken_for_new(

@@ -37,7 +37,7 @@ def folders(draw: st.DrawFn) -> PixelSource:
         "clips": draw(st.none() | COUNTS) if frames else None,
         "holdout": draw(st.none() | st.floats(1e-9, 0.999)) if "{" not in place else None,
     }
-    return PixelSource("file", place, draw(COUNTS), frames=frames, **options)
+    return PixelSource("file", place, size=draw(COUNTS), frames=frames, **options)
 
 
 @st.composite
@@ -46,11 +46,11 @@ def records(draw: st.DrawFn) -> PixelSource:
     fields = {"field": draw(WORDS), "label": draw(st.none() | WORDS)}
     size, images = draw(COUNTS), draw(st.none() | COUNTS)
     if draw(st.booleans()):
-        return PixelSource("file", "a?/*.parquet", size, images=images, **fields)
+        return PixelSource("file", "a?/*.parquet", size=size, images=images, **fields)
     return PixelSource(
         "hub",
         draw(st.sampled_from(["a/b", "b", "./f", "/x/y"])),
-        size,
+        size=size,
         revision=draw(st.none() | st.sampled_from(["main", "refs/pr/1", "abc123"])),
         config=draw(st.none() | st.sampled_from(["default", "c-1.0"])),
         images=images,
