@@ -1,13 +1,16 @@
-"""Processes that prepare data, and are killed midway."""
+"""Data prepared by processes that are killed midway, and on disks that are full."""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,3 +51,16 @@ def assert_made_once(both: Sequence[subprocess.Popen[str]], cache: Path) -> None
     assert len(told[0]) == 1, "one waited and found it made"
     assert told[0][-1] == told[1][-1]
     assert len([path for path in cache.iterdir() if path.name != "measured"]) == 1
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:
+    """No further part can be written, once there are so many."""
+    written, count = Path.replace, [0]
+
+    def full(self: Path, target: Path) -> Path:
+        count[0] += 1
+        if count[0] > after and ".parts-" in str(target):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from harness.data.disk import readable
 from harness.data.effort import Meter
 from harness.data.pixels.reading import class_names, read_images
 from harness.data.pixels.sources import IMAGE_SUFFIXES, PixelSource, SplitPixels
@@ -61,11 +62,8 @@ def _no_images(source: PixelSource, root: Path) -> HarnessError:
 def _check_columns(source: PixelSource, path: Path) -> None:
     import pyarrow.parquet
 
-    try:
+    with readable(path):
         schema = pyarrow.parquet.read_schema(path)
-    except (OSError, ValueError) as error:  # pyarrow's are of these too
-        said = str(error).strip().splitlines()[0]
-        raise HarnessError(f"it cannot be read: {said}", where=str(path)) from error
     image = _type_of(source.field, schema, path)
     if not _may_be_image(image):
         raise HarnessError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import random
@@ -26,7 +25,7 @@ from harness.data.measured import LOCK, Measured, check_lock, prepared_digest, w
 from harness.data.tokenizer import load_tokenizer
 from harness.data.trained_tokenizer import train_tokenizer
 from harness.errors import HarnessError
-from tests.data.killed import assert_made_once, cut_short, killed, started
+from tests.data.killed import assert_made_once, cut_short, fill_disk, killed, started
 
 ROOT = Path(preparing.__file__).parents[2]
 WORDS = ["energy", "noise", " token", "\n", "ä", "model", "x" * 9, "descend ", "13", " (think)"]
@@ -174,17 +173,8 @@ def test_a_file_that_changed_since_it_was_cut_off_keeps_no_old_part(
 def test_a_full_disk_leaves_nothing_half_written(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = Path.replace
-    count = [0]
-
-    def full(self: Path, target: Path) -> Path:
-        count[0] += 1
-        if count[0] > 3 and ".parts-" in str(target):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return written(self, target)
-
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "replace", full)
+        fill_disk(patched, after=3)
         with pytest.raises(HarnessError, match=r"No space left(.|\n)*make room"):
             prepared(data, "bytes", tmp_path / "c")
     (left,) = (tmp_path / "c").glob(".parts-*")

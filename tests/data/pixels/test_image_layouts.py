@@ -285,7 +285,7 @@ def test_damaged_idx_files_are_refused(
 def test_cut_off_files_are_named(folder: Path, tmp_path: Path) -> None:
     path = records(tmp_path / "r.parquet")
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(HarnessError, match=r"r\.parquet: it cannot be read"):
+    with pytest.raises(HarnessError, match=r"r\.parquet: the file cannot be read"):
         load_images("file:r.parquet#picture?size=8", "train", cache=tmp_path / "c")
     packed = tmp_path / "images-idx3-ubyte.gz"
     packed.write_bytes(gzip.compress(bytes(500))[:-9])

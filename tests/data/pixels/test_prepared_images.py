@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -21,7 +20,7 @@ from harness.data.pixels.array_shards import ArrayShards
 from harness.data.pixels.prepared_images import prepare_images
 from harness.data.pixels.preparing import PixelProgress
 from harness.errors import HarnessError
-from tests.data.killed import assert_made_once, cut_short, killed, started
+from tests.data.killed import assert_made_once, cut_short, fill_disk, killed, started
 from tests.data.pixels.made_images import (
     EXPECTED,
     NAME,
@@ -304,16 +303,8 @@ def test_broken_images_are_left_out_from_where_it_stopped(folder: Path, tmp_path
 def test_a_full_disk_leaves_nothing_half_written(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written, count = Path.replace, [0]
-
-    def full(self: Path, target: Path) -> Path:
-        count[0] += 1
-        if count[0] > 3 and ".parts-" in str(target):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return written(self, target)
-
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "replace", full)
+        fill_disk(patched, after=3)
         with pytest.raises(HarnessError, match=r"No space left(.|\n)*make room"):
             prepare_images(NAME, "train", cache=tmp_path / "c", effort=Effort(1))
     (left,) = (tmp_path / "c").glob(".parts-*")
