@@ -13,11 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.corpora import shards as shards_module
 from harness.data.text import TextRows, TextShards, load_tokenizer, prepare_text, row_order
 from harness.errors import HarnessError
 
-ROOT = Path(shards_module.__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 TEXTS = st.lists(st.binary(min_size=0, max_size=23), min_size=1, max_size=8)
 
 

@@ -27,7 +27,6 @@ from harness.data.trained_tokenizer import train_tokenizer
 from harness.errors import HarnessError
 from tests.data.killed import assert_made_once, cut_short, fill_disk, killed, started
 
-ROOT = Path(preparing.__file__).parents[2]
 WORDS = ["energy", "noise", " token", "\n", "ä", "model", "x" * 9, "descend ", "13", " (think)"]
 
 
@@ -168,6 +167,28 @@ def test_a_file_that_changed_since_it_was_cut_off_keeps_no_old_part(
     path.write_text(path.read_text().replace("noise", "voice"))
     tokens, _ = alone(data, bpe)
     assert prepared(data, bpe, tmp_path / "c").tokens.tolist() == tokens
+
+
+def test_what_is_cut_off_in_another_folder_stays_for_it(
+    data: str, bpe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One name in two folders is two files, and the cache is one."""
+
+    def cut_off(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare_text(data, "train", tokenizer=bpe, cache=tmp_path / "c", effort=Effort(1, cut_off))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.jsonl").write_text('{"text": "elsewhere"}\n' * 400)
+    with monkeypatch.context() as patched:
+        patched.chdir(other)
+        prepared(data, bpe, tmp_path / "c")
+    told: list[int] = []
+    effort = Effort(1, lambda progress: told.append(progress.kept))
+    prepare_text(data, "train", tokenizer=bpe, cache=tmp_path / "c", effort=effort)
+    assert told[-1] > 0
 
 
 def test_a_full_disk_leaves_nothing_half_written(

@@ -15,7 +15,7 @@ import pytest
 from harness.data.datasets import dataset_digest, load_images
 from harness.data.effort import Effort
 from harness.data.measured import LOCK, Measured, write_lock
-from harness.data.pixels import prepared_images, preparing
+from harness.data.pixels import prepared_images
 from harness.data.pixels.array_shards import ArrayShards
 from harness.data.pixels.prepared_images import prepare_images
 from harness.data.pixels.preparing import PixelProgress
@@ -32,8 +32,6 @@ from tests.data.pixels.made_images import (
     small_parts,
     thirty,
 )
-
-ROOT = Path(preparing.__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -287,6 +285,30 @@ def test_ctrl_c_keeps_what_is_finished_and_an_old_part_is_not_taken_for_new(
     images = load_images(NAME, "train", cache=tmp_path / "c")
     np.testing.assert_array_equal(pixels(images)[2], noise(99).transpose(2, 0, 1))
     np.testing.assert_array_equal(pixels(images)[3:], EXPECTED[3:])
+
+
+def test_what_is_cut_off_in_another_folder_stays_for_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One name in two folders is two sets, and the cache is one."""
+
+    def cut_off(progress: PixelProgress) -> None:
+        if progress.items >= 14:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare_images(NAME, "train", cache=tmp_path / "c", effort=Effort(1, cut_off))
+    other = tmp_path / "other" / "a"
+    other.mkdir(parents=True)
+    for index in range(30):
+        (other / f"{index:02}.png").write_bytes(png(noise(100 + index)))
+    with monkeypatch.context() as patched:
+        patched.chdir(other.parent)
+        prepare_images(NAME, "train", cache=tmp_path / "c")
+    told: list[int] = []
+    effort = Effort(1, lambda progress: told.append(progress.kept))
+    prepare_images(NAME, "train", cache=tmp_path / "c", effort=effort)
+    assert told[-1] > 0
 
 
 def test_broken_images_are_left_out_from_where_it_stopped(folder: Path, tmp_path: Path) -> None:
