@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from harness.exhibit_verbs import EXHIBIT_VERBS
 from harness.options import (
     RESULTS,
     Json,
@@ -299,38 +300,8 @@ def export(
     export_run(run, results, out, given=given, as_json=as_json)
 
 
-@app.command()
-def table(
-    suite: SuitePath,
-    overrides: Overrides = None,
-    results: Results = RESULTS,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder to write to; default: RESULTS/tables/SUITE.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Print a suite's tables and verdicts; write them as Markdown, CSV and LaTeX."""
-    from harness.show import tables as show
-
-    loaded = load(suite, overrides, results)
-    show.print_tables(loaded, results, out or results / "tables" / loaded.name, as_json=as_json)
-
-
-@app.command()
-def figures(
-    suite: SuitePath,
-    overrides: Overrides = None,
-    results: Results = RESULTS,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder to write to; default: RESULTS/figures/SUITE.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Draw a suite's figures as PNG and PDF, with the CSV they draw beside them."""
-    from harness.show import figures as show
-
-    loaded = load(suite, overrides, results)
-    show.write_figures(loaded, results, out or results / "figures" / loaded.name, as_json=as_json)
+for _verb in EXHIBIT_VERBS:
+    app.command()(_verb)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from harness.planning.planned import Suite
 
 SuitePath = Annotated[Path, typer.Argument(help="A suite file, such as suites/quickstart.yaml.")]
+SuitePaths = Annotated[
+    list[Path], typer.Argument(help="Suite files, such as suites/quickstart.yaml.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Override a setting, e.g. budget.steps=100."),
@@ -37,6 +41,23 @@ def load(suite: Path, overrides: list[str] | None, results: Path) -> Suite:
     check_results(results)
     loaded = load_suite(suite, overrides=overrides or [])
     return loaded if results == RESULTS else replace(loaded, results=results)
+
+
+def load_all(suites: Sequence[Path], overrides: list[str] | None, results: Path) -> list[Suite]:
+    """Each suite as `load` gives it; no two may have one name, since their files would be one."""
+    from harness.errors import HarnessError
+
+    loaded: dict[str, Suite] = {}
+    for path in dict.fromkeys(suites):
+        suite = load(path, overrides, results)
+        if suite.name in loaded:
+            raise HarnessError(
+                f"two suites are called {suite.name!r}, their files would be the same",
+                where=f"{path}, {loaded[suite.name].path}",
+                hint="give one of them another `suite:` name, or ask for one at a time",
+            )
+        loaded[suite.name] = suite
+    return list(loaded.values())
 
 
 def check_results(results: Path) -> None:

@@ -205,7 +205,9 @@ ARROWS: dict[str, set[str]] = {
         "harness.registry",
     },
     "harness.options": {"harness.errors", "harness.planning"},
+    "harness.exhibit_verbs": {"harness.options", "harness.planning", "harness.show"},
     "harness.cli": {
+        "harness.exhibit_verbs",
         "harness.errors",
         "harness.launch",
         "harness.planning",

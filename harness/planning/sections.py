@@ -12,12 +12,47 @@ from harness.protocol import Descent, Frozen
 Axis = Literal["data", "parameters", "flops", "seconds", "depth", "width", "batch"]
 
 
-class ScalingSection(Frozen):
+#: The exhibits of the paper, by the names that `results/paper/*.csv` has them under.
+PaperExhibit = Literal[
+    "Fig 4a",
+    "Fig 4b",
+    "Fig 4c",
+    "Fig 5a",
+    "Fig 5b",
+    "Fig 5c",
+    "Fig 6a",
+    "Fig 6b",
+    "Fig 7",
+    "Fig 8",
+    "Fig 9",
+    "Fig 10",
+    "Fig 11",
+    "Fig 12",
+    "Fig B.2",
+    "Fig B.3",
+    "Fig C.1",
+    "Table 2",
+    "Table 3",
+    "Table 4",
+]
+
+
+class SectionBase(Frozen):
+    """What every section has: its experiment, and the paper's exhibits it is the like of."""
+
+    experiment: str
+    paper: list[PaperExhibit] = Field(
+        default_factory=list,
+        description="the paper's exhibits that this is the counterpart of: their numbers are shown "
+        "beside",
+    )
+
+
+class ScalingSection(SectionBase):
     """Losses along an axis and the scaling rate of `candidate` over `baseline`."""
 
     kind: Literal["scaling"] = "scaling"
     title: str = "Scaling"
-    experiment: str
     x: Axis
     evaluation: str
     baseline: str
@@ -27,21 +62,19 @@ class ScalingSection(Frozen):
     )
 
 
-class ThinkingSection(Frozen):
+class ThinkingSection(SectionBase):
     """Gain from thinking against NFE, FLOPs and seconds, per data set."""
 
     kind: Literal["thinking"] = "thinking"
     title: str = "Thinking"
-    experiment: str
     evaluation: str
 
 
-class ThinkingShiftSection(Frozen):
+class ThinkingShiftSection(SectionBase):
     """Gain from thinking against how far each data set lies from training (paper Fig 7)."""
 
     kind: Literal["thinking_shift"] = "thinking_shift"
     title: str = "Thinking out of distribution"
-    experiment: str
     evaluation: str
     thinking: list[dict[str, Any]] | None = Field(
         default=None,
@@ -50,12 +83,11 @@ class ThinkingShiftSection(Frozen):
     )
 
 
-class ThinkingScaleSection(Frozen):
+class ThinkingScaleSection(SectionBase):
     """Gain from thinking along an axis of training, per data set (paper Fig 6b)."""
 
     kind: Literal["thinking_scale"] = "thinking_scale"
     title: str = "Thinking and scale"
-    experiment: str
     evaluation: str
     x: Axis
     thinking: list[dict[str, Any]] | None = Field(
@@ -77,66 +109,60 @@ class Effort(Frozen):
         return Descent(steps=self.steps, samples=self.samples)
 
 
-class ThinkingAblationSection(Frozen):
+class ThinkingAblationSection(SectionBase):
     """Gains of every model beside those of the one that lacks nothing (paper Table 2)."""
 
     kind: Literal["thinking_ablation"] = "thinking_ablation"
     title: str = "Ablation of thinking"
-    experiment: str
     evaluation: str
     full: str = Field(description="adapter that the others lack a part of")
     longer: Effort = Field(description="more steps: `{steps: 12}`")
     verify: Effort = Field(description="more steps, and the best of samples")
 
 
-class UncertaintySection(Frozen):
+class UncertaintySection(SectionBase):
     """Energy over the steps, on real, shuffled and random input, and against the loss."""
 
     kind: Literal["uncertainty"] = "uncertainty"
     title: str = "Uncertainty"
-    experiment: str
     evaluation: str
 
 
-class DenoisingSection(Frozen):
+class DenoisingSection(SectionBase):
     """PSNR, SSIM and MSE against NFE, FLOPs and seconds per noise level, and example images."""
 
     kind: Literal["denoising"] = "denoising"
     title: str = "Denoising"
-    experiment: str
     evaluation: str
 
 
-class ProbeSection(Frozen):
+class ProbeSection(SectionBase):
     """Accuracies of linear classifiers on every model's features (paper Table 4)."""
 
     kind: Literal["probe"] = "probe"
     title: str = "Linear probe"
-    experiment: str
     evaluation: str
     baseline: str | None = Field(
         default=None, description="adapter that the others are compared with, at the same labels"
     )
 
 
-class NextFrameSection(Frozen):
+class NextFrameSection(SectionBase):
     """Error and PSNR of predicted frames beside those of copying the last, and example frames."""
 
     kind: Literal["next_frame"] = "next_frame"
     title: str = "Next frames"
-    experiment: str
     evaluation: str
     baseline: str | None = Field(
         default=None, description="adapter that the others are compared with, at the same labels"
     )
 
 
-class DownstreamSection(Frozen):
+class DownstreamSection(SectionBase):
     """Perplexities and accuracies of every model per set and task, beside its pretraining loss."""
 
     kind: Literal["downstream"] = "downstream"
     title: str = "Downstream"
-    experiment: str
     pretraining: str = Field(description="likelihood on the training data's held-out split")
     evaluations: list[str] = Field(min_length=1, description="of kinds likelihood and lm_task")
     baseline: str | None = Field(
@@ -152,6 +178,15 @@ class DownstreamSection(Frozen):
     )
 
 
+class TuningSection(SectionBase):
+    """Losses at every learning rate per size and model, with equal trials, and which is chosen."""
+
+    kind: Literal["tuning"] = "tuning"
+    title: str = "Learning rates"
+    evaluation: str
+    over: str = Field(description="the axis whose values are tried: that of the learning rate")
+
+
 Section = Annotated[
     ScalingSection
     | ThinkingSection
@@ -162,7 +197,8 @@ Section = Annotated[
     | DenoisingSection
     | ProbeSection
     | NextFrameSection
-    | DownstreamSection,
+    | DownstreamSection
+    | TuningSection,
     Field(discriminator="kind"),
 ]
 
@@ -178,6 +214,7 @@ DRAWN: dict[str, tuple[str, ...]] = {
     "probe": ("probe",),
     "next_frame": ("next_frame",),
     "downstream": ("likelihood", "lm_task"),
+    "tuning": ("likelihood",),
 }
 
 

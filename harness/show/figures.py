@@ -1,58 +1,46 @@
-"""`harness figures`: draw every section of a report that has something to draw."""
+"""`harness figures`: draw every section of the suites' reports that has something to draw."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
-from harness.analysis.exhibits.denoising import DenoisingExhibit
-from harness.analysis.exhibits.downstream import DownstreamExhibit
-from harness.analysis.exhibits.gather import Exhibit, Gathered, gather
-from harness.analysis.exhibits.next_frame import NextFrameExhibit
-from harness.analysis.exhibits.probe import ProbeExhibit
-from harness.analysis.exhibits.scaling import ScalingExhibit
-from harness.analysis.exhibits.thinking import ThinkingExhibit
-from harness.analysis.exhibits.thinking_ablation import ThinkingAblationExhibit
-from harness.analysis.exhibits.thinking_scale import ThinkingScaleExhibit
-from harness.analysis.exhibits.thinking_shift import ThinkingShiftExhibit
-from harness.analysis.exhibits.uncertainty import UncertaintyExhibit
-from harness.analysis.figures.denoising import denoising_figure
-from harness.analysis.figures.downstream import downstream_figure
-from harness.analysis.figures.energy_maps import energy_maps
-from harness.analysis.figures.examples import example_figures
-from harness.analysis.figures.frame_strips import frame_strips
-from harness.analysis.figures.next_frame import next_frame_figure
-from harness.analysis.figures.page import Drawing, write_figure
-from harness.analysis.figures.probe import probe_figure
-from harness.analysis.figures.scaling import scaling_figure
-from harness.analysis.figures.thinking import thinking_figures
-from harness.analysis.figures.thinking_ablation import thinking_ablation_figures
-from harness.analysis.figures.thinking_scale import thinking_scale_figures
-from harness.analysis.figures.thinking_shift import thinking_shift_figure
-from harness.analysis.figures.uncertainty import uncertainty_figures
-from harness.analysis.frame import load_frame
+from harness.analysis.exhibits.suites import SuiteExhibits, suite_exhibits
+from harness.analysis.figures.page import write_figure
+from harness.analysis.figures.sections import section_drawings
 from harness.planning.planned import Suite
-from harness.planning.sections import ScalingSection
 
 
-def write_figures(suite: Suite, results: Path, out: Path, *, as_json: bool) -> None:
-    """Write every figure of the report to `out` as PNG, PDF and CSV, and print the paths.
+def write_figures(
+    suites: Sequence[Suite], results: Path, out: Callable[[Suite], Path], *, as_json: bool
+) -> None:
+    """Write every figure of the reports to `out(suite)` as PNG, PDF and CSV, and print the paths.
 
     What cannot be drawn is said on a line of its own, with how to make it (on standard error
     where standard output is JSON).
     """
-    frame = load_frame(suite, results)
     aside = sys.stderr if as_json else sys.stdout
     listed = []
-    for gathered in gather(suite, frame):
+    for suite in suites:
+        if len(suites) > 1 and not as_json:
+            print(f"{suite.name} ({suite.path})")
+        listed += _write(suite_exhibits(suite, results), out(suite), aside, quiet=as_json)
+    if as_json:
+        print(json.dumps(listed, indent=1, allow_nan=False))
+
+
+def _write(shown: SuiteExhibits, out: Path, aside: TextIO, *, quiet: bool) -> list[dict[str, Any]]:
+    listed = []
+    for gathered in shown.gathered:
         drawings = section_drawings(gathered)
         for drawing in drawings:
             files = write_figure(drawing, out)
             listed.append(
                 {
+                    "suite": shown.suite.name,
                     "figure": drawing.name,
                     "title": drawing.title,
                     "png": str(files.png),
@@ -60,46 +48,15 @@ def write_figures(suite: Suite, results: Path, out: Path, *, as_json: bool) -> N
                     "csv": str(files.csv),
                 }
             )
-            if not as_json:
+            if not quiet:
                 print(f"{files.png} (.pdf, .csv): {drawing.title}")
         title, missing = gathered.section.title, gathered.missing.text
         if not drawings:
             print(f"{title}: not drawn, {missing or 'no results'}", file=aside)
         elif missing:
             print(f"{title}: {missing}", file=aside)
-    if frame.changed:
-        print(
-            f"{len(frame.changed)} runs were made by other source code or data than now. "
-            f"Redo them: {suite.command('run')} --redo-changed",
-            file=aside,
-        )
-    if as_json:
-        print(json.dumps(listed, indent=1, allow_nan=False))
-    elif not suite.report:
-        print(f"{suite.path} has no report sections, so there is no figure")
-
-
-#: What draws each kind of exhibit: None, or no drawing, where it has nothing to draw.
-_FIGURES: dict[type[Exhibit], tuple[Callable[..., list[Drawing] | Drawing | None], ...]] = {
-    ScalingExhibit: (scaling_figure,),
-    ThinkingExhibit: (thinking_figures,),
-    ThinkingShiftExhibit: (thinking_shift_figure,),
-    ThinkingScaleExhibit: (thinking_scale_figures,),
-    ThinkingAblationExhibit: (thinking_ablation_figures,),
-    UncertaintyExhibit: (uncertainty_figures, energy_maps),
-    DownstreamExhibit: (downstream_figure,),
-    NextFrameExhibit: (next_frame_figure, frame_strips),
-    ProbeExhibit: (probe_figure,),
-    DenoisingExhibit: (denoising_figure, example_figures),
-}
-
-
-def section_drawings(gathered: Gathered) -> list[Drawing]:
-    """One report section's figures, none where nothing was found."""
-    exhibit, section = gathered.exhibit, gathered.section
-    base = f"scaling-{section.x}" if isinstance(section, ScalingSection) else section.kind
-    drawings: list[Drawing] = []
-    for draw in _FIGURES[type(exhibit)]:
-        drawn = draw(exhibit, missing=gathered.missing.text)
-        drawings += drawn if isinstance(drawn, list) else [drawn] if drawn is not None else []
-    return [replace(d, name=gathered.stem + d.name.removeprefix(base)) for d in drawings]
+    if shown.frame.changed:
+        print(shown.notes[-1], file=aside)
+    if not shown.suite.report and not quiet:
+        print(f"{shown.suite.path} has no report sections, so there is no figure")
+    return listed

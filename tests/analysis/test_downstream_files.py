@@ -25,8 +25,8 @@ from tests.analysis.records_factory import write_suite
 def test_files_hold_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite = suite_of(tmp_path)
     write_suite(suite, tmp_path, planted(noise=0.5))
-    print_tables(suite, tmp_path, tmp_path / "tables", as_json=False)
-    write_figures(suite, tmp_path, tmp_path / "figures", as_json=False)
+    print_tables([suite], tmp_path, lambda _: tmp_path / "tables", as_json=False)
+    write_figures([suite], tmp_path, lambda _: tmp_path / "figures", as_json=False)
     printed = capsys.readouterr().out
     assert "every model on every set" in printed
     with (tmp_path / "tables" / "downstream.csv").open(newline="") as file:

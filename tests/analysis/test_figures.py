@@ -21,6 +21,7 @@ from harness.analysis.figures.denoising import denoising_figure
 from harness.analysis.figures.examples import example_figures
 from harness.analysis.figures.page import Drawing, write_figure
 from harness.analysis.figures.scaling import scaling_figure
+from harness.analysis.figures.sections import section_drawings
 from harness.analysis.figures.style import FAMILY_COLORS, family_color, marks
 from harness.analysis.figures.thinking import thinking_figures
 from harness.analysis.frame import load_frame
@@ -30,7 +31,7 @@ from harness.analysis.rates.rate import Bootstrap, scaling_rate
 from harness.planning.planned import Suite
 from harness.planning.sections import ScalingSection, ThinkingSection
 from harness.planning.suite import load_suite
-from harness.show.figures import section_drawings, write_figures
+from harness.show.figures import write_figures
 from tests.analysis.drawn import assert_files, denoising_exhibit_of, labels, read
 from tests.analysis.records_factory import measured, write_run
 
@@ -331,14 +332,14 @@ def test_nothing_is_drawn_from_nothing():
 
 def test_an_empty_results_folder_says_how_to_make_each_figure(tmp_path, capsys):
     suite = suite_of(TEXT, tmp_path)
-    write_figures(suite, tmp_path / "results", tmp_path / "out", as_json=False)
+    write_figures([suite], tmp_path / "results", lambda _: tmp_path / "out", as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("Sizes: not drawn, 4 of 4 evaluations missing: ")
     assert "text/transformer++ size=a seed 0: validation on builtin/docs" in lines[0]
     assert lines[1].endswith(f"run: harness run {suite.path}")
     assert not (tmp_path / "out").exists()
-    write_figures(suite, tmp_path / "results", tmp_path / "out", as_json=True)
+    write_figures([suite], tmp_path / "results", lambda _: tmp_path / "out", as_json=True)
     captured = capsys.readouterr()
     assert json.loads(captured.out) == []
     assert "Thinking: not drawn" in captured.err
@@ -349,10 +350,10 @@ def test_what_is_there_is_drawn_and_what_is_missing_named(tmp_path, capsys):
     for run in suite.runs:
         if run.adapter_label == "transformer++" or run.labels["size"] == "a":
             write_run(run, tmp_path / "results", losses)
-    write_figures(suite, tmp_path / "results", tmp_path / "out", as_json=True)
+    write_figures([suite], tmp_path / "results", lambda _: tmp_path / "out", as_json=True)
     captured = capsys.readouterr()
     (figure,) = json.loads(captured.out)
-    assert set(figure) == {"figure", "title", "png", "pdf", "csv"}
+    assert set(figure) == {"suite", "figure", "title", "png", "pdf", "csv"}
     assert figure["figure"] == "scaling-parameters"
     rows = read(Path(figure["csv"]))
     assert [float(r["loss"]) for r in rows if r["part"] == "mean"] == [3.0, 2.5, 3.0]

@@ -18,15 +18,15 @@ from harness.analysis.exhibits.gather import gather
 from harness.analysis.exhibits.probe import ANSWERS, ProbeExhibit, ProbeSet
 from harness.analysis.figures.page import write_figure
 from harness.analysis.figures.probe import probe_figure
+from harness.analysis.figures.sections import section_drawings
 from harness.analysis.frame import load_frame
 from harness.analysis.tables.probe import probe_tables
+from harness.analysis.tables.sections import section_tables
 from harness.errors import HarnessError
 from harness.evals import probe as evaluator
 from harness.planning.planned import PlannedRun, Suite
 from harness.planning.suite import load_suite
 from harness.records import Measurement
-from harness.show.figures import section_drawings
-from harness.show.tables import section_tables
 from tests.analysis.drawn import FEW_SEEDS
 from tests.analysis.records_factory import measured, write_run, write_suite
 

@@ -19,15 +19,15 @@ from harness.analysis.exhibits.thinking_ablation import ThinkingAblationExhibit
 from harness.analysis.exhibits.thinking_scale import ThinkingScaleExhibit
 from harness.analysis.exhibits.thinking_shift import ThinkingShiftExhibit
 from harness.analysis.figures.cuts import Cut, mark_cuts
+from harness.analysis.figures.sections import section_drawings
 from harness.analysis.frame import load_frame
+from harness.analysis.tables.sections import section_tables
 from harness.errors import HarnessError
 from harness.planning.planned import PlannedRun, Suite
 from harness.planning.spec import thinking_label
 from harness.planning.suite import load_suite
 from harness.protocol import Descent
 from harness.records import Measurement, RunFolder, read_json, write_json
-from harness.show.figures import section_drawings
-from harness.show.tables import section_tables
 from tests.analysis.records_factory import measured, save_documents, write_suite
 
 SUITE = """

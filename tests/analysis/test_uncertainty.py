@@ -16,12 +16,13 @@ from sklearn.metrics import roc_auc_score
 from harness.analysis.exhibits.gather import Gathered, gather
 from harness.analysis.exhibits.uncertainty import BINS, UncertaintyExhibit, UncertaintyRow
 from harness.analysis.figures.energy_maps import printable
+from harness.analysis.figures.sections import section_drawings
 from harness.analysis.frame import load_frame
 from harness.analysis.resampling import resamples, stretched
+from harness.analysis.tables.sections import section_tables
 from harness.errors import HarnessError
 from harness.planning.suite import load_suite
-from harness.show.figures import section_drawings, write_figures
-from harness.show.tables import section_tables
+from harness.show.figures import write_figures
 from tests.analysis.records_factory import measured, write_suite
 
 CONTENTS = ("real", "shuffled", "random")
@@ -354,7 +355,7 @@ def test_what_is_missing_is_not_drawn(tmp_path: Path, capsys: pytest.CaptureFixt
     path = tmp_path / "suite.yaml"
     path.write_text(TEXT)
     suite = load_suite(path)
-    write_figures(suite, tmp_path, tmp_path / "figures", as_json=False)
+    write_figures([suite], tmp_path, lambda _: tmp_path / "figures", as_json=False)
     assert "Sure: not drawn, 2 of 2 evaluations missing" in capsys.readouterr().out
     (found,) = gather(suite, load_frame(suite, tmp_path))
     assert [table.rows for table in section_tables(found)] == [[], []]
@@ -363,7 +364,7 @@ def test_what_is_missing_is_not_drawn(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_written_files_are_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gathered(TEXT, Planted(), tmp_path)
     suite = load_suite(tmp_path / "suite.yaml")
-    write_figures(suite, tmp_path, tmp_path / "figures", as_json=True)
+    write_figures([suite], tmp_path, lambda _: tmp_path / "figures", as_json=True)
     listed = json.loads(capsys.readouterr().out)
     assert [Path(one["png"]).stem for one in listed] == ["uncertainty", "uncertainty-texts"]
     with Path(listed[1]["csv"]).open() as file:

@@ -1,0 +1,46 @@
+"""A suite's report as it stands: its measurements and every section, gathered once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.analysis.exhibits.gather import Gathered, gather
+from harness.analysis.frame import SuiteFrame, load_frame
+from harness.planning.planned import Suite
+
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class SuiteExhibits:
+    """A suite, what was measured of it, and its sections in order."""
+
+    suite: Suite
+    frame: SuiteFrame
+    gathered: tuple[Gathered, ...]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is missing and what was made by other code, in words; empty when all is well."""
+        notes = []
+        if missing := self.frame.missing:
+            shown = "; ".join(missing[:_LISTED])
+            more = len(missing) - _LISTED
+            notes.append(
+                f"{len(missing)} evaluations are missing: {shown}"
+                + (f"; and {more} more" if more > 0 else "")
+                + f". Make them: {self.suite.command('run')}"
+            )
+        if self.frame.changed:
+            notes.append(
+                f"{len(self.frame.changed)} runs were made by other source code or data than now. "
+                f"Redo them: {self.suite.command('run')} --redo-changed"
+            )
+        return notes
+
+
+def suite_exhibits(suite: Suite, results: Path) -> SuiteExhibits:
+    """Read the records of `suite` under `results` and gather its report."""
+    frame = load_frame(suite, results)
+    return SuiteExhibits(suite, frame, tuple(gather(suite, frame)))

@@ -1,0 +1,65 @@
+"""The verbs that turn records into exhibits: parse, call, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.options import RESULTS, Json, Overrides, Results, SuitePaths, load_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.planning.planned import Suite
+
+
+def table(
+    suites: SuitePaths,
+    overrides: Overrides = None,
+    results: Results = RESULTS,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write to, of several suites with one of each inside; default: "
+            "RESULTS/tables/SUITE."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print suites' tables and verdicts; write them as Markdown, CSV and LaTeX."""
+    from harness.show import tables as show
+
+    loaded = load_all(suites, overrides, results)
+    show.print_tables(loaded, results, _folders(loaded, out, results / "tables"), as_json=as_json)
+
+
+def figures(
+    suites: SuitePaths,
+    overrides: Overrides = None,
+    results: Results = RESULTS,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write to, of several suites with one of each inside; default: "
+            "RESULTS/figures/SUITE."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw suites' figures as PNG and PDF, with the CSV they draw beside them."""
+    from harness.show import figures as show
+
+    loaded = load_all(suites, overrides, results)
+    show.write_figures(loaded, results, _folders(loaded, out, results / "figures"), as_json=as_json)
+
+
+def _folders(suites: list[Suite], out: Path | None, default: Path) -> Callable[[Suite], Path]:
+    """Where the files of each suite go."""
+    if out is not None and len(suites) == 1:
+        return lambda suite: out
+    return lambda suite: (out or default) / suite.name
+
+
+EXHIBIT_VERBS = (table, figures)
