@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,12 +16,15 @@ if TYPE_CHECKING:
 
 SuitePath = Annotated[Path, typer.Argument(help="A suite file, such as suites/quickstart.yaml.")]
 SuitePaths = Annotated[
-    list[Path], typer.Argument(help="Suite files, such as suites/quickstart.yaml.")
+    list[Path],
+    typer.Argument(help="Suite files, or folders: every suite below them, such as suites/cpu."),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Override a setting, e.g. budget.steps=100."),
 ]
+#: What a suite file has and other YAML has not.
+_IS_SUITE = re.compile(rb"^(suite|\"suite\"|'suite')\s*:", re.MULTILINE)
 RESULTS = Path("results")
 Results = Annotated[
     Path, typer.Option("--results", envvar="HARNESS_RESULTS", help="Where records are kept.")
@@ -48,7 +52,7 @@ def load_all(suites: Sequence[Path], overrides: list[str] | None, results: Path)
     from harness.errors import HarnessError
 
     loaded: dict[str, Suite] = {}
-    for path in dict.fromkeys(suites):
+    for path in suite_files(suites):
         suite = load(path, overrides, results)
         if suite.name in loaded:
             raise HarnessError(
@@ -58,6 +62,40 @@ def load_all(suites: Sequence[Path], overrides: list[str] | None, results: Path)
             )
         loaded[suite.name] = suite
     return list(loaded.values())
+
+
+def suite_files(given: Sequence[Path]) -> list[Path]:
+    """The suite files that are given or lie below a given folder, each once, in order.
+
+    HarnessError for a folder without any.
+    """
+    found: dict[Path, Path] = {}
+    for path in given:
+        for file in _below(path) if path.is_dir() else [path]:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
+
+
+def _below(folder: Path) -> list[Path]:
+    """YAML that is no suite (a task of lm-eval, a profile) may lie beside suites."""
+    from harness.errors import HarnessError
+
+    files = sorted(p for suffix in ("yaml", "yml") for p in folder.rglob(f"*.{suffix}"))
+    suites = [p for p in files if _is_suite(p)]
+    if not suites:
+        raise HarnessError(
+            "no suite lies in this folder or below it",
+            where=str(folder),
+            hint="a suite is a .yaml file with the key `suite:`; `harness ls suites` lists ours",
+        )
+    return suites
+
+
+def _is_suite(path: Path) -> bool:
+    try:
+        return _IS_SUITE.search(path.read_bytes()) is not None
+    except OSError:
+        return path.is_file()  # Loading it says what is wrong.
 
 
 def check_results(results: Path) -> None:
