@@ -21,6 +21,7 @@ from harness.analysis.exhibits.thinking_scale import ThinkingScaleExhibit, think
 from harness.analysis.exhibits.thinking_shift import ThinkingShiftExhibit, thinking_shift_exhibit
 from harness.analysis.exhibits.uncertainty import UncertaintyExhibit, uncertainty_exhibit
 from harness.analysis.frame import SuiteFrame
+from harness.analysis.paper.numbers import PaperNumber, PaperNumbers
 from harness.analysis.rates.holm import holm
 from harness.planning.planned import Suite
 from harness.planning.sections import (
@@ -54,16 +55,21 @@ Exhibit = (
 
 @dataclass(frozen=True)
 class Gathered:
-    """A section's exhibit, the stem of its files' names, and what is missing of it."""
+    """A section's exhibit, the stem of its files' names, and what is missing of it.
+
+    `paper` are the numbers of the paper's exhibits that the section names.
+    """
 
     section: Section
     exhibit: Exhibit
     stem: str
     missing: Absent
+    paper: tuple[PaperNumber, ...] = ()
 
 
-def gather(suite: Suite, frame: SuiteFrame) -> list[Gathered]:
+def gather(suite: Suite, frame: SuiteFrame, paper: PaperNumbers | None = None) -> list[Gathered]:
     """The report's sections in order; scaling verdicts are adjusted over all axes (Holm)."""
+    known = PaperNumbers() if paper is None else paper
     exhibits = [_EXHIBITS[type(section)](section, suite, frame) for section in suite.report]
     scaling = {
         index: exhibit.rate
@@ -76,7 +82,13 @@ def gather(suite: Suite, frame: SuiteFrame) -> list[Gathered]:
         exhibits[index] = replace(exhibit, rate=rate)
     used: dict[str, Section] = {}
     return [
-        Gathered(section, exhibit, _stem(section, used), absent(section, suite, frame))
+        Gathered(
+            section,
+            exhibit,
+            _stem(section, used),
+            absent(section, suite, frame),
+            known.of(*section.paper),
+        )
         for section, exhibit in zip(suite.report, exhibits, strict=True)
     ]
 
@@ -100,8 +112,8 @@ _EXHIBITS: dict[type[Section], Callable[[Any, Suite, SuiteFrame], Exhibit]] = {
 
 #: What further files of one section end with: a section of that name would overwrite them.
 _ENDINGS = {
-    *("against", "clips", "differences", "equal", "examples", "gains", "inputs", "passes"),
-    *("rate", "stopping", "texts", "verdicts"),
+    *("against", "clips", "differences", "equal", "examples", "gains", "inputs", "paper"),
+    *("passes", "rate", "stopping", "texts", "verdicts"),
 }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.analysis.exhibits.gather import Gathered, gather
 from harness.analysis.frame import SuiteFrame, load_frame
+from harness.analysis.paper.numbers import PaperNumbers
+from harness.analysis.paper.reading import load_paper
 from harness.planning.planned import Suite
 
 _LISTED = 5
@@ -14,16 +16,19 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class SuiteExhibits:
-    """A suite, what was measured of it, and its sections in order."""
+    """A suite, what was measured of it, its sections in order, and what is known of the paper."""
 
     suite: Suite
     frame: SuiteFrame
     gathered: tuple[Gathered, ...]
+    paper: PaperNumbers = field(default_factory=PaperNumbers)
 
     @property
     def notes(self) -> list[str]:
         """What is missing and what was made by other code, in words; empty when all is well."""
         notes = []
+        if self.paper.note and any(section.paper for section in self.suite.report):
+            notes.append(f"{self.paper.note}.")
         if missing := self.frame.missing:
             shown = "; ".join(missing[:_LISTED])
             more = len(missing) - _LISTED
@@ -43,4 +48,5 @@ class SuiteExhibits:
 def suite_exhibits(suite: Suite, results: Path) -> SuiteExhibits:
     """Read the records of `suite` under `results` and gather its report."""
     frame = load_frame(suite, results)
-    return SuiteExhibits(suite, frame, tuple(gather(suite, frame)))
+    paper = load_paper(results)
+    return SuiteExhibits(suite, frame, tuple(gather(suite, frame, paper)), paper)

@@ -1,0 +1,1 @@
+"""What the paper reports, beside what is measured here."""
