@@ -38,22 +38,27 @@ RedoChanged = Annotated[
 ]
 
 
-def load(suite: Path, overrides: list[str] | None, results: Path) -> Suite:
+def load(
+    suite: Path, overrides: list[str] | None, results: Path, *, needs_data: bool = True
+) -> Suite:
     """The suite of a file with `--set` applied; its commands name `--results` where given."""
     from harness.planning.suite import load_suite
 
     check_results(results)
-    loaded = load_suite(suite, overrides=overrides or [])
+    loaded = load_suite(suite, overrides=overrides or [], needs_data=needs_data)
     return loaded if results == RESULTS else replace(loaded, results=results)
 
 
 def load_all(suites: Sequence[Path], overrides: list[str] | None, results: Path) -> list[Suite]:
-    """Each suite as `load` gives it; no two may have one name, since their files would be one."""
+    """Each suite as `load` gives it, for showing what was measured: its data may be elsewhere.
+
+    No two may have one name, since their files would be one.
+    """
     from harness.errors import HarnessError
 
     loaded: dict[str, Suite] = {}
     for path in suite_files(suites):
-        suite = load(path, overrides, results)
+        suite = load(path, overrides, results, needs_data=False)
         if suite.name in loaded:
             raise HarnessError(
                 f"two suites are called {suite.name!r}, their files would be the same",

@@ -36,6 +36,7 @@ from harness.planning.eval_spec import (
 )
 from harness.planning.lm_tasks import task_specs
 from harness.planning.located import Located
+from harness.planning.presence import is_data_needed
 from harness.planning.probes import check_labelled, check_probe
 from harness.planning.shapes import (
     MODALITY,
@@ -200,11 +201,13 @@ def _specs(setting: EvaluationSetting, own: Located, spec: TrainSpec) -> Iterato
         where = own.where(("data", index) if several else ("data",))
         if isinstance(setting, TextSetting) and setting.asks:
             split: str = setting.split or default_split(data, FILE_SPLITS)
-            check_templates(setting, data, split, own, where)
+            if is_data_needed():
+                check_templates(setting, data, split, own, where)
         else:
             split = _split(setting, data, where, spec)
-            check_file(data, split, MODALITY[spec.task.kind], where)
-        if isinstance(setting, ProbeSetting):
+            if is_data_needed():
+                check_file(data, split, MODALITY[spec.task.kind], where)
+        if isinstance(setting, ProbeSetting) and is_data_needed():
             check_labelled(data, split, spec, where)
         if isinstance(spec.task, NextFrameTask):
             check_clips(data, split, spec.task, where)

@@ -25,6 +25,7 @@ from harness.planning.located import (
     undotted,
 )
 from harness.planning.planned import PlannedRun, Suite
+from harness.planning.presence import check_trained_on, data_needed
 from harness.planning.sections import (
     DRAWN,
     NextFrameSection,
@@ -34,7 +35,7 @@ from harness.planning.sections import (
     ThinkingAblationSection,
     evaluations_of,
 )
-from harness.planning.shapes import check_task, shape_of
+from harness.planning.shapes import shape_of
 from harness.planning.spec import TrainSpec
 from harness.planning.validate import as_written, validate, where_mentioned
 from harness.protocol import AdapterRecord
@@ -44,8 +45,16 @@ from harness.registry import adapter_names
 _SEEDS_HINT = "seeds belong to an experiment: experiments.NAME.seeds"
 
 
-def load_suite(path: Path, *, overrides: Sequence[str] = ()) -> Suite:
-    """Read, check and expand a suite file; any mistake ends in one HarnessError."""
+def load_suite(path: Path, *, overrides: Sequence[str] = (), needs_data: bool = True) -> Suite:
+    """Read, check and expand a suite file; any mistake ends in one HarnessError.
+
+    What shows measurements `needs_data` not: the user's own files may be elsewhere.
+    """
+    with data_needed(needs_data):
+        return _load(path, overrides)
+
+
+def _load(path: Path, overrides: Sequence[str]) -> Suite:
     document = read_yaml(path)
     if isinstance(document.tree, dict) and {"time", "partition"} & document.tree.keys():
         raise HarnessError(
@@ -188,7 +197,7 @@ def _resolve(settings: Located, seeds: Sequence[int]) -> list[TrainSpec]:
     config = validate(record.config, _config(settings))
     complete = {"config": {}, **tree, "adapter_version": record.version, "seed": seeds[0]}
     first = validate(TrainSpec, Located(complete, settings.places))
-    check_task(first.task, record, settings)
+    check_trained_on(first.task, record, settings)
     if first.compile:
         _check_compiles(record, settings)
     try:
