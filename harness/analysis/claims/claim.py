@@ -1,0 +1,203 @@
+"""A claim of the paper, the findings that bear on it, and the verdict they come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from harness.planning.sections import PaperExhibit
+
+Status = Literal["supported", "not supported", "undecided", "not tested"]
+Bearing = Literal["for", "against", "undecided"]
+Evidence = Literal["confirmatory", "exploratory"]
+#: What an estimate is a number of: fractions are printed in per cent, trends in points per unit.
+Unit = Literal["fraction", "dB", "×", "nats", "points", "share"]
+
+LEVEL = 0.95
+
+#: What each status means, of every claim; a claim's `definition` says what its findings are.
+STATUSES: dict[Status, str] = {
+    "supported": "of the findings that may decide, more than half are for the claim and none is "
+    "against it; a claim of several parts needs this of each",
+    "not supported": "of the findings that may decide, more than half are against the claim and "
+    "none is for it; of a claim of several parts one such part suffices",
+    "undecided": "there are findings, but they are too few, too uncertain, disagree, or are all "
+    "exploratory, which never decide",
+    "not tested": "no finding bears on it",
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper claims, restated; `definition` says what is for and what is against it.
+
+    `paper` is the paper's number in words, `parts` what it takes, `suites` the shipped ones that
+    are made to decide it.
+    """
+
+    name: str
+    title: str
+    statement: str
+    paper: str
+    exhibits: tuple[PaperExhibit, ...]
+    parts: tuple[str, ...]
+    definition: str
+    suites: str
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """An interval at its level; `adjusted` for all of the claim's findings that may decide."""
+
+    low: float
+    high: float
+    level: float = LEVEL
+    adjusted: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The candidate's cost over the baseline's, with its 95 % interval where there is one."""
+
+    value: float | None
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Costs:
+    """`of` says what the ratios compare; training costs are of all runs that are compared."""
+
+    of: str
+    nfe: Ratio = Ratio(None)
+    flops: Ratio = Ratio(None)
+    seconds: Ratio = Ratio(None)
+    training_flops: float | None = None
+    training_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a finding stands on: `n` of what, the fewest training seeds, and points of a trend."""
+
+    n: int
+    of: str
+    seeds: int
+    points: int | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One comparison that bears on a claim.
+
+    `estimate` is in `unit`, positive where it speaks for the claim unless `what` says otherwise;
+    `paper` is the paper's number in the same unit. `p` is two-sided and adjusted as the interval
+    is. `suites` are all that have this comparison, of the same `runs`; `section` and `stem` are
+    those of the first. An exploratory finding never decides, and `reason` says why it is one.
+    """
+
+    claim: str
+    part: str
+    suites: tuple[str, ...]
+    section: str
+    stem: str
+    what: str
+    candidate: str
+    baseline: str
+    estimate: float | None
+    unit: Unit
+    interval: Bounds | None
+    p: float | None
+    paper: float | None
+    sample: Sample
+    costs: Costs
+    device: tuple[str, ...]
+    scale: str
+    bears: Bearing
+    reason: str
+    evidence: Evidence
+    runs: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def confirmatory(self) -> bool:
+        return self.evidence == "confirmatory"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a claim, its status, and how many findings that may decide are what."""
+
+    name: str
+    status: Status
+    favor: int
+    against: int
+    undecided: int
+
+    @property
+    def total(self) -> int:
+        return self.favor + self.against + self.undecided
+
+
+@dataclass(frozen=True)
+class Magnitude:
+    """Where the paper's number lies against the intervals of findings that may decide."""
+
+    inside: int
+    above: int
+    below: int
+
+    @property
+    def total(self) -> int:
+        return self.inside + self.above + self.below
+
+
+@dataclass(frozen=True)
+class Deciding:
+    """A suite that may decide a claim once it is run, and what that takes; None where unknown."""
+
+    suite: str
+    command: str
+    runs: int
+    flops: float | None
+
+
+@dataclass(frozen=True)
+class ClaimVerdict:
+    """A claim's status at the scale run, its reason, and everything it stands on.
+
+    Findings that may decide come first. `notes` say what had to be left out.
+    """
+
+    claim: Claim
+    status: Status
+    reason: str
+    parts: tuple[Part, ...]
+    findings: tuple[Finding, ...]
+    magnitude: Magnitude | None = None
+    deciding: tuple[Deciding, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def confirmatory(self) -> tuple[Finding, ...]:
+        """The findings that may decide."""
+        return tuple(f for f in self.findings if f.confirmatory)
+
+    @property
+    def exploratory(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if not f.confirmatory)
+
+    @property
+    def scales(self) -> tuple[str, ...]:
+        """The scales run, of the findings that may decide, or of all where none may; each once."""
+        return tuple(dict.fromkeys(f.scale for f in self.confirmatory or self.findings))
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(d for f in self.findings for d in f.device))
+
+    @property
+    def text(self) -> str:
+        """`undecided at the scale run`; what was not tested has no scale."""
+        return self.status if self.status == "not tested" else f"{self.status} at the scale run"

@@ -1,0 +1,207 @@
+"""The claim that EBT scales faster than Transformer++, along each axis, on text and on video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from harness.analysis.claims.candidate import Candidate, Reading, evidence_of
+from harness.analysis.claims.claim import (
+    Bearing,
+    Bounds,
+    Claim,
+    Costs,
+    Finding,
+    Ratio,
+    Sample,
+)
+from harness.analysis.claims.found import Found
+from harness.analysis.claims.grounds import Ground, Shown
+from harness.analysis.exhibits.gather import Gathered
+from harness.analysis.exhibits.scaling import SMOOTH_L1, ScalingExhibit
+from harness.analysis.rates.points import Interval, order_interval
+from harness.analysis.rates.rate import ScalingRate
+from harness.analysis.rates.verdict import SMALL_RATE, decide
+from harness.analysis.tables.scaling import axis_name
+from harness.planning.sections import ScalingSection
+
+RATE = "rate"
+FAMILIES = ("transformer++", "ebt")
+TEXT, VIDEO = 0.35, 0.34
+CLAIM = Claim(
+    name="scaling",
+    title="Faster scaling",
+    statement="Along data, batch size, parameters, FLOPs, depth and width, EBT's loss falls faster "
+    "than Transformer++'s, on text and on video.",
+    paper="up to 35 % faster on text, 34 % on video",
+    exhibits=("Fig 4a", "Fig 4b", "Fig 4c", "Fig 5a", "Fig 5b", "Fig 5c", "Fig 9", "Fig B.3"),
+    parts=(RATE,),
+    definition="A finding is one axis of one suite: the ratio of the exponents of "
+    "L(x) = E + A·x^(−a), EBT's over Transformer++'s, minus one. For: the whole interval is above "
+    f"0. Against: all of it is below +{100 * SMALL_RATE:g} %. It may decide with 5 points and 3 "
+    "seeds, over 2 decades of data, parameters or FLOPs; of batch size, depth and width with a "
+    "simulated half-width of at most 10 points. Intervals by bootstrap, adjusted over all axes of "
+    "all suites (Holm). The paper's percentages behave like ratios of raw log-log slopes, which "
+    "the offset E biases: the magnitude compares them with the ratio of exponents.",
+    suites="suites/registered",
+)
+#: Along which the paper claims nothing.
+_OURS = "seconds"
+
+
+def found(shown: Sequence[Shown]) -> Found:
+    """One candidate per scaling section that compares the paper's two families."""
+    candidates: list[Candidate] = []
+    notes: list[str] = []
+    for each in shown:
+        for gathered in each.gathered:
+            exhibit = gathered.exhibit
+            if isinstance(exhibit, ScalingExhibit) and exhibit.rows and _papers(each, exhibit):
+                candidates.append(_candidate(each, gathered, exhibit))
+                notes += _notes(each, exhibit)
+    return Found(tuple(candidates), tuple(notes))
+
+
+def _papers(shown: Shown, exhibit: ScalingExhibit) -> bool:
+    """The baseline and the candidate are of the families that the paper compares."""
+    section = exhibit.section
+    families = shown.families(section.experiment)
+    return (families[section.baseline], families[section.candidate]) == FAMILIES
+
+
+def _candidate(shown: Shown, gathered: Gathered, exhibit: ScalingExhibit) -> Candidate:
+    section, rate = exhibit.section, exhibit.rate
+    ground = _ground(shown, section, exhibit)
+    reason = _exploratory(shown, exhibit)
+    finding = Finding(
+        claim=CLAIM.name,
+        part=RATE,
+        suites=(shown.suite.name,),
+        section=section.title,
+        stem=gathered.stem,
+        what=f"scaling rate along {axis_name(exhibit)}",
+        candidate=section.candidate,
+        baseline=section.baseline,
+        estimate=None if rate is None else rate.rho.value,
+        unit="fraction",
+        interval=None if rate is None else _bounds(rate.rho.interval),
+        p=None if rate is None else rate.p,
+        paper=VIDEO if exhibit.unit is SMOOTH_L1 else TEXT,
+        sample=_sample(exhibit),
+        costs=_costs(shown, exhibit, ground),
+        device=exhibit.device,
+        scale=ground.scale,
+        bears="undecided",
+        reason=reason,
+        evidence=evidence_of(reason),
+        runs=ground.runs,
+    )
+    key = (section.x, ground.runs, ground.evaluations)
+    if rate is None:
+        return Candidate(finding, key, None, lambda level: None, _unread, bool(shown.untrusted))
+    if rate.rho.interval is None and not reason:
+        finding = replace(finding, reason=rate.rho.reason)
+    return Candidate(finding, key, rate.p, _widening(rate), _reading(rate), bool(shown.untrusted))
+
+
+def _exploratory(shown: Shown, exhibit: ScalingExhibit) -> str:
+    reasons = [shown.untrusted]
+    if exhibit.section.x == _OURS:
+        reasons.append("the paper claims nothing along seconds")
+    if exhibit.lost:
+        reasons.append(f"without runs whose loss is not finite: {', '.join(exhibit.lost)}")
+    if exhibit.rate is None:
+        reasons.append(f"no rate: {exhibit.no_rate}")
+    elif not exhibit.rate.gate.passed:
+        reasons.append(exhibit.rate.gate.reason)
+    return "; ".join(filter(None, reasons))
+
+
+def _widening(rate: ScalingRate) -> Callable[[float], Bounds | None]:
+    def at(level: float) -> Bounds | None:
+        if rate.draws is None or rate.draws.rates is None or rate.rho.value is None:
+            return None
+        return _bounds(order_interval(rate.draws.rates, level=level, method=""), adjusted=True)
+
+    return at
+
+
+def _reading(rate: ScalingRate) -> Reading:
+    """The verdict of the definitions, at the interval given."""
+
+    def read(bounds: Bounds, p: float) -> tuple[Bearing, str]:
+        interval = Interval(bounds.low, bounds.high, bounds.level, "")
+        verdict = decide(
+            replace(rate.rho, interval=interval), gate=rate.gate, at_bound=rate.at_bound
+        )
+        words: dict[str, Bearing] = {"faster": "for", "not faster": "against"}
+        return words.get(verdict.status, "undecided"), verdict.text
+
+    return read
+
+
+def _unread(bounds: Bounds, p: float) -> tuple[Bearing, str]:
+    return "undecided", ""
+
+
+def _bounds(interval: Interval | None, *, adjusted: bool = False) -> Bounds | None:
+    if interval is None:
+        return None
+    return Bounds(interval.low, interval.high, interval.level, adjusted)
+
+
+def _sample(exhibit: ScalingExhibit) -> Sample:
+    rows, gate = exhibit.rows, None if exhibit.rate is None else exhibit.rate.gate
+    by_family = [
+        {row.x for row in rows if row.adapter == adapter}
+        for adapter in (exhibit.section.baseline, exhibit.section.candidate)
+    ]
+    return Sample(
+        n=len(exhibit.runs),
+        of="training runs",
+        seeds=min(len(row.seeds) for row in rows) if gate is None else gate.seeds,
+        points=min(map(len, by_family)) if gate is None else gate.points,
+    )
+
+
+def _ground(shown: Shown, section: ScalingSection, exhibit: ScalingExhibit) -> Ground:
+    models = [f"{row.adapter} {row.label}".strip() for row in exhibit.rows]
+    return shown.ground(section.experiment, [section.evaluation], models=models)
+
+
+def _costs(shown: Shown, exhibit: ScalingExhibit, ground: Ground) -> Costs:
+    """What training takes the candidate, over the baseline's, summed over the points of both."""
+    section = exhibit.section
+    by_label: dict[str, dict[str, tuple[float, float]]] = {}
+    for row in exhibit.rows:
+        by_label.setdefault(row.label, {})[row.adapter] = row.training_flops, row.training_seconds
+    pairs = [
+        (own[section.candidate], own[section.baseline])
+        for own in by_label.values()
+        if section.candidate in own and section.baseline in own
+    ]
+    flops, seconds = (_ratio([(a[i], b[i]) for a, b in pairs]) for i in (0, 1))
+    nfe = shown.mean_nfe(section.experiment, section.evaluation)
+    ours, theirs = nfe.get(section.candidate), nfe.get(section.baseline)
+    training = ground.training
+    return Costs(
+        of="training EBT over Transformer++ at the same points; NFE of one prediction",
+        nfe=Ratio(ours / theirs if ours and theirs else None),
+        flops=flops,
+        seconds=seconds,
+        training_flops=training[0],
+        training_seconds=training[1],
+    )
+
+
+def _ratio(pairs: Sequence[tuple[float, float]]) -> Ratio:
+    below = sum(theirs for _, theirs in pairs)
+    return Ratio(sum(ours for ours, _ in pairs) / below if below else None)
+
+
+def _notes(shown: Shown, exhibit: ScalingExhibit) -> Iterator[str]:
+    if exhibit.lost:
+        yield (
+            f"{shown.suite.name}, {exhibit.section.title}: left out, for a loss that is not "
+            f"finite: {', '.join(exhibit.lost)}"
+        )
