@@ -75,7 +75,11 @@ class ScalingRow:
 
 @dataclass(frozen=True)
 class RunLoss:
-    """One training run's loss, a mean over evaluation noise seeds, and what it cost."""
+    """One training run's loss, a mean over evaluation noise seeds, and what it cost.
+
+    `budget` is what the suite allows the run, where that is stated in the axis' own unit: both
+    families then have the same, though whole steps may make `x` differ by a hair.
+    """
 
     adapter: str
     seed: int
@@ -84,6 +88,8 @@ class RunLoss:
     training_flops: float
     training_seconds: float
     loss: float
+    budget: float | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) ->
         no_rate=reason,
         device=tuple(sorted(set(losses["training_device"]))) if len(losses) else (),
         data=_data(losses),
-        runs=tuple(_runs(losses, xs, frames)) if len(losses) else (),
+        runs=tuple(_runs(losses, xs, frames, _budgets(section, runs))) if len(losses) else (),
         papers=_families(section, runs) == ("transformer++", "ebt"),
         unit=_unit(section, runs),
         lost=tuple(_names(lost)),
@@ -176,8 +182,17 @@ def _families(section: ScalingSection, runs: Sequence[PlannedRun]) -> tuple[str,
     return tuple(families.get(label, "") for label in (section.baseline, section.candidate))
 
 
+def _budgets(section: ScalingSection, runs: Sequence[PlannedRun]) -> dict[str, float | None]:
+    """Run id -> its budget in the axis' unit; None where it is stated in another."""
+    unit = {"data": "tokens", "flops": "flops", "seconds": "seconds"}.get(section.x)
+    return {run.run_id: None if unit is None else getattr(run.spec.budget, unit) for run in runs}
+
+
 def _runs(
-    losses: pd.DataFrame, xs: Mapping[str, float | None], frames: Mapping[str, int]
+    losses: pd.DataFrame,
+    xs: Mapping[str, float | None],
+    frames: Mapping[str, int],
+    budgets: Mapping[str, float | None],
 ) -> Iterator[RunLoss]:
     for run, own in losses.groupby("run", sort=False):
         x, first = xs[str(run)], own.iloc[0]
@@ -190,6 +205,8 @@ def _runs(
                 float(first["training_flops"]),
                 float(first["training_seconds"]),
                 float(own["value"].mean()),
+                budgets[str(run)],
+                str(first["point"]),
             )
 
 

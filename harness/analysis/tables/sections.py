@@ -16,8 +16,10 @@ from harness.analysis.exhibits.thinking_ablation import ThinkingAblationExhibit
 from harness.analysis.exhibits.thinking_scale import ThinkingScaleExhibit
 from harness.analysis.exhibits.thinking_shift import ThinkingShiftExhibit
 from harness.analysis.exhibits.uncertainty import UncertaintyExhibit
+from harness.analysis.paper.tables import paper_tables
 from harness.analysis.tables.denoising import denoising_tables
 from harness.analysis.tables.downstream import downstream_tables
+from harness.analysis.tables.equal_loss import equal_loss_tables
 from harness.analysis.tables.next_frame import next_frame_tables
 from harness.analysis.tables.probe import probe_tables
 from harness.analysis.tables.scaling import scaling_tables
@@ -30,7 +32,10 @@ from harness.analysis.tables.uncertainty import uncertainty_tables
 
 #: What makes the tables of each kind of exhibit.
 _TABLES: dict[type[Exhibit], Callable[[Any, str], list[Table]]] = {
-    ScalingExhibit: scaling_tables,
+    ScalingExhibit: lambda exhibit, stem: [
+        *scaling_tables(exhibit, stem),
+        *equal_loss_tables(exhibit, stem),
+    ],
     ThinkingExhibit: thinking_tables,
     ThinkingShiftExhibit: thinking_shift_tables,
     ThinkingScaleExhibit: thinking_scale_tables,
@@ -44,5 +49,6 @@ _TABLES: dict[type[Exhibit], Callable[[Any, str], list[Table]]] = {
 
 
 def section_tables(gathered: Gathered) -> list[Table]:
-    """The tables of one report section."""
-    return _TABLES[type(gathered.exhibit)](gathered.exhibit, gathered.stem)
+    """The tables of one report section, and the paper's numbers beside them."""
+    own = _TABLES[type(gathered.exhibit)](gathered.exhibit, gathered.stem)
+    return [*own, *paper_tables(gathered)]
