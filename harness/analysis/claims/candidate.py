@@ -10,7 +10,6 @@ from scipy.stats import t as student
 from harness.analysis.claims.claim import LEVEL, Bearing, Bounds, Evidence, Finding
 from harness.analysis.exhibits.pattern import MIN_SEEDS
 from harness.analysis.exhibits.samples import Interval
-from harness.analysis.resampling import MIN_DOCUMENTS
 from harness.quantities import counted
 
 #: From an adjusted interval and p to what the finding says, and why.
@@ -97,16 +96,14 @@ def reading(*, null: str = "0", little: tuple[float, str] | None = None) -> Read
     return read
 
 
-def exploratory(
-    seeds: int, interval: object | None, *, others: Sequence[str] = (), few: str = "documents"
-) -> str:
-    """Why a comparison may not decide; empty where it may. `others` are a claim's own reasons."""
-    reasons = [reason for reason in others if reason]
-    if seeds < MIN_SEEDS:
-        reasons.append(f"{counted(seeds, 'training seed')}, {MIN_SEEDS} needed")
-    elif interval is None:
-        reasons.append(f"no interval: fewer than {MIN_DOCUMENTS} {few}, or all alike")
-    return "; ".join(reasons)
+def too_few(seeds: int) -> str:
+    """Why so many training seeds decide nothing; empty where they may."""
+    return "" if seeds >= MIN_SEEDS else f"{counted(seeds, 'training seed')}, {MIN_SEEDS} needed"
+
+
+def joined(*reasons: str) -> str:
+    """Those that there are, in one line."""
+    return "; ".join(dict.fromkeys(filter(None, reasons)))
 
 
 def evidence_of(reason: str) -> Evidence:
@@ -114,14 +111,19 @@ def evidence_of(reason: str) -> Evidence:
 
 
 def widened(
-    finding: Finding, key: tuple[object, ...], read: Reading, *, untrusted: str = ""
+    finding: Finding, key: tuple[object, ...], read: Reading, *, untrusted: bool = False
 ) -> Candidate:
     """A candidate whose interval is a mean's over training seeds, as `Widening` has it."""
     bounds = finding.interval
     if bounds is None or finding.estimate is None:
-        return Candidate(finding, key, None, lambda level: None, read, bool(untrusted))
+        return unweighed(finding, key, untrusted=untrusted)
     wider = Widening(finding.estimate, (bounds.low, bounds.high), finding.sample.seeds)
-    return Candidate(finding, key, wider.p, wider.at, read, bool(untrusted))
+    return Candidate(finding, key, wider.p, wider.at, read, untrusted)
+
+
+def unweighed(finding: Finding, key: tuple[object, ...], *, untrusted: bool = False) -> Candidate:
+    """A candidate without an interval, at any level: undecided, for its own reason."""
+    return Candidate(finding, key, None, lambda level: None, reading(), untrusted)
 
 
 def distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -137,5 +139,6 @@ def distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
         kept = next((c for c in group if c.untrusted), None)
         kept = kept or next((c for c in group if c.finding.confirmatory), group[0])
         suites = tuple(dict.fromkeys(name for c in group for name in c.finding.suites))
-        found.append(replace(kept, finding=replace(kept.finding, suites=suites)))
+        source = replace(kept.finding.source, suites=suites)
+        found.append(replace(kept, finding=replace(kept.finding, source=source)))
     return found

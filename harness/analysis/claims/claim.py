@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,7 +12,7 @@ Status = Literal["supported", "not supported", "undecided", "not tested"]
 Bearing = Literal["for", "against", "undecided"]
 Evidence = Literal["confirmatory", "exploratory"]
 #: What an estimate is a number of: fractions are printed in per cent, trends in points per unit.
-Unit = Literal["fraction", "dB", "×", "nats", "points", "share"]
+Unit = Literal["fraction", "dB", "×", "nats", "points", "share", "bits", "score"]
 
 LEVEL = 0.95
 
@@ -78,6 +79,12 @@ class Costs:
     training_seconds: float | None = None
 
 
+def costs_of(of: str, ratios: Sequence[Ratio]) -> Costs:
+    """Ratios of NFE, FLOPs and seconds, in this order."""
+    nfe, flops, seconds = ratios
+    return Costs(of, nfe, flops, seconds)
+
+
 @dataclass(frozen=True)
 class Sample:
     """What a finding stands on: `n` of what, the fewest training seeds, and points of a trend."""
@@ -89,40 +96,73 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a comparison is shown and what it was made of.
+
+    `suites` are all that show it, of the same `runs`; `section` and `stem` are those of the first.
+    """
+
+    suites: tuple[str, ...]
+    section: str
+    stem: str
+    device: tuple[str, ...]
+    scale: str
+    runs: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
 class Finding:
     """One comparison that bears on a claim.
 
-    `estimate` is in `unit`, positive where it speaks for the claim unless `what` says otherwise;
-    `paper` is the paper's number in the same unit. `p` is two-sided and adjusted as the interval
-    is. `suites` are all that have this comparison, of the same `runs`; `section` and `stem` are
-    those of the first. An exploratory finding never decides, and `reason` says why it is one.
+    `estimate` is in `unit`, and what is above 0 (100 of passes) speaks for the claim; `paper` is
+    the paper's number in the same unit. `p` is two-sided and adjusted as the interval is. An
+    exploratory finding never decides, and `reason` says why it is one.
     """
 
     claim: str
     part: str
-    suites: tuple[str, ...]
-    section: str
-    stem: str
+    source: Source
     what: str
     candidate: str
     baseline: str
     estimate: float | None
     unit: Unit
     interval: Bounds | None
-    p: float | None
     paper: float | None
     sample: Sample
     costs: Costs
-    device: tuple[str, ...]
-    scale: str
-    bears: Bearing
-    reason: str
     evidence: Evidence
-    runs: tuple[str, ...] = field(default=(), repr=False)
+    reason: str
+    bears: Bearing = "undecided"
+    p: float | None = None
 
     @property
     def confirmatory(self) -> bool:
         return self.evidence == "confirmatory"
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        return self.source.suites
+
+    @property
+    def section(self) -> str:
+        return self.source.section
+
+    @property
+    def stem(self) -> str:
+        return self.source.stem
+
+    @property
+    def device(self) -> tuple[str, ...]:
+        return self.source.device
+
+    @property
+    def scale(self) -> str:
+        return self.source.scale
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        return self.source.runs
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.analysis.claims import scaling
+from harness.analysis.claims import (
+    distance,
+    downstream,
+    features,
+    growth,
+    passes,
+    scaling,
+    thinking,
+)
 from harness.analysis.claims.adjusting import adjusted
 from harness.analysis.claims.candidate import distinct
 from harness.analysis.claims.claim import (
@@ -30,7 +38,10 @@ class _Judged:
 
 
 #: The paper's claims in the order they are reported.
-_CLAIMS = (_Judged(scaling.CLAIM, scaling.found),)
+_CLAIMS = tuple(
+    _Judged(module.CLAIM, module.found)
+    for module in (scaling, thinking, passes, downstream, distance, growth, features)
+)
 CLAIMS: tuple[Claim, ...] = tuple(each.claim for each in _CLAIMS)
 
 

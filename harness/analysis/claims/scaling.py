@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from harness.analysis.claims.candidate import Candidate, Reading, evidence_of
+from harness.analysis.claims.candidate import Candidate, Reading, evidence_of, joined, unweighed
 from harness.analysis.claims.claim import (
     Bearing,
     Bounds,
@@ -16,14 +16,13 @@ from harness.analysis.claims.claim import (
     Sample,
 )
 from harness.analysis.claims.found import Found
-from harness.analysis.claims.grounds import Ground, Shown
+from harness.analysis.claims.grounds import Shown, training_costs
 from harness.analysis.exhibits.gather import Gathered
 from harness.analysis.exhibits.scaling import SMOOTH_L1, ScalingExhibit
 from harness.analysis.rates.points import Interval, order_interval
 from harness.analysis.rates.rate import ScalingRate
 from harness.analysis.rates.verdict import SMALL_RATE, decide
 from harness.analysis.tables.scaling import axis_name
-from harness.planning.sections import ScalingSection
 
 RATE = "rate"
 FAMILIES = ("transformer++", "ebt")
@@ -45,76 +44,65 @@ CLAIM = Claim(
     "the offset E biases: the magnitude compares them with the ratio of exponents.",
     suites="suites/registered",
 )
-#: Along which the paper claims nothing.
-_OURS = "seconds"
 
 
 def found(shown: Sequence[Shown]) -> Found:
     """One candidate per scaling section that compares the paper's two families."""
     candidates: list[Candidate] = []
-    notes: list[str] = []
     for each in shown:
         for gathered in each.gathered:
             exhibit = gathered.exhibit
             if isinstance(exhibit, ScalingExhibit) and exhibit.rows and _papers(each, exhibit):
                 candidates.append(_candidate(each, gathered, exhibit))
-                notes += _notes(each, exhibit)
-    return Found(tuple(candidates), tuple(notes))
+    return Found(tuple(candidates))
 
 
 def _papers(shown: Shown, exhibit: ScalingExhibit) -> bool:
     """The baseline and the candidate are of the families that the paper compares."""
     section = exhibit.section
-    families = shown.families(section.experiment)
-    return (families[section.baseline], families[section.candidate]) == FAMILIES
+    both = (section.baseline, section.candidate)
+    return tuple(shown.family(section.experiment, label) for label in both) == FAMILIES
 
 
 def _candidate(shown: Shown, gathered: Gathered, exhibit: ScalingExhibit) -> Candidate:
     section, rate = exhibit.section, exhibit.rate
-    ground = _ground(shown, section, exhibit)
+    models = [f"{row.adapter} {row.label}".strip() for row in exhibit.rows]
+    ground = shown.ground(section.experiment, section.evaluation, models=models)
     reason = _exploratory(shown, exhibit)
     finding = Finding(
         claim=CLAIM.name,
         part=RATE,
-        suites=(shown.suite.name,),
-        section=section.title,
-        stem=gathered.stem,
+        source=shown.source(gathered, ground),
         what=f"scaling rate along {axis_name(exhibit)}",
         candidate=section.candidate,
         baseline=section.baseline,
         estimate=None if rate is None else rate.rho.value,
         unit="fraction",
         interval=None if rate is None else _bounds(rate.rho.interval),
-        p=None if rate is None else rate.p,
         paper=VIDEO if exhibit.unit is SMOOTH_L1 else TEXT,
         sample=_sample(exhibit),
-        costs=_costs(shown, exhibit, ground),
-        device=exhibit.device,
-        scale=ground.scale,
-        bears="undecided",
-        reason=reason,
+        costs=training_costs(ground, _costs(shown, exhibit)),
         evidence=evidence_of(reason),
-        runs=ground.runs,
+        reason=reason,
     )
     key = (section.x, ground.runs, ground.evaluations)
+    untrusted = bool(shown.untrusted)
     if rate is None:
-        return Candidate(finding, key, None, lambda level: None, _unread, bool(shown.untrusted))
+        return unweighed(finding, key, untrusted=untrusted)
     if rate.rho.interval is None and not reason:
         finding = replace(finding, reason=rate.rho.reason)
-    return Candidate(finding, key, rate.p, _widening(rate), _reading(rate), bool(shown.untrusted))
+    return Candidate(finding, key, rate.p, _widening(rate), _reading(rate), untrusted)
 
 
 def _exploratory(shown: Shown, exhibit: ScalingExhibit) -> str:
-    reasons = [shown.untrusted]
-    if exhibit.section.x == _OURS:
-        reasons.append("the paper claims nothing along seconds")
-    if exhibit.lost:
-        reasons.append(f"without runs whose loss is not finite: {', '.join(exhibit.lost)}")
-    if exhibit.rate is None:
-        reasons.append(f"no rate: {exhibit.no_rate}")
-    elif not exhibit.rate.gate.passed:
-        reasons.append(exhibit.rate.gate.reason)
-    return "; ".join(filter(None, reasons))
+    rate = exhibit.rate
+    lost = f"runs are left out whose loss is not finite: {', '.join(exhibit.lost)}"
+    return joined(
+        shown.untrusted,
+        "the paper claims nothing along seconds" * (exhibit.section.x == "seconds"),
+        lost * bool(exhibit.lost),
+        f"no rate: {exhibit.no_rate}" if rate is None else rate.gate.reason,
+    )
 
 
 def _widening(rate: ScalingRate) -> Callable[[float], Bounds | None]:
@@ -140,10 +128,6 @@ def _reading(rate: ScalingRate) -> Reading:
     return read
 
 
-def _unread(bounds: Bounds, p: float) -> tuple[Bearing, str]:
-    return "undecided", ""
-
-
 def _bounds(interval: Interval | None, *, adjusted: bool = False) -> Bounds | None:
     if interval is None:
         return None
@@ -164,12 +148,7 @@ def _sample(exhibit: ScalingExhibit) -> Sample:
     )
 
 
-def _ground(shown: Shown, section: ScalingSection, exhibit: ScalingExhibit) -> Ground:
-    models = [f"{row.adapter} {row.label}".strip() for row in exhibit.rows]
-    return shown.ground(section.experiment, [section.evaluation], models=models)
-
-
-def _costs(shown: Shown, exhibit: ScalingExhibit, ground: Ground) -> Costs:
+def _costs(shown: Shown, exhibit: ScalingExhibit) -> Costs:
     """What training takes the candidate, over the baseline's, summed over the points of both."""
     section = exhibit.section
     by_label: dict[str, dict[str, tuple[float, float]]] = {}
@@ -183,25 +162,14 @@ def _costs(shown: Shown, exhibit: ScalingExhibit, ground: Ground) -> Costs:
     flops, seconds = (_ratio([(a[i], b[i]) for a, b in pairs]) for i in (0, 1))
     nfe = shown.mean_nfe(section.experiment, section.evaluation)
     ours, theirs = nfe.get(section.candidate), nfe.get(section.baseline)
-    training = ground.training
     return Costs(
-        of="training EBT over Transformer++ at the same points; NFE of one prediction",
+        of="training EBT over Transformer++ at the same points; NFE: of one prediction",
         nfe=Ratio(ours / theirs if ours and theirs else None),
         flops=flops,
         seconds=seconds,
-        training_flops=training[0],
-        training_seconds=training[1],
     )
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> Ratio:
     below = sum(theirs for _, theirs in pairs)
     return Ratio(sum(ours for ours, _ in pairs) / below if below else None)
-
-
-def _notes(shown: Shown, exhibit: ScalingExhibit) -> Iterator[str]:
-    if exhibit.lost:
-        yield (
-            f"{shown.suite.name}, {exhibit.section.title}: left out, for a loss that is not "
-            f"finite: {', '.join(exhibit.lost)}"
-        )

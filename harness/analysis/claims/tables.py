@@ -24,6 +24,8 @@ _FORMS: dict[Unit, tuple[float, int, str]] = {
     "share": (100.0, 1, " points"),
     "dB": (1.0, 2, " dB"),
     "nats": (1.0, 3, " nats"),
+    "bits": (1.0, 3, " bits/byte"),
+    "score": (1.0, 3, ""),
     "×": (1.0, 3, "×"),
 }
 
