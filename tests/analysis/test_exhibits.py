@@ -17,6 +17,7 @@ from harness.analysis.exhibits.scaling import scaling_exhibit
 from harness.analysis.exhibits.thinking import thinking_exhibit
 from harness.analysis.frame import load_frame
 from harness.analysis.intervals import over_seeds
+from harness.analysis.paper.reading import load_paper
 from harness.analysis.tables.denoising import denoising_tables
 from harness.analysis.tables.scaling import losses_table, rate_table
 from harness.analysis.tables.table import Cell, Table, escape, percent_range, plus_minus
@@ -185,13 +186,18 @@ def test_three_points_and_two_seeds_decide_nothing(text_suite, tmp_path):
 def test_the_papers_rate_stands_beside_the_papers_families_only(text_suite, tmp_path):
     write_suite(text_suite, tmp_path, text_losses)
     section, frame = text_suite.report[0], load_frame(text_suite, tmp_path)
-    assert "paper, Fig" in rate_table(scaling_exhibit(section, text_suite, frame), "r").markdown()
     swapped = section.model_copy(
         update={"baseline": section.candidate, "candidate": section.baseline}
     )
-    other = rate_table(scaling_exhibit(swapped, text_suite, frame), "r").markdown()
-    assert "scaling rate" in other
-    assert "paper, Fig" not in other
+    named = load_paper(tmp_path).of("Fig 4a", "Fig 5a")
+    for of, numbers, rows in (
+        (section, named, ["paper, Fig 5a"]),
+        (section, (), []),
+        (swapped, named, []),
+    ):
+        exhibit = replace(scaling_exhibit(of, text_suite, frame), paper=numbers)
+        found = [row[0].text for row in rate_table(exhibit, "r").rows]
+        assert found == ["apparent slope ratio", "scaling rate", *rows]
 
 
 def test_gain_is_a_ratio_of_sums_paired_by_document(text_suite, tmp_path):

@@ -13,6 +13,7 @@ from harness.analysis.exhibits.gather import gather
 from harness.analysis.exhibits.scaling import ScalingExhibit
 from harness.analysis.figures.scaling import scaling_figure
 from harness.analysis.frame import load_frame
+from harness.analysis.paper.reading import load_paper
 from harness.analysis.tables.scaling import losses_table, rate_table
 from harness.planning.budget import axis_value, run_cost
 from harness.planning.planned import PlannedRun
@@ -27,7 +28,7 @@ AXIS
       validation: {{kind: next_frame, data: builtin/moving-digits}}
 report:
   - {{kind: scaling, title: Frames, experiment: video, x: XAXIS, evaluation: validation,
-     baseline: transformer++, candidate: ebt}}
+     baseline: transformer++, candidate: ebt, paper: [Fig 9]}}
 """
 EXPONENTS = {"transformer++": 0.25, "ebt": 0.4}
 SIX_WIDTHS = "      width: {path: config.width, values: [8, 16, 32, 64, 128, 256]}"
@@ -57,7 +58,7 @@ def scaled(
         ]
 
     write_suite(suite, folder, evaluator)
-    (gathered,) = gather(suite, load_frame(suite, folder))
+    (gathered,) = gather(suite, load_frame(suite, folder), load_paper(folder))
     assert isinstance(gathered.exhibit, ScalingExhibit)
     return gathered.exhibit
 

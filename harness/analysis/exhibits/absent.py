@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.analysis.frame import SuiteFrame
 from harness.planning.budget import section_runs
 from harness.planning.compared import compared_runs
-from harness.planning.planned import Suite
+from harness.planning.planned import PlannedRun, Suite
 from harness.planning.sections import (
     DownstreamSection,
     ScalingSection,
@@ -42,14 +42,18 @@ class Absent:
         return f"{self.count} of {self.planned} evaluations missing: {listed}; run: {self.command}"
 
 
+def drawn_runs(section: Section, suite: Suite) -> list[PlannedRun]:
+    """The runs that this section reads."""
+    if isinstance(section, DownstreamSection):
+        return compared_runs(section, suite)
+    if isinstance(section, ScalingSection | ThinkingScaleSection):
+        return section_runs(section, suite)
+    return suite.of(section.experiment)
+
+
 def absent(section: Section, suite: Suite, frame: SuiteFrame) -> Absent:
     """What this section would read and is not there."""
-    if isinstance(section, DownstreamSection):
-        runs = compared_runs(section, suite)
-    elif isinstance(section, ScalingSection | ThinkingScaleSection):
-        runs = section_runs(section, suite)
-    else:
-        runs = suite.of(section.experiment)
+    runs = drawn_runs(section, suite)
     drawn = {name for _, name in evaluations_of(section)}
     planned = [
         f"{run.name}: {evaluation.label}"

@@ -21,6 +21,7 @@ from harness.analysis.exhibits.image_sums import (
 from harness.analysis.exhibits.samples import Interval
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import SeedMean, over_seeds
+from harness.analysis.paper.numbers import PaperNumber
 from harness.analysis.resampling import GROUPS, SEEDS_STRETCHED
 from harness.planning.sections import DenoisingSection
 from harness.planning.spec import descent_variant, thinking_label
@@ -139,7 +140,8 @@ class Example:
 class DenoisingExhibit:
     """Rows in order of set, level, adapter and NFE; at each place what is not learnt comes first.
 
-    `lost` are settings left out since some seed's error is not finite.
+    `lost` are settings left out since some seed's error is not finite; `paper` are the numbers of
+    the paper that the section names.
     """
 
     section: DenoisingSection
@@ -147,6 +149,7 @@ class DenoisingExhibit:
     device: tuple[str, ...]
     examples: tuple[Example, ...]
     lost: tuple[str, ...] = ()
+    paper: tuple[PaperNumber, ...] = ()
 
     @property
     def places(self) -> list[Place]:

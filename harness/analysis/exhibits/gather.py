@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.analysis.exhibits.absent import Absent, absent
+from harness.analysis.exhibits.absent import Absent, absent, drawn_runs
 from harness.analysis.exhibits.denoising import DenoisingExhibit, denoising_exhibit
 from harness.analysis.exhibits.downstream import DownstreamExhibit, downstream_exhibit
 from harness.analysis.exhibits.next_frame import NextFrameExhibit, next_frame_exhibit
@@ -21,9 +21,9 @@ from harness.analysis.exhibits.thinking_scale import ThinkingScaleExhibit, think
 from harness.analysis.exhibits.thinking_shift import ThinkingShiftExhibit, thinking_shift_exhibit
 from harness.analysis.exhibits.uncertainty import UncertaintyExhibit, uncertainty_exhibit
 from harness.analysis.frame import SuiteFrame
-from harness.analysis.paper.numbers import PaperNumber, PaperNumbers
+from harness.analysis.paper.numbers import PaperNumber, PaperNumbers, PaperSetting, cited
 from harness.analysis.rates.holm import holm
-from harness.planning.planned import Suite
+from harness.planning.planned import PlannedRun, Suite
 from harness.planning.sections import (
     DenoisingSection,
     DownstreamSection,
@@ -57,20 +57,24 @@ Exhibit = (
 class Gathered:
     """A section's exhibit, the stem of its files' names, and what is missing of it.
 
-    `paper` are the numbers of the paper's exhibits that the section names.
+    The section's title names the paper's exhibits that it is the counterpart of, `paper` are their
+    numbers and `settings` what they show; `runs` are those that the section reads.
     """
 
     section: Section
     exhibit: Exhibit
     stem: str
     missing: Absent
+    runs: tuple[PlannedRun, ...] = ()
     paper: tuple[PaperNumber, ...] = ()
+    settings: tuple[PaperSetting, ...] = ()
 
 
 def gather(suite: Suite, frame: SuiteFrame, paper: PaperNumbers | None = None) -> list[Gathered]:
     """The report's sections in order; scaling verdicts are adjusted over all axes (Holm)."""
     known = PaperNumbers() if paper is None else paper
-    exhibits = [_EXHIBITS[type(section)](section, suite, frame) for section in suite.report]
+    report = [_titled(section) for section in suite.report]
+    exhibits = [_exhibit(section, suite, frame, known) for section in report]
     scaling = {
         index: exhibit.rate
         for index, exhibit in enumerate(exhibits)
@@ -87,10 +91,27 @@ def gather(suite: Suite, frame: SuiteFrame, paper: PaperNumbers | None = None) -
             exhibit,
             _stem(section, used),
             absent(section, suite, frame),
+            tuple(drawn_runs(section, suite)),
             known.of(*section.paper),
+            tuple(known.settings[e] for e in section.paper if e in known.settings),
         )
-        for section, exhibit in zip(suite.report, exhibits, strict=True)
+        for section, exhibit in zip(report, exhibits, strict=True)
     ]
+
+
+def _exhibit(section: Section, suite: Suite, frame: SuiteFrame, known: PaperNumbers) -> Exhibit:
+    exhibit = _EXHIBITS[type(section)](section, suite, frame)
+    if isinstance(exhibit, ScalingExhibit | ThinkingExhibit | DenoisingExhibit):
+        return replace(exhibit, paper=known.of(*section.paper))
+    return exhibit
+
+
+def _titled(section: Section) -> Section:
+    """The section, its title with the paper's exhibits: `Width (cf. paper Fig 5c)`."""
+    if not section.paper:
+        return section
+    title = f"{section.title} (cf. paper {cited(section.paper)})"
+    return section.model_copy(update={"title": title})
 
 
 #: What gathers each kind of section.

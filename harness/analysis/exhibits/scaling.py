@@ -10,6 +10,7 @@ import pandas as pd
 
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import SeedMean, over_seeds, perplexity
+from harness.analysis.paper.numbers import PaperNumber
 from harness.analysis.rates.points import Point
 from harness.analysis.rates.rate import ScalingRate, scaling_rate
 from harness.planning.budget import axis_value, run_cost, section_runs
@@ -98,8 +99,9 @@ class ScalingExhibit:
     the loss of copying the last frame, and no bits.
 
     `rate` is None, with the reason in `no_rate`, where a family has no finished run or two points
-    cannot be told apart. `papers` says that the two families are those that the paper compares.
-    `lost` are the runs that are left out since their loss is not finite.
+    cannot be told apart. `families` are those of the baseline and of the candidate.
+    `lost` are the runs that are left out since their loss is not finite; `paper` the numbers of the
+    paper that the section names.
     """
 
     section: ScalingSection
@@ -110,9 +112,10 @@ class ScalingExhibit:
     device: tuple[str, ...]
     data: str
     runs: tuple[RunLoss, ...] = ()
-    papers: bool = False
+    families: tuple[str, ...] = ()
     unit: LossUnit = NATS
     lost: tuple[str, ...] = ()
+    paper: tuple[PaperNumber, ...] = ()
 
     def beat(self, reference: str) -> list[ScalingRow]:
         """The rows whose interval's upper end, or value where there is none, is below it."""
@@ -148,7 +151,7 @@ def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) ->
         device=tuple(sorted(set(losses["training_device"]))) if len(losses) else (),
         data=_data(losses),
         runs=tuple(_runs(losses, xs, frames, _budgets(section, runs))) if len(losses) else (),
-        papers=_families(section, runs) == ("transformer++", "ebt"),
+        families=_families(section, runs),
         unit=_unit(section, runs),
         lost=tuple(_names(lost)),
     )

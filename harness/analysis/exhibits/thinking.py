@@ -13,6 +13,7 @@ from harness.analysis.exhibits.document_sums import load_document_sums
 from harness.analysis.exhibits.magnitudes import ShiftRow, measured_by, shift_rows
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import MAX_NATS
+from harness.analysis.paper.numbers import PaperNumber
 from harness.analysis.resampling import (
     MIN_DOCUMENTS,
     Floats,
@@ -69,7 +70,8 @@ class ThinkingExhibit:
     """Rows in order of adapter, set and NFE; `shifts` in order of growing bigram loss.
 
     `measured_by` names the model that perplexity ratios are taken from, `lost` the settings that
-    have no row since a loss is not finite.
+    have no row since a loss is not finite; `paper` are the numbers of the paper that the section
+    names.
     """
 
     section: ThinkingSection
@@ -78,6 +80,7 @@ class ThinkingExhibit:
     device: tuple[str, ...]
     measured_by: str = ""
     lost: tuple[str, ...] = ()
+    paper: tuple[PaperNumber, ...] = ()
 
     @property
     def resampling(self) -> str:

@@ -79,6 +79,7 @@ class PaperNumber:
     source: str
     page: str
     note: str
+    written: str = field(default="", compare=False)
 
     @property
     def approximate(self) -> bool:
@@ -88,13 +89,18 @@ class PaperNumber:
 
 @dataclass(frozen=True)
 class PaperSetting:
-    """What an exhibit of the paper shows, and at which scale where that is known."""
+    """What an exhibit of the paper shows, and at which scale where that is known.
+
+    `models` are (depth, width), `tokens` the least and the most training, `data` what models are
+    trained on; empty or None where the paper does not say.
+    """
 
     exhibit: str
     shows: str
-    parameters: tuple[float, float] | None
+    models: tuple[tuple[int, int], ...]
     tokens: tuple[float, float] | None
     data: str
+    tokenizer: str
     setting: str
 
 

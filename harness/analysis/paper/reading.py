@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from math import isfinite
@@ -22,14 +23,15 @@ from harness.analysis.paper.numbers import (
 from harness.errors import HarnessError
 
 PAPER = "paper"
+_MODEL = re.compile(r"(\d+)x(\d+)")
 #: The results that come with the source code.
 _BESIDE = Path(__file__).parents[3] / "results"
 #: What every exhibit shows; every other file of the folder holds numbers.
 SETTINGS_FILE = "exhibits.csv"
-NUMBER_COLUMNS = tuple(field.name for field in fields(PaperNumber))
+NUMBER_COLUMNS = tuple(field.name for field in fields(PaperNumber) if field.name != "written")
 SETTING_COLUMNS = (
-    *("exhibit", "shows", "parameters_low", "parameters_high"),
-    *("tokens_low", "tokens_high", "data", "setting"),
+    *("exhibit", "shows", "models", "tokens_low", "tokens_high"),
+    *("data", "tokenizer", "setting"),
 )
 
 
@@ -127,6 +129,13 @@ class _Line:
             raise self.error(high, f"{low} and {high} are given together, the lower one first")
         return first, last
 
+    def models(self, column: str) -> tuple[tuple[int, int], ...]:
+        """`6x384 12x768` as pairs of depth and width."""
+        found = [_MODEL.fullmatch(word) for word in self._cells[column].split()]
+        if not all(found):
+            raise self.error(column, "is no list of depth x width", ["6x384", "6x384 12x768"])
+        return tuple((int(model[1]), int(model[2])) for model in found if model)
+
 
 def _lines(path: Path, columns: Sequence[str]) -> Iterator[_Line]:
     try:
@@ -174,6 +183,7 @@ def _number(line: _Line) -> PaperNumber:
         source=line.one_of("source", SOURCES),
         page=line.text("page"),
         note=line.text("note"),
+        written=line.text("value"),
     )
     if number.x is not None:
         line.needed("x_unit")
@@ -191,8 +201,9 @@ def _setting(line: _Line) -> PaperSetting:
     return PaperSetting(
         exhibit=line.one_of("exhibit", EXHIBITS),
         shows=line.needed("shows"),
-        parameters=line.range("parameters_low", "parameters_high"),
+        models=line.models("models"),
         tokens=line.range("tokens_low", "tokens_high"),
         data=line.text("data"),
+        tokenizer=line.text("tokenizer"),
         setting=line.text("setting"),
     )

@@ -13,23 +13,14 @@ from harness.analysis.exhibits.scaling import (
     ScalingExhibit,
     ScalingRow,
 )
+from harness.analysis.paper.beside import shown
+from harness.analysis.paper.numbers import PaperNumber
+from harness.analysis.paper.rates import papers_rates
 from harness.analysis.rates.points import Estimate
 from harness.analysis.tables.table import Cell, Table, percent, percent_range, plus_minus
 from harness.planning.sections import Axis
 from harness.quantities import si
 
-#: The paper's own figures per loss and axis, in percent: "EBT scales x % faster" (section 4).
-PAPER_RATES: dict[LossUnit, dict[Axis, tuple[str, float]]] = {
-    NATS: {
-        "data": ("Fig 4a", 35.98),
-        "batch": ("Fig 4b", 28.46),
-        "depth": ("Fig 4c", 5.29),
-        "parameters": ("Fig 5a", 2.91),
-        "flops": ("Fig 5b", 2.92),
-        "width": ("Fig 5c", 0.02),
-    },
-    SMOOTH_L1: {"width": ("Fig 9", 33.66), "parameters": ("Fig 9", 34.28)},
-}
 #: Digits after the point.
 _DIGITS = {NATS: 3, SMOOTH_L1: 5}
 AXIS_NAMES: dict[Axis, str] = {
@@ -187,22 +178,14 @@ def rate_table(exhibit: ScalingExhibit, name: str) -> Table:
     header = ("quantity", "value", "95 % interval", "points", "seeds", "verdict or reason")
     if rate is None:
         return Table(name, title, header, [], [], [f"No rate: {exhibit.no_rate}."], text_columns=1)
-    paper = PAPER_RATES[exhibit.unit].get(section.x) if exhibit.papers else None
     rows = [
         [*_estimate("apparent slope ratio", rate.apparent), Cell("biased by E and A; no verdict")],
         [*_estimate("scaling rate", rate.rho), Cell(rate.verdict.text)],
+        *(
+            _paper_cells(number)
+            for number in papers_rates(section, exhibit.families, exhibit.paper)
+        ),
     ]
-    if paper:
-        rows.append(
-            [
-                Cell(f"paper, {paper[0]}"),
-                Cell(f"{paper[1]:+.2f} %"),
-                Cell("none given"),
-                Cell(""),
-                Cell("1"),
-                Cell("an apparent slope ratio, at the paper's scale"),
-            ]
-        )
     return Table(
         name,
         title,
@@ -217,6 +200,17 @@ def rate_table(exhibit: ScalingExhibit, name: str) -> Table:
         notes=_rate_notes(exhibit),
         text_columns=1,
     )
+
+
+def _paper_cells(number: PaperNumber) -> list[Cell]:
+    return [
+        Cell(f"paper, {number.exhibit}"),
+        Cell(shown(number)),
+        Cell("none given"),
+        Cell(""),
+        Cell("1"),
+        Cell("an apparent slope ratio, at the paper's scale"),
+    ]
 
 
 def _estimate(name: str, estimate: Estimate) -> list[Cell]:

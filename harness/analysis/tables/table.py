@@ -124,6 +124,7 @@ _LATEX = {
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "−": "$-$",
+    "≈": r"$\approx$",
     "≤": r"$\le$",
     "≥": r"$\ge$",
     "∞": r"$\infty$",

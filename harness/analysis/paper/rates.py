@@ -1,0 +1,175 @@
+"""The paper's scaling rates beside ours: of text, of video, and of EBT's two variants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.analysis.exhibits.next_frame import NextFrameExhibit
+from harness.analysis.exhibits.scaling import ScalingExhibit
+from harness.analysis.intervals import over_seeds
+from harness.analysis.paper.beside import NOT_MEASURED, Beside, absent_row, or_absent
+from harness.analysis.paper.numbers import PaperNumber
+from harness.analysis.rates.equal_loss import crossover
+from harness.analysis.rates.points import Interval as RateInterval
+from harness.analysis.tables.table import percent, percent_range
+from harness.planning.sections import ScalingSection
+
+_RATE = "scaling rate"
+_FAMILIES = {"ebt s1": "ebt", "ebt s2": "ebt"}
+
+
+def papers_rates(
+    section: ScalingSection, families: Sequence[str], numbers: Sequence[PaperNumber]
+) -> list[PaperNumber]:
+    """The paper's scaling rate of the section's axis and two families; none or one."""
+    return [n for n in _own(section, families, numbers) if n.quantity == _RATE]
+
+
+def _own(
+    section: ScalingSection, families: Sequence[str], numbers: Sequence[PaperNumber]
+) -> list[PaperNumber]:
+    return [
+        number
+        for number in numbers
+        if number.setting in ("", section.x)
+        and (_family(number.against), _family(number.model)) == tuple(families)
+    ]
+
+
+def _family(model: str) -> str:
+    return _FAMILIES.get(model, model)
+
+
+def scaling_rows(exhibit: ScalingExhibit, numbers: Sequence[PaperNumber]) -> list[Beside]:
+    """Rates beside the paper's kind of rate, crossovers, and at how many points EBT is worse."""
+    rows = []
+    for number in _own(exhibit.section, exhibit.families, numbers):
+        quantity = f"{number.quantity}, along {exhibit.section.x}"
+        if number.quantity == _RATE:
+            rows.append(_rate(exhibit, number, quantity))
+        elif number.quantity == "crossover":
+            rows.append(_crossover(exhibit, number, quantity))
+        elif number.quantity == "worse at each point":
+            rows.append(_points(exhibit, number, quantity))
+        elif number.quantity == "scaling rate on the tail":
+            rows.append(absent_row(number, quantity, number.note))
+    return rows
+
+
+def _model(exhibit: ScalingExhibit) -> str:
+    return f"{exhibit.section.candidate} over {exhibit.section.baseline}"
+
+
+def _rate(exhibit: ScalingExhibit, number: PaperNumber, quantity: str) -> Beside:
+    rate = exhibit.rate
+    if rate is None or rate.apparent.value is None:
+        why = exhibit.no_rate if rate is None else rate.apparent.reason
+        return absent_row(number, quantity, f"no rate: {why}" if exhibit.rows else NOT_MEASURED)
+    rho = rate.rho.interval
+    defined = percent(rate.rho.value) or "not identified"
+    if rho is not None:
+        defined += f" {percent_range((rho.low, rho.high))}"
+    return Beside(
+        number,
+        quantity,
+        _model(exhibit),
+        100 * rate.apparent.value,
+        _percent(rate.apparent.interval),
+        n=rate.apparent.points,
+        counted="points",
+        seeds=rate.apparent.seeds,
+        note=f"both of raw log-log slopes; as defined here {defined}: {rate.verdict.text}",
+    )
+
+
+def _percent(interval: RateInterval | None) -> tuple[float, float] | None:
+    return None if interval is None else (100 * interval.low, 100 * interval.high)
+
+
+def _crossover(exhibit: ScalingExhibit, number: PaperNumber, quantity: str) -> Beside:
+    if exhibit.rate is None:
+        return absent_row(number, quantity, exhibit.no_rate if exhibit.rows else NOT_MEASURED)
+    found = crossover(exhibit.rate).budget
+    if found.value is None:
+        return absent_row(number, quantity, found.reason)
+    interval = found.interval
+    return Beside(
+        number,
+        quantity,
+        _model(exhibit),
+        found.value,
+        None if interval is None else (interval.low, interval.high),
+        n=found.points,
+        counted="points",
+        seeds=found.seeds,
+        note=found.reason,
+    )
+
+
+def _points(exhibit: ScalingExhibit, number: PaperNumber, quantity: str) -> Beside:
+    """At how many points the candidate's loss is higher, paired by training seed."""
+    section = exhibit.section
+    own, other = (_by_rank(exhibit, name) for name in (section.candidate, section.baseline))
+    differences: dict[int, list[float]] = {}
+    for (rank, seed), loss in own.items():
+        if (rank, seed) in other:
+            differences.setdefault(rank, []).append(loss - other[rank, seed])
+    if not differences:
+        why = "no seed and point in common" if exhibit.rows else NOT_MEASURED
+        return absent_row(number, quantity, why)
+    means = [over_seeds(values) for values in differences.values()]
+    decided = [(mean.low, mean.high) for mean in means if mean.low is not None]
+    worse = sum(low is not None and low > 0 for low, _ in decided)
+    better = sum(high is not None and high < 0 for _, high in decided)
+    return Beside(
+        number,
+        quantity,
+        _model(exhibit),
+        said=f"worse at {sum(mean.value > 0 for mean in means)} of {len(means)}",
+        n=len(means),
+        counted="points",
+        seeds=min(mean.seeds for mean in means),
+        note=f"means of paired seeds; {worse} worse and {better} better by the whole 95 % interval",
+    )
+
+
+def _by_rank(exhibit: ScalingExhibit, adapter: str) -> dict[tuple[int, int], float]:
+    """(rank of x, seed) -> loss: families of equal settings may differ a little in x."""
+    runs = [run for run in exhibit.runs if run.adapter == adapter]
+    ranks = {x: rank for rank, x in enumerate(sorted({run.x for run in runs}))}
+    return {(ranks[run.x], run.seed): run.loss for run in runs}
+
+
+def next_frame_rows(exhibit: NextFrameExhibit, numbers: Sequence[PaperNumber]) -> list[Beside]:
+    """Whether EBT's next frames are worse at each size."""
+    rows: list[Beside] = []
+    for number in (n for n in numbers if n.quantity == "worse at each point"):
+        quantity = "next frames, worse at each size"
+        found = []
+        for data, split in exhibit.sets:
+            compared = [
+                row
+                for row in exhibit.of(data, split)
+                if row.family == number.model and row.comparison is not None
+            ]
+            verdicts = [row.comparison.verdict for row in compared if row.comparison]
+            if compared:
+                said = f"worse at {verdicts.count('worse')} of {len(verdicts)}"
+                better = f"better at {verdicts.count('better')}, by the whole 95 % interval"
+                seeds = min(row.seeds for row in compared)
+                name = f"{compared[0].adapter} on {data}"
+                found.append(
+                    Beside(
+                        number,
+                        quantity,
+                        name,
+                        said=said,
+                        n=len(compared),
+                        counted="models",
+                        seeds=seeds,
+                        note=better,
+                    )
+                )
+        why = "no baseline is named" if exhibit.rows else NOT_MEASURED
+        rows += or_absent(number, quantity, found, why)
+    return rows
