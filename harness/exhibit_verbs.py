@@ -55,6 +55,28 @@ def figures(
     show.write_figures(loaded, results, _folders(loaded, out, results / "figures"), as_json=as_json)
 
 
+def publish(
+    suites: SuitePaths,
+    overrides: Overrides = None,
+    results: Results = RESULTS,
+    changed: Annotated[
+        bool,
+        typer.Option("--changed", help="Also runs that other source code or data made, so marked."),
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also where other numbers were published before.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy finished runs' measurements to RESULTS/published, for others to make exhibits from."""
+    from harness.show import publish as show
+
+    loaded = load_all(suites, overrides, results)
+    raise typer.Exit(
+        show.publish_suites(loaded, results, changed=changed, replace=replace, as_json=as_json)
+    )
+
+
 def _folders(suites: list[Suite], out: Path | None, default: Path) -> Callable[[Suite], Path]:
     """Where the files of each suite go."""
     if out is not None and len(suites) == 1:
@@ -62,4 +84,4 @@ def _folders(suites: list[Suite], out: Path | None, default: Path) -> Callable[[
     return lambda suite: (out or default) / suite.name
 
 
-EXHIBIT_VERBS = (table, figures)
+EXHIBIT_VERBS = (table, figures, publish)

@@ -45,6 +45,8 @@ ENGINE = (
 )
 #: Beside the packages of a copy that a submission's jobs run: where they came from.
 SNAPSHOT = "snapshot.json"
+#: The digest of what cannot be read here.
+_NOT_HERE = "missing"
 #: In a text such as `tokenizer /home/a/b.json` or `file:/data/images?size=32/train`.
 _ABSOLUTE = re.compile(r"(?:^|(?<=[=: ]))/(?=\S)[^#?]*?(?=[#?]|/(?:train|validation|test)$|$)")
 PACKAGES = (
@@ -101,18 +103,24 @@ def _is_of_old(recorded: Mapping[str, Any], record: AdapterRecord, cache: Path) 
     )
 
 
-def data_changed(recorded: Mapping[str, str], cache: Path | None = None) -> bool:
+def data_changed(
+    recorded: Mapping[str, str], cache: Path | None = None, *, needed: bool = True
+) -> bool:
     """Some data, tokenizer or autoencoder in `recorded` (name -> digest) have another digest now.
 
     Embedded data are frozen, so only the user's files are read again; large ones not even they,
-    where `cache` says that they are as they were.
+    where `cache` says that they are as they were. What is not here has changed, unless it is not
+    `needed` here.
     """
-    return any(digest != (_digest_now(name, cache) or digest) for name, digest in recorded.items())
+    now = ((digest, _digest_now(name, cache)) for name, digest in recorded.items())
+    return any(
+        found not in (None, digest) and (needed or found != _NOT_HERE) for digest, found in now
+    )
 
 
 @cache
 def _digest_now(name: str, cache: Path | None) -> str | None:
-    """Digest of a user's file today, `missing` where it is gone; None for what is embedded.
+    """Digest of a user's file today, `_NOT_HERE` where it is gone; None for what is embedded.
 
     None too for what was not prepared here, where that takes more than reading files: what lies on
     the Hub, and the first clips of videos.
@@ -135,7 +143,7 @@ def _digest_now(name: str, cache: Path | None) -> str | None:
                 return prepared_digest(data, split, cache)
             return dataset_digest(data, split, cache=cache)
     except HarnessError:
-        return "missing"
+        return _NOT_HERE
     return None
 
 

@@ -5,91 +5,141 @@ A required column that a record lacks is an error that names the file; any other
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from harness.analysis.run_records import RunRecord, suite_records
 from harness.analysis.set_names import short_names
 from harness.errors import HarnessError
 from harness.planning.planned import PlannedRun, Suite
 from harness.planning.spec import thinking_of
-from harness.provenance import data_changed, is_changed
-from harness.records import EvalFolder, RunFolder, read_json
+from harness.protocol import Descent, Diffusion, Single
+from harness.records import EvalFolder
+
+_REDO = "it was written by another version; remove the folder to redo it"
+#: The tags that say how a model thought.
+_THINKING = tuple(
+    dict.fromkeys(name for kind in (Single, Descent, Diffusion) for name in kind.model_fields)
+)
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column, the path it is read from, and whether every record must have it."""
+    """A column, the key that it is read by, and whether every record must have it."""
 
     name: str
-    path: tuple[str, ...]
+    key: str
     dtype: str
     required: bool = False
 
 
-_MEASUREMENT = (
-    Column("metric", ("name",), "string", required=True),
-    Column("value", ("value",), "Float64", required=True),
-    Column("n", ("n",), "Int64", required=True),
-    Column("unit", ("unit",), "string", required=True),
-    Column("seed", ("train_seed",), "Int64", required=True),
-    Column("noise_seed", ("noise_seed",), "Int64", required=True),
-    Column("step", ("step",), "Int64", required=True),
-    Column("tokens_seen", ("tokens_seen",), "Int64", required=True),
-    Column("device", ("device",), "string", required=True),
-    Column("data", ("tags", "data"), "string", required=True),
-    Column("split", ("tags", "split"), "string", required=True),
-    Column("level", ("tags", "level"), "Float64"),
-    Column("kind", ("tags", "kind"), "string"),
-    Column("steps", ("tags", "steps"), "Int64"),
-    Column("samples", ("tags", "samples"), "Int64"),
-    Column("step_size", ("tags", "step_size"), "Float64"),
-    Column("extra_steps", ("tags", "extra_steps"), "string"),
-    Column("noise", ("tags", "noise"), "string"),
-    Column("noise_std", ("tags", "noise_std"), "Float64"),
-    Column("accept", ("tags", "accept"), "string"),
-    Column("select", ("tags", "select"), "string"),
-    Column("tolerance", ("tags", "tolerance"), "Float64"),
-    Column("recursions", ("tags", "recursions"), "Int64"),
-    Column("start", ("tags", "start"), "string"),
-    Column("sampler", ("tags", "sampler"), "string"),
-    Column("filter_width", ("tags", "filter_width"), "Float64"),
-    Column("trained", ("tags", "trained"), "boolean"),
-    Column("windows", ("tags", "windows"), "string"),
-    Column("tokens", ("tags", "tokens"), "string"),
-    Column("documents", ("tags", "documents"), "Int64"),
-    Column("skipped", ("tags", "skipped"), "Int64"),
-    Column("dropped", ("tags", "dropped"), "Int64"),
-    Column("chance", ("tags", "chance"), "Float64"),
-    Column("classes", ("tags", "classes"), "Int64"),
-    Column("train_images", ("tags", "train_images"), "Int64"),
-    Column("features", ("tags", "features"), "Int64"),
-    Column("l2", ("tags", "l2"), "Float64"),
-    Column("l2_at_edge", ("tags", "l2_at_edge"), "boolean"),
-    Column("converged", ("tags", "converged"), "boolean"),
-    Column("higher_is_better", ("higher_is_better",), "boolean"),
-    Column("nfe", ("cost", "nfe"), "Float64"),
-    Column("forward", ("cost", "forward"), "Float64"),
-    Column("backward", ("cost", "backward"), "Float64"),
-    Column("steps_used", ("cost", "steps_used"), "Float64"),
-    Column("flops", ("cost", "flops"), "Float64"),
-    Column("flops_vocabulary", ("cost", "flops_vocabulary"), "Float64"),
-    Column("seconds", ("cost", "seconds"), "Float64"),
-    Column("fit_seconds", ("cost", "fit_seconds"), "Float64"),
-    Column("peak_memory_bytes", ("cost", "peak_memory_bytes"), "Int64"),
+@dataclass(frozen=True)
+class Columns:
+    """The columns that are read from one part of a record, `""` for the record itself."""
+
+    part: str
+    columns: tuple[Column, ...]
+
+    @cached_property
+    def _keys(self) -> tuple[str, ...]:
+        return tuple(column.key for column in self.columns)
+
+    @cached_property
+    def _required(self) -> frozenset[str]:
+        return frozenset(column.key for column in self.columns if column.required)
+
+    def values(self, record: Mapping[str, Any], place: Path) -> list[Any]:
+        """Each column's value in a record of the file `place`; None where it is missing."""
+        part = record.get(self.part) if self.part else record
+        part = part if isinstance(part, dict) else {}
+        if lacking := self._required - part.keys():
+            named = f"{self.part}.{min(lacking)}".lstrip(".")
+            raise HarnessError(f"the record has no {named!r}", where=str(place), hint=_REDO)
+        return [part.get(key) for key in self._keys]
+
+
+_MEASURED = Columns(
+    "",
+    (
+        Column("metric", "name", "string", required=True),
+        Column("value", "value", "Float64", required=True),
+        Column("n", "n", "Int64", required=True),
+        Column("unit", "unit", "string", required=True),
+        Column("seed", "train_seed", "Int64", required=True),
+        Column("noise_seed", "noise_seed", "Int64", required=True),
+        Column("step", "step", "Int64", required=True),
+        Column("tokens_seen", "tokens_seen", "Int64", required=True),
+        Column("device", "device", "string", required=True),
+        Column("higher_is_better", "higher_is_better", "boolean"),
+    ),
 )
-_TRAINING = (
-    Column("training_steps", ("steps",), "Int64", required=True),
-    Column("training_rows", ("rows",), "Int64", required=True),
-    Column("training_tokens", ("tokens",), "Int64", required=True),
-    Column("training_seconds", ("seconds",), "Float64", required=True),
-    Column("training_device", ("device",), "string", required=True),
-    Column("training_flops", ("flops",), "Float64", required=True),
-    Column("training_flops_vocabulary", ("flops_vocabulary",), "Float64", required=True),
-    Column("training_peak_memory_bytes", ("peak_memory_bytes",), "Int64", required=True),
+_TAGS = Columns(
+    "tags",
+    (
+        Column("data", "data", "string", required=True),
+        Column("split", "split", "string", required=True),
+        Column("level", "level", "Float64"),
+        Column("kind", "kind", "string"),
+        Column("steps", "steps", "Int64"),
+        Column("samples", "samples", "Int64"),
+        Column("step_size", "step_size", "Float64"),
+        Column("extra_steps", "extra_steps", "string"),
+        Column("noise", "noise", "string"),
+        Column("noise_std", "noise_std", "Float64"),
+        Column("accept", "accept", "string"),
+        Column("select", "select", "string"),
+        Column("tolerance", "tolerance", "Float64"),
+        Column("recursions", "recursions", "Int64"),
+        Column("start", "start", "string"),
+        Column("sampler", "sampler", "string"),
+        Column("filter_width", "filter_width", "Float64"),
+        Column("trained", "trained", "boolean"),
+        Column("windows", "windows", "string"),
+        Column("tokens", "tokens", "string"),
+        Column("documents", "documents", "Int64"),
+        Column("skipped", "skipped", "Int64"),
+        Column("dropped", "dropped", "Int64"),
+        Column("chance", "chance", "Float64"),
+        Column("classes", "classes", "Int64"),
+        Column("train_images", "train_images", "Int64"),
+        Column("features", "features", "Int64"),
+        Column("l2", "l2", "Float64"),
+        Column("l2_at_edge", "l2_at_edge", "boolean"),
+        Column("converged", "converged", "boolean"),
+    ),
+)
+_COSTS = Columns(
+    "cost",
+    (
+        Column("nfe", "nfe", "Float64"),
+        Column("forward", "forward", "Float64"),
+        Column("backward", "backward", "Float64"),
+        Column("steps_used", "steps_used", "Float64"),
+        Column("flops", "flops", "Float64"),
+        Column("flops_vocabulary", "flops_vocabulary", "Float64"),
+        Column("seconds", "seconds", "Float64"),
+        Column("fit_seconds", "fit_seconds", "Float64"),
+        Column("peak_memory_bytes", "peak_memory_bytes", "Int64"),
+    ),
+)
+_TRAINING = Columns(
+    "",
+    (
+        Column("training_steps", "steps", "Int64", required=True),
+        Column("training_rows", "rows", "Int64", required=True),
+        Column("training_tokens", "tokens", "Int64", required=True),
+        Column("training_seconds", "seconds", "Float64", required=True),
+        Column("training_device", "device", "string", required=True),
+        Column("training_flops", "flops", "Float64", required=True),
+        Column("training_flops_vocabulary", "flops_vocabulary", "Float64", required=True),
+        Column("training_peak_memory_bytes", "peak_memory_bytes", "Int64", required=True),
+    ),
 )
 
 
@@ -97,15 +147,24 @@ _TRAINING = (
 class SuiteFrame:
     """Every measurement of a suite's finished evaluations, and what is not there yet.
 
-    Column `thinking` holds each measurement's setting, or None.
+    Column `thinking` holds each measurement's setting, or None; `folder` where its evaluation lies.
 
     `missing` names the runs and evaluations without a result; `changed` the run ids that
-    other source code made. Results on data that have changed since count as missing.
+    other source code made. Results on data that have changed since count as missing. `records` are
+    the trained runs by id, some of them published; `elsewhere` the devices that published runs of
+    the suite too, which are not read.
     """
 
     rows: pd.DataFrame
     missing: tuple[str, ...]
     changed: tuple[str, ...]
+    records: Mapping[str, RunRecord] = field(default_factory=dict)
+    elsewhere: tuple[str, ...] = ()
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """The ids of the runs that are read, in part or whole, as they were published."""
+        return tuple(run_id for run_id, record in self.records.items() if record.reads_published)
 
     def of(self, experiment: str, evaluation: str) -> pd.DataFrame:
         """The rows of one experiment's evaluation."""
@@ -116,36 +175,30 @@ class SuiteFrame:
 
 
 def load_frame(suite: Suite, results: Path) -> SuiteFrame:
-    """Read the records of every run of `suite` under `results`."""
-    records: list[dict[str, Any]] = []
+    """Read the record of every run of `suite` under `results`, made here or published."""
+    found = suite_records(suite, results)
+    table = _Table()
     missing: list[str] = []
-    changed: dict[str, None] = {}
     points = point_names(suite)
     for run in suite.runs:
-        folder = RunFolder(results, run.run_id)
-        wanted = [planned.spec.eval_id for planned in run.evaluations]
-        usable = _usable(folder)
-        if usable and is_changed(run.record, folder, wanted):
-            changed[run.run_id] = None
-        common = (
-            _common(run, folder) | {"point": points[run.experiment, run.run_id]} if usable else {}
-        )
+        record = found.runs.get(run.run_id)
+        common = None
         for planned in run.evaluations:
-            evaluation = folder.evaluation(planned.spec.eval_id)
-            if not (usable and _evaluated(evaluation)):
+            evaluation = None if record is None else record.evaluations.get(planned.eval_id)
+            if record is None or evaluation is None:
                 missing.append(f"{run.name}: {planned.label}")
                 continue
+            common = common or _common(run, record, points[run.experiment, run.run_id])
             identity = {
                 "evaluation": planned.name,
-                "eval_id": planned.spec.eval_id,
-                "folder": str(evaluation.path),
+                "eval_id": planned.eval_id,
+                "folder": str(evaluation.folder.path),
             }
-            records += [common | identity | row for row in _measurements(evaluation)]
-    frame = pd.DataFrame.from_records(records)
-    types = {c.name: c.dtype for c in (*_MEASUREMENT, *_TRAINING)}
-    frame = frame.astype({k: v for k, v in types.items() if k in frame.columns})
+            table.add(common | identity, evaluation.folder)
+    changed = tuple(run_id for run_id, record in found.runs.items() if record.changed)
+    frame = table.frame()
     _shorten(frame)
-    return SuiteFrame(frame, tuple(missing), tuple(changed))
+    return SuiteFrame(frame, tuple(missing), changed, found.runs, found.elsewhere)
 
 
 def _shorten(frame: pd.DataFrame) -> None:
@@ -170,24 +223,10 @@ def point_names(suite: Suite) -> dict[tuple[str, str], str]:
     }
 
 
-def _usable(folder: RunFolder) -> bool:
-    """The run is trained, on data that are still the same."""
-    if folder.status().state != "done" or not folder.training.exists():
-        return False
-    recorded = read_json(folder.provenance) if folder.provenance.exists() else {}
-    return not data_changed(recorded.get("data", {}), folder.path.parents[1] / "data")
-
-
-def _evaluated(evaluation: EvalFolder) -> bool:
-    if not evaluation.is_done():
-        return False
-    recorded = read_json(evaluation.done).get("provenance", {})
-    return not data_changed(recorded.get("data", {}), evaluation.path.parents[3] / "data")
-
-
-def _common(run: PlannedRun, folder: RunFolder) -> dict[str, Any]:
+def _common(run: PlannedRun, record: RunRecord, point: str) -> dict[str, Any]:
+    """What all measurements of a run have in common."""
     counted = run.record.parameters(run.config, run.shape)
-    training = read_json(folder.training)
+    training = _TRAINING.values(record.training, record.path / "training.json")
     return {
         "run": run.run_id,
         "experiment": run.experiment,
@@ -200,42 +239,66 @@ def _common(run: PlannedRun, folder: RunFolder) -> dict[str, Any]:
         "depth": run.spec.config.get("depth"),
         "width": run.spec.config.get("width"),
         "batch_size": run.spec.batch_size,
-        **_pick(training, _TRAINING, folder.training),
+        **{c.name: value for c, value in zip(_TRAINING.columns, training, strict=True)},
+        "point": point,
     }
 
 
-def _measurements(evaluation: EvalFolder) -> list[dict[str, Any]]:
-    return [
-        _pick(m, _MEASUREMENT, evaluation.measurements) | {"thinking": _thinking(m, evaluation)}
-        for m in evaluation.read()
-    ]
+class _Table:
+    """Rows of measurements; what those of one evaluation have in common is held once."""
 
+    def __init__(self) -> None:
+        self._common: list[dict[str, Any]] = []
+        self._counts: list[int] = []
+        self._rows: list[list[Any]] = []
+        self._thinkings: dict[tuple[Any, ...], Any] = {}
 
-def _thinking(measurement: Mapping[str, Any], evaluation: EvalFolder) -> Any:
-    try:
-        return thinking_of(measurement.get("tags", {}))
-    except ValueError as error:
-        raise HarnessError(
-            "a measurement is of a thinking that this version does not know",
-            where=str(evaluation.measurements),
-            hint="it was written by another version; remove the folder to redo it",
-        ) from error
+    def add(self, common: dict[str, Any], evaluation: EvalFolder) -> None:
+        """Every measurement of an evaluation."""
+        place = evaluation.measurements
+        rows = [self._row(line, place) for line in evaluation.read()]
+        if rows:
+            self._common.append(common)
+            self._counts.append(len(rows))
+            self._rows += rows
 
+    def frame(self) -> pd.DataFrame:
+        """Typed columns; none at all where there is no row."""
+        if not self._rows:
+            return pd.DataFrame()
+        common = pd.DataFrame.from_records(self._common)
+        common = common.astype({column.name: column.dtype for column in _TRAINING.columns})
+        places = np.repeat(np.arange(len(common)), self._counts)
+        *measured, thinkings = zip(*self._rows, strict=True)
+        declared = (*_MEASURED.columns, *_TAGS.columns, *_COSTS.columns)
+        columns = {
+            column.name: pd.Series(values, dtype="object").astype(column.dtype)
+            for column, values in zip(declared, measured, strict=True)
+        }
+        columns["thinking"] = pd.Series(thinkings, dtype="object")
+        repeated = common.take(places).reset_index(drop=True)
+        return pd.concat([repeated, pd.DataFrame(columns)], axis=1)
 
-def _pick(record: Mapping[str, Any], columns: Sequence[Column], path: Path) -> dict[str, Any]:
-    picked = {}
-    for column in columns:
-        value: Any = record
-        for part in column.path:
-            if not isinstance(value, Mapping) or part not in value:
-                if column.required:
-                    raise HarnessError(
-                        f"the record has no {'.'.join(column.path)!r}",
-                        where=str(path),
-                        hint="it was written by another version; remove the folder to redo it",
-                    )
-                value = None
-                break
-            value = value[part]
-        picked[column.name] = value
-    return picked
+    def _row(self, line: Mapping[str, Any], place: Path) -> list[Any]:
+        """A measurement's value for each declared column, and its thinking."""
+        tags = _TAGS.values(line, place)
+        return [
+            *_MEASURED.values(line, place),
+            *tags,
+            *_COSTS.values(line, place),
+            self._thinking(line["tags"], place),
+        ]
+
+    def _thinking(self, tags: Mapping[str, Any], place: Path) -> Any:
+        """What the tags say; worked out once for all that say the same."""
+        key = tuple(tags.get(name, ...) for name in _THINKING)
+        try:
+            if key not in self._thinkings:
+                self._thinkings[key] = thinking_of(tags)
+            return self._thinkings[key]
+        except (TypeError, ValueError) as error:
+            raise HarnessError(
+                "a measurement is of a thinking that this version does not know",
+                where=str(place),
+                hint=_REDO,
+            ) from error

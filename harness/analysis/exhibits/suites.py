@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.analysis.exhibits.gather import Gathered, gather
+from harness.analysis.exhibits.origins import changed_note, published_note
 from harness.analysis.frame import SuiteFrame, load_frame
 from harness.analysis.paper.numbers import PaperNumbers
 from harness.analysis.paper.reading import load_paper
@@ -25,7 +26,7 @@ class SuiteExhibits:
 
     @property
     def notes(self) -> list[str]:
-        """What is missing and what was made by other code, in words; empty when all is well."""
+        """What is missing, published or made by other code, in words; empty when all is well."""
         notes = []
         if self.paper.note and any(section.paper for section in self.suite.report):
             notes.append(f"{self.paper.note}.")
@@ -37,12 +38,8 @@ class SuiteExhibits:
                 + (f"; and {more} more" if more > 0 else "")
                 + f". Make them: {self.suite.command('run')}"
             )
-        if self.frame.changed:
-            notes.append(
-                f"{len(self.frame.changed)} runs were made by other source code or data than now. "
-                f"Redo them: {self.suite.command('run')} --redo-changed"
-            )
-        return notes
+        origins = published_note(self.frame), changed_note(self.frame, self.suite)
+        return notes + [note for note in origins if note is not None]
 
 
 def suite_exhibits(suite: Suite, results: Path) -> SuiteExhibits:

@@ -1,0 +1,193 @@
+"""Which record of each run is read: the one made here, or a published one.
+
+A run trained here wins, then that of the device which has most of the suite's runs. Evaluations are
+read together only where they are of the same weights; of several weights, those are read that have
+most of what the suite asks for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.planning.planned import Suite
+from harness.protocol import AdapterRecord
+from harness.provenance import data_changed, source_digest
+from harness.publishing.layout import PublishedRun, device_slug, published_runs
+from harness.records import EvalFolder, RunFolder, read_json
+
+
+@dataclass(frozen=True)
+class EvalRecord:
+    """A finished evaluation; `changed` where other source code than now made it."""
+
+    folder: EvalFolder
+    published: bool
+    changed: bool
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A trained run as it is read: its folder, what training cost, and its evaluations by id.
+
+    `published` is the folder's name of the device that published it, None where it was trained
+    here. `changed`: it, or an evaluation, was made by other source code or data than now.
+    `outdated` are finished evaluations on data that have changed since: they are not read.
+    """
+
+    path: Path
+    published: str | None
+    training: Mapping[str, Any]
+    evaluations: Mapping[str, EvalRecord]
+    outdated: frozenset[str]
+    changed: bool
+
+    @property
+    def device(self) -> str:
+        """The recorded name of what it was trained on."""
+        return str(self.training.get("device"))
+
+    @property
+    def train_log(self) -> Path:
+        return self.path / ("train.jsonl" if self.published is None else "train.jsonl.gz")
+
+    @property
+    def reads_published(self) -> bool:
+        """Some of what is read of it was published."""
+        return self.published is not None or any(e.published for e in self.evaluations.values())
+
+
+@dataclass(frozen=True)
+class SuiteRecords:
+    """A suite's trained runs by id; `elsewhere` are devices that published some of them too."""
+
+    runs: Mapping[str, RunRecord]
+    elsewhere: tuple[str, ...]
+
+
+def suite_records(suite: Suite, results: Path) -> SuiteRecords:
+    """The record of each run of `suite` that has one.
+
+    Results on data that have changed since are no results; of published ones this is asked where
+    the data are here.
+    """
+    published = published_runs(results)
+    found: dict[str, list[RunRecord]] = {}
+    for run_id, (record, eval_ids) in _wanted(suite).items():
+        reader = _Reader(record, eval_ids, results / "data")
+        read = [reader.local(RunFolder(results, run_id))]
+        read += map(reader.published, published.get(run_id, ()))
+        if kept := [each for each in read if each is not None]:
+            found[run_id] = kept
+    order = _order(found.values())
+    taken = {
+        run_id: _taken(sorted(own, key=lambda each: (each.published is not None, order(each))))
+        for run_id, own in found.items()
+    }
+    devices = {each.device for own in found.values() for each in own}
+    elsewhere = devices - {record.device for record in taken.values()}
+    return SuiteRecords(taken, tuple(sorted(elsewhere)))
+
+
+def _wanted(suite: Suite) -> dict[str, tuple[AdapterRecord, dict[str, None]]]:
+    """Run id -> its adapter, and every evaluation that any experiment asks of it."""
+    found: dict[str, tuple[AdapterRecord, dict[str, None]]] = {}
+    for run in suite.runs:
+        _, eval_ids = found.setdefault(run.run_id, (run.record, {}))
+        eval_ids |= dict.fromkeys(planned.eval_id for planned in run.evaluations)
+    return found
+
+
+def _order(found: Iterable[Sequence[RunRecord]]) -> Callable[[RunRecord], tuple[int, int, str]]:
+    """Before others comes the device with most runs, then most evaluations, then by name."""
+    runs: Counter[str] = Counter()
+    evaluations: Counter[str] = Counter()
+    for own in found:
+        of_device: dict[str, set[str]] = {}
+        for each in own:
+            of_device.setdefault(device_slug(each.device), set()).update(each.evaluations)
+        for device, eval_ids in of_device.items():
+            runs[device] += bool(eval_ids)
+            evaluations[device] += len(eval_ids)
+
+    def order(record: RunRecord) -> tuple[int, int, str]:
+        device = device_slug(record.device)
+        return -runs[device], -evaluations[device], device
+
+    return order
+
+
+def _taken(records: Sequence[RunRecord]) -> RunRecord:
+    """The first record with what others of the same weights add; of several weights, those with
+    most evaluations.
+    """
+    alike: dict[object, list[RunRecord]] = {}
+    for index, record in enumerate(records):
+        alike.setdefault(record.training.get("weights_sha256") or index, []).append(record)
+    joined = [_joined(each) for each in alike.values()]
+    return max(joined, key=lambda record: len(record.evaluations))
+
+
+def _joined(records: Sequence[RunRecord]) -> RunRecord:
+    first = records[0]
+    evaluations: dict[str, EvalRecord] = {}
+    for record in reversed(records):
+        evaluations |= record.evaluations
+    changed = first.changed or any(each.changed for each in evaluations.values())
+    return replace(
+        first,
+        evaluations=evaluations,
+        changed=changed or not first.outdated <= evaluations.keys(),
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the records of one run, for these evaluations of it."""
+
+    adapter: AdapterRecord
+    eval_ids: Iterable[str]
+    cache: Path
+
+    def local(self, folder: RunFolder) -> RunRecord | None:
+        """The run as it was trained here; None where it is not done, or its data have changed."""
+        if folder.status().state != "done" or not folder.training.exists():
+            return None
+        return self._read(folder, None)
+
+    def published(self, run: PublishedRun) -> RunRecord | None:
+        """The run as a device published it; None where its files are gone, or its data changed."""
+        return self._read(run, run.device) if run.training.exists() else None
+
+    def _read(self, folder: RunFolder | PublishedRun, device: str | None) -> RunRecord | None:
+        origin = read_json(folder.provenance) if folder.provenance.exists() else {}
+        if self._is_outdated(origin, device):
+            return None
+        evaluations, outdated = {}, set()
+        for eval_id in self.eval_ids:
+            evaluation = folder.evaluation(eval_id)
+            if not evaluation.is_done():
+                continue
+            of = read_json(evaluation.done).get("provenance", {})
+            if self._is_outdated(of, device):
+                outdated.add(eval_id)
+            else:
+                known = EvalRecord(evaluation, device is not None, self._is_of_other(of))
+                evaluations[eval_id] = known
+        return RunRecord(
+            path=folder.path,
+            published=device,
+            training=read_json(folder.training),
+            evaluations=evaluations,
+            outdated=frozenset(outdated),
+            changed=self._is_of_other(origin),
+        )
+
+    def _is_outdated(self, origin: Mapping[str, Any], device: str | None) -> bool:
+        return data_changed(origin.get("data", {}), self.cache, needed=device is None)
+
+    def _is_of_other(self, origin: Mapping[str, Any]) -> bool:
+        return bool(origin.get("source_digest") != source_digest(self.adapter))

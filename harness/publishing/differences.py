@@ -1,0 +1,107 @@
+"""Whether two records of one run say the same, and which numbers differ where they do not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from harness.errors import HarnessError
+
+#: What says where numbers come from; it holds none that exhibits show.
+_ORIGINS = ("spec.json", "provenance.json", "status.json", "done.json")
+_WEIGHTS = "weights_sha256"
+
+Record = Mapping[str, bytes]
+#: What a number is of -> the number; a whole file's content where it is not taken apart.
+Numbers = dict[str, Any]
+
+
+def same_weights(old: Record, new: Record) -> bool:
+    """Both are measurements of the same trained weights."""
+    weights = [_document(record, "training.json").get(_WEIGHTS) for record in (old, new)]
+    return weights[0] is not None and weights[0] == weights[1]
+
+
+def holds_the_same(old: Record, new: Record) -> bool:
+    """Every file says the same; how its bytes were compressed is no matter."""
+    return old.keys() == new.keys() and all(
+        _unpacked(name, old[name]) == _unpacked(name, content) for name, content in new.items()
+    )
+
+
+def differences(old: Record, new: Record, labels: Mapping[str, str]) -> list[str]:
+    """Each number of the old record that the new one has otherwise or lacks, in words.
+
+    An evaluation that the new one lacks whole is lost only with the weights it is of. `labels` are
+    the evaluations' names by id.
+    """
+    found = []
+    for name in sorted(old, key=lambda name: ("/" in name, name)):
+        *folders, file = name.split("/")
+        if file in _ORIGINS or (name not in new and not _is_covered(folders, new)):
+            continue
+        of = labels.get(folders[-1], f"evaluation {folders[-1]}") if folders else "training"
+        before = _numbers(name, old[name])
+        now = _numbers(name, new[name]) if name in new else {}
+        found += [f"{of}: {text}" for text in _compared(before, now)]
+    return found
+
+
+def _is_covered(folders: list[str], record: Record) -> bool:
+    return any(name.startswith("/".join([*folders, ""])) for name in record)
+
+
+def _compared(before: Numbers, now: Numbers) -> Iterator[str]:
+    for what, value in before.items():
+        if what not in now:
+            yield f"{what} is there no more"
+        elif now[what] != value:
+            numbers = all(isinstance(each, int | float) for each in (value, now[what]))
+            yield f"{what} {value:.6g} → {now[what]:.6g}" if numbers else f"other {what}"
+
+
+def _numbers(name: str, content: bytes) -> Numbers:
+    if name == "training.json":
+        return {"weights" if k == _WEIGHTS else k: v for k, v in _parsed(name, content).items()}
+    if name.endswith("measurements.jsonl"):
+        found: Numbers = {}
+        for line in content.splitlines():
+            for what, value in _of_measurement(_parsed(name, line)).items():
+                found[what if what not in found else f"{what}, line {len(found)}"] = value
+        return found
+    return {name.rpartition("/")[2]: _unpacked(name, content)}
+
+
+def _of_measurement(line: Mapping[str, Any]) -> Numbers:
+    """Its value, n and costs, by the metric and the setting that it was measured at."""
+    tags = {k: v for k, v in line.get("tags", {}).items() if k not in ("data", "split")}
+    at = "".join(f" {key}={value}" for key, value in tags.items() if value is not None)
+    metric = f"{line['name']}{at}, noise seed {line.get('noise_seed')}"
+    numbers = {"n": line.get("n")} | line.get("cost", {})
+    return {metric: line["value"]} | {f"{key} of {metric}": each for key, each in numbers.items()}
+
+
+def _document(record: Record, name: str) -> dict[str, Any]:
+    return _parsed(name, record[name]) if name in record else {}
+
+
+def _parsed(name: str, content: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(content)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise HarnessError(
+            f"what is published is damaged: {name} holds no JSON object",
+            hint="remove the published run's folder and publish it again",
+        )
+    return found
+
+
+def _unpacked(name: str, content: bytes) -> bytes:
+    try:
+        return gzip.decompress(content) if name.endswith(".gz") else content
+    except (OSError, EOFError):
+        return content

@@ -1,0 +1,134 @@
+"""Publish finished runs of suites: each whole, none with other numbers than it had before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from harness.planning.evaluations import PlannedEval
+from harness.planning.planned import PlannedRun, Suite
+from harness.provenance import is_changed
+from harness.publishing.differences import differences, holds_the_same, same_weights
+from harness.publishing.layout import device_folder
+from harness.publishing.record import Files, PrivateRecord, run_files
+from harness.publishing.shelf import put, read_folder, shelf
+from harness.records import RunFolder, read_json
+
+State = Literal["new", "updated", "unchanged", "unfinished", "private", "changed", "differs"]
+#: What a run is that is published now.
+PUBLISHED: tuple[State, ...] = ("new", "updated", "unchanged")
+#: What could be published, and was refused.
+REFUSED: tuple[State, ...] = ("private", "changed", "differs")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one run: its place, and how many evaluations, files and bytes are there.
+
+    `missing` are its evaluations that are not done; `reasons` say why it was left out.
+    """
+
+    run: str
+    name: str
+    state: State
+    device: str | None = None
+    folder: Path | None = None
+    evaluations: int = 0
+    files: int = 0
+    bytes: int = 0
+    missing: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass
+class _Wanted:
+    """A run, and each of its evaluations that any of the suites has."""
+
+    run: PlannedRun
+    evaluations: dict[str, PlannedEval] = field(default_factory=dict)
+
+
+def publish(
+    suites: Iterable[Suite], results: Path, *, changed: bool = False, replace: bool = False
+) -> list[Outcome]:
+    """Publish what is finished, run by run; the others are said with the reason.
+
+    What other source code or data made is published where `changed`, and marked; what is published
+    with other numbers is replaced where `replace`. HarnessError where a record is damaged, another
+    process publishes, or nothing can be written.
+    """
+    wanted = _wanted(suites)
+    with shelf(results):
+        return [_publish(each, results, changed=changed, replace=replace) for each in wanted]
+
+
+def _wanted(suites: Iterable[Suite]) -> list[_Wanted]:
+    found: dict[str, _Wanted] = {}
+    for suite in suites:
+        for run in suite.runs:
+            own = found.setdefault(run.run_id, _Wanted(run)).evaluations
+            own |= {each.eval_id: each for each in run.evaluations if each.eval_id not in own}
+    return list(found.values())
+
+
+def _publish(wanted: _Wanted, results: Path, *, changed: bool, replace: bool) -> Outcome:
+    run, folder = wanted.run, RunFolder(results, wanted.run.run_id)
+    status = folder.status().state
+    if status != "done" or not folder.training.exists():
+        return Outcome(run.run_id, run.name, "unfinished", reasons=(status,))
+    done = [each for each in wanted.evaluations if folder.evaluation(each).is_done()]
+    missing = tuple(each.label for id, each in wanted.evaluations.items() if id not in done)
+    is_of_old = is_changed(run.record, folder, done)
+    if is_of_old and not changed:
+        return Outcome(run.run_id, run.name, "changed", missing=missing)
+    try:
+        files = run_files(folder, done, changed=is_of_old)
+    except PrivateRecord as error:
+        places = tuple(f"{place}: {text}" for place, text in error.places)
+        return Outcome(run.run_id, run.name, "private", missing=missing, reasons=places)
+    device = str(read_json(folder.training)["device"])
+    path = device_folder(results, device) / run.run_id
+    state, files, reasons = _placed(path, files, wanted, replace=replace)
+    return Outcome(
+        run.run_id,
+        run.name,
+        state,
+        device,
+        path,
+        len(done),
+        len(files),
+        sum(map(len, files.values())),
+        missing,
+        reasons,
+    )
+
+
+def _placed(
+    path: Path, files: Files, wanted: _Wanted, *, replace: bool
+) -> tuple[State, Files, tuple[str, ...]]:
+    """Put a run's files in their place unless they are there; what became of it, and what is there.
+
+    Evaluations that were published before of the same weights stay.
+    """
+    old = read_folder(path)
+    if same_weights(old, files):
+        files = _others(old, files) | files
+    if holds_the_same(old, files):
+        return "unchanged", old, ()
+    labels = {eval_id: each.label for eval_id, each in wanted.evaluations.items()}
+    if old and not replace and (found := differences(old, files, labels)):
+        return "differs", old, tuple(found)
+    put(path, files)
+    return ("updated" if old else "new"), files, ()
+
+
+def _others(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Files:
+    """The files of evaluations that only the old record has."""
+    held = {name.split("/")[1] for name in new if name.startswith("evals/")}
+    return {
+        name: content
+        for name, content in old.items()
+        if name.startswith("evals/") and name.split("/")[1] not in held
+    }
