@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 from scipy.stats import t as student
 
@@ -47,13 +48,13 @@ class Widening:
 
     def at(self, level: float) -> Bounds:
         """The interval at a level between 0 and 1."""
-        factor = float(student.ppf(0.5 + level / 2, self._freedom)) / self._quantile
+        factor = _quantile(level, self._freedom) / _quantile(LEVEL, self._freedom)
         center, (low, high) = self._center, self.interval
         return Bounds(
             center - (center - low) * factor, center + (high - center) * factor, level, True
         )
 
-    @property
+    @cached_property
     def p(self) -> float:
         """Two-sided: the interval at 1 - p just reaches `null`."""
         center, (low, high) = self._center, self.interval
@@ -61,21 +62,24 @@ class Widening:
         side = center - low if distance > 0 else high - center
         if side <= 0:
             return 1.0
-        return float(2 * student.sf(abs(distance) / side * self._quantile, self._freedom))
+        t = abs(distance) / side * _quantile(LEVEL, self._freedom)
+        return float(2 * student.sf(t, self._freedom))
 
     @property
     def _freedom(self) -> int:
         return max(1, self.seeds - 1)
 
     @property
-    def _quantile(self) -> float:
-        return float(student.ppf(0.5 + LEVEL / 2, self._freedom))
-
-    @property
     def _center(self) -> float:
         """The estimate, or the middle where the interval does not hold it."""
         low, high = self.interval
         return self.estimate if low < self.estimate < high else (low + high) / 2
+
+
+@lru_cache(maxsize=1024)
+def _quantile(level: float, freedom: int) -> float:
+    """Of Student's t, two-sided."""
+    return float(student.ppf(0.5 + level / 2, freedom))
 
 
 def reading(*, null: str = "0", little: tuple[float, str] | None = None) -> Reading:

@@ -176,8 +176,13 @@ class Part:
     undecided: int
 
     @property
+    def counts(self) -> tuple[int, int, int]:
+        """For, against, undecided."""
+        return self.favor, self.against, self.undecided
+
+    @property
     def total(self) -> int:
-        return self.favor + self.against + self.undecided
+        return sum(self.counts)
 
 
 @dataclass(frozen=True)
@@ -195,11 +200,15 @@ class Magnitude:
 
 @dataclass(frozen=True)
 class Deciding:
-    """A suite that may decide a claim once it is run, and what that takes; None where unknown."""
+    """A suite that may decide a claim once it is run, and what is still missing of it.
+
+    `flops` are those of training the runs; None where seconds are their budget.
+    """
 
     suite: str
     command: str
     runs: int
+    evaluations: int
     flops: float | None
 
 

@@ -76,6 +76,7 @@ def _of_section(
         followed = Followed(
             claim=CLAIM.name,
             part=SLOPE,
+            model=model,
             trend=found_trend.trend,
             measure=found_trend.measure,
             rows=rows,

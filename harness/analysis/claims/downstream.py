@@ -23,7 +23,7 @@ from harness.analysis.claims.claim import (
     costs_of,
 )
 from harness.analysis.claims.found import Found
-from harness.analysis.claims.grounds import Shown, training_costs
+from harness.analysis.claims.grounds import Shown
 from harness.analysis.exhibits.downstream import (
     BASELINE_FAMILY,
     Comparison,
@@ -138,7 +138,8 @@ def _candidate(
     assert isinstance(gathered.exhibit, DownstreamExhibit)
     section, difference = gathered.exhibit.section, comparison.difference
     ground = shown.ground(
-        *(section.experiment, row.evaluation),
+        section.experiment,
+        row.evaluation,
         models=[score.model, comparison.baseline],
         data=row.data,
     )
@@ -162,8 +163,8 @@ def _candidate(
         unit=_unit(row),
         interval=None if bounds is None else _bounds(bounds, sign),
         paper=None,
-        sample=_sample(score, difference.seeds),
-        costs=training_costs(ground, _costs(score, row.of(comparison.baseline))),
+        sample=_sample(row, score, difference.seeds),
+        costs=ground.costs(_costs(score, row.of(comparison.baseline))),
         evidence=evidence_of(reason),
         reason=reason,
     )
@@ -192,10 +193,11 @@ def _unit(row: DownstreamRow) -> Unit:
     return "share" if row.measure.percent == 100 else "score" if row.measure.is_task else "bits"
 
 
-def _sample(score: Score, seeds: int) -> Sample:
-    if score.documents is None:
-        return Sample(score.n, "counted", seeds)
-    return Sample(score.documents, "documents", seeds)
+def _sample(row: DownstreamRow, score: Score, seeds: int) -> Sample:
+    if row.measure.is_task:
+        return Sample(score.documents or score.n, "questions", seeds)
+    known = score.documents is not None
+    return Sample(score.documents or score.n, "documents" if known else "tokens", seeds)
 
 
 def _costs(score: Score, other: Score | None) -> Costs:

@@ -14,7 +14,7 @@ from harness.analysis.claims.candidate import (
 )
 from harness.analysis.claims.claim import Bounds, Claim, Costs, Finding, Ratio, Sample
 from harness.analysis.claims.found import Found
-from harness.analysis.claims.grounds import Shown, training_costs
+from harness.analysis.claims.grounds import Shown
 from harness.analysis.claims.variants import not_from_noisy
 from harness.analysis.exhibits.downstream import Comparison
 from harness.analysis.exhibits.gather import Gathered
@@ -22,7 +22,6 @@ from harness.analysis.exhibits.probe import ProbeExhibit, ProbeScore, ProbeSet
 
 ACCURACY = "accuracy"
 EBT, DIT = "ebt", "dit"
-PAPER = {"top-1": 0.0532 - 0.0031, "top-5": 0.132 - 0.0136}
 CLAIM = Claim(
     name="features",
     title="Better image features",
@@ -96,9 +95,9 @@ def _candidate(
         estimate=difference.value,
         unit="share",
         interval=None if difference.interval is None else Bounds(*difference.interval),
-        paper=PAPER[name],
+        paper=None,
         sample=Sample(one.images, "images", difference.seeds),
-        costs=training_costs(ground, _costs(score, other)),
+        costs=ground.costs(_costs(score, other)),
         evidence=evidence_of(reason),
         reason=reason,
     )

@@ -31,6 +31,7 @@ CLAIM = Claim(
     "exploratory.",
     suites="suites/cpu/thinking.yaml, suites/paper/thinking.yaml",
 )
+_AXES = {"data": "training tokens", "flops": "training FLOPs", "seconds": "training time"}
 
 
 def found(shown: Sequence[Shown]) -> Found:
@@ -66,10 +67,11 @@ def _of_section(
         followed = Followed(
             claim=CLAIM.name,
             part=SLOPE,
+            model=of.adapter,
             trend=found_trend.trend,
             measure=found_trend.measure,
             rows=rows,
-            over=f"per doubling of training {section.x}",
+            over=f"per doubling of {_AXES.get(section.x, section.x)}",
             where=f" on {of.data}",
             points="point",
             paper=None,

@@ -25,6 +25,7 @@ from harness.analysis.claims.claim import (
     Part,
     Status,
 )
+from harness.analysis.claims.deciding import deciding
 from harness.analysis.claims.found import Found
 from harness.analysis.claims.grounds import Shown
 from harness.analysis.exhibits.suites import SuiteExhibits
@@ -66,6 +67,7 @@ def _verdict(claim: Claim, found: Found, suites: Sequence[Shown]) -> ClaimVerdic
         parts=parts,
         findings=tuple(findings),
         magnitude=_magnitude(findings),
+        deciding=() if _decided(status) else deciding(claim.name, suites),
         notes=tuple(dict.fromkeys(found.notes)),
     )
 
@@ -92,6 +94,10 @@ def _status(findings: Sequence[Finding], parts: Sequence[Part]) -> Status:
     if statuses == {"supported"}:
         return "supported"
     return "not supported" if "not supported" in statuses else "undecided"
+
+
+def _decided(status: Status) -> bool:
+    return status in ("supported", "not supported")
 
 
 def _reason(findings: Sequence[Finding], parts: Sequence[Part]) -> str:

@@ -29,7 +29,7 @@ from harness.analysis.claims.claim import (
     costs_of,
 )
 from harness.analysis.claims.found import Found
-from harness.analysis.claims.grounds import Ground, Shown, training_costs
+from harness.analysis.claims.grounds import Ground, Shown
 from harness.analysis.claims.variants import not_from_noisy
 from harness.analysis.exhibits.denoising import DenoisingExhibit, DenoisingRow
 from harness.analysis.exhibits.equal_quality import (
@@ -126,8 +126,7 @@ def _quality(
         interval=None if gap.interval is None else Bounds(*gap.interval),
         paper=None,
         sample=Sample(gap.images, "images", gap.seeds),
-        costs=training_costs(
-            ground,
+        costs=ground.costs(
             costs_of("one image, EBT over DiT", [_inverse(gap.ratio(c)) for c in COSTS]),
         ),
         evidence=evidence_of(reason),
@@ -199,7 +198,7 @@ def _passes(
         interval=None if interval is None else Bounds(*interval),
         paper=float(HUNDRED),
         sample=Sample(pair.images, "images", pair.seeds),
-        costs=training_costs(ground, _costs(pair)),
+        costs=ground.costs(_costs(pair)),
         evidence=evidence_of(reason),
         reason=joined(reason, _never(pair)),
     )

@@ -16,7 +16,7 @@ from harness.analysis.claims.claim import (
     Sample,
 )
 from harness.analysis.claims.found import Found
-from harness.analysis.claims.grounds import Shown, training_costs
+from harness.analysis.claims.grounds import Shown, mean_ratio
 from harness.analysis.exhibits.gather import Gathered
 from harness.analysis.exhibits.scaling import SMOOTH_L1, ScalingExhibit
 from harness.analysis.rates.points import Interval, order_interval
@@ -79,9 +79,9 @@ def _candidate(shown: Shown, gathered: Gathered, exhibit: ScalingExhibit) -> Can
         estimate=None if rate is None else rate.rho.value,
         unit="fraction",
         interval=None if rate is None else _bounds(rate.rho.interval),
-        paper=VIDEO if exhibit.unit is SMOOTH_L1 else TEXT,
+        paper=VIDEO if exhibit.unit == SMOOTH_L1 else TEXT,
         sample=_sample(exhibit),
-        costs=training_costs(ground, _costs(shown, exhibit)),
+        costs=ground.costs(_costs(shown, exhibit)),
         evidence=evidence_of(reason),
         reason=reason,
     )
@@ -149,25 +149,33 @@ def _sample(exhibit: ScalingExhibit) -> Sample:
 
 
 def _costs(shown: Shown, exhibit: ScalingExhibit) -> Costs:
-    """What training takes the candidate, over the baseline's, summed over the points of both."""
+    """What training takes the candidate over the baseline, summed over the points that both have:
+    those of equal names, or else the n-th smallest of each.
+    """
     section = exhibit.section
-    by_label: dict[str, dict[str, tuple[float, float]]] = {}
-    for row in exhibit.rows:
-        by_label.setdefault(row.label, {})[row.adapter] = row.training_flops, row.training_seconds
-    pairs = [
-        (own[section.candidate], own[section.baseline])
-        for own in by_label.values()
-        if section.candidate in own and section.baseline in own
-    ]
-    flops, seconds = (_ratio([(a[i], b[i]) for a, b in pairs]) for i in (0, 1))
-    nfe = shown.mean_nfe(section.experiment, section.evaluation)
-    ours, theirs = nfe.get(section.candidate), nfe.get(section.baseline)
+    ours, theirs = (
+        {row.label: row for row in exhibit.rows if row.adapter == adapter}
+        for adapter in (section.candidate, section.baseline)
+    )
+    pairs = [(ours[label], theirs[label]) for label in ours if label in theirs]
+    if not pairs and len(ours) == len(theirs):
+        pairs = list(zip(ours.values(), theirs.values(), strict=True))
     return Costs(
         of="training EBT over Transformer++ at the same points; NFE: of one prediction",
-        nfe=Ratio(ours / theirs if ours and theirs else None),
-        flops=flops,
-        seconds=seconds,
+        nfe=_nfe(shown, exhibit),
+        flops=_ratio([(a.training_flops, b.training_flops) for a, b in pairs]),
+        seconds=_ratio([(a.training_seconds, b.training_seconds) for a, b in pairs]),
     )
+
+
+def _nfe(shown: Shown, exhibit: ScalingExhibit) -> Ratio:
+    section = exhibit.section
+    measured = shown.costs(section.experiment, section.evaluation)
+    ours, theirs = (
+        [each.nfe for each in measured if each.adapter == adapter]
+        for adapter in (section.candidate, section.baseline)
+    )
+    return mean_ratio(ours, theirs)
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> Ratio:

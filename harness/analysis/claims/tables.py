@@ -2,84 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import isfinite
 
-from harness.analysis.claims.claim import (
-    STATUSES,
-    Bounds,
-    ClaimVerdict,
-    Costs,
-    Finding,
-    Ratio,
-    Unit,
+from harness.analysis.claims.claim import STATUSES, ClaimVerdict, Costs, Finding
+from harness.analysis.claims.wording import (
+    deciding_text,
+    estimate_text,
+    extremes_text,
+    interval_text,
+    magnitude_text,
+    number_text,
+    range_text,
+    ratio_text,
+    shown_findings,
 )
 from harness.analysis.tables.table import Cell, Table
-from harness.quantities import counted_range, duration, si
-
-#: Factor, digits and unit that estimates are written with.
-_FORMS: dict[Unit, tuple[float, int, str]] = {
-    "fraction": (100.0, 1, " %"),
-    "points": (100.0, 2, " points"),
-    "share": (100.0, 1, " points"),
-    "dB": (1.0, 2, " dB"),
-    "nats": (1.0, 3, " nats"),
-    "bits": (1.0, 3, " bits/byte"),
-    "score": (1.0, 3, ""),
-    "×": (1.0, 3, "×"),
-}
 
 
 def claims_table(verdicts: Sequence[ClaimVerdict], name: str = "claims") -> Table:
-    """One row per claim: the paper's number, the status at the scale run, and its counts."""
+    """One row per claim: the paper's number, the status at the scale run, and what it stands on."""
     return Table(
         name=name,
         title="The paper's claims at the scales run",
-        header=("claim", "paper", "status", "for", "against", "undecided", "exploratory", "reason"),
+        header=(
+            *("claim", "paper", "status", "for, against, open", "exploratory"),
+            *("estimates", "seeds", "NFE ×", "FLOPs ×", "time ×"),
+        ),
         rows=[_claim_cells(verdict) for verdict in verdicts],
         data=[_claim_data(verdict) for verdict in verdicts],
-        notes=[f"{status.capitalize()}: {words}." for status, words in STATUSES.items()],
+        notes=[
+            *(f"{status.capitalize()}: {words}." for status, words in STATUSES.items()),
+            "Estimates: the lowest and the highest, of the findings that may decide. Costs: from "
+            "the least to the most of these findings, the EBT's over what it is compared with.",
+            *(note for verdict in verdicts for note in _claim_notes(verdict)),
+        ],
         text_columns=3,
     )
 
 
 def _claim_cells(verdict: ClaimVerdict) -> list[Cell]:
     decided = verdict.status in ("supported", "not supported")
+    several = len(verdict.parts) > 1
+    by_part = {part.name: shown_findings(verdict, part.name) for part in verdict.parts}
+    estimates = [
+        f"{part}: {text}" if several else text
+        for part, findings in by_part.items()
+        if (text := extremes_text(findings))
+    ]
+    findings = [finding for own in by_part.values() for finding in own]
+    costs = [finding.costs for finding in findings]
+    seeds = [float(finding.sample.seeds) for finding in findings]
     return [
         Cell(verdict.claim.title),
         Cell(verdict.claim.paper),
         Cell(verdict.status, bold=decided),
-        *(Cell(str(number)) for number in _counts(verdict)),
-        Cell(verdict.reason),
+        Cell("; ".join(", ".join(map(str, part.counts)) for part in verdict.parts)),
+        Cell(str(len(verdict.exploratory))),
+        Cell("; ".join(estimates)),
+        Cell(range_text(seeds)),
+        Cell(range_text([cost.nfe.value for cost in costs])),
+        Cell(range_text([cost.flops.value for cost in costs])),
+        Cell(range_text([cost.seconds.value for cost in costs])),
     ]
 
 
-def _counts(verdict: ClaimVerdict) -> tuple[int, int, int, int]:
-    parts = verdict.parts
-    favor, against = sum(p.favor for p in parts), sum(p.against for p in parts)
-    return favor, against, sum(p.undecided for p in parts), len(verdict.exploratory)
+def _claim_notes(verdict: ClaimVerdict) -> Iterator[str]:
+    title = verdict.claim.title
+    yield f"{title}: {verdict.text}: {verdict.reason}."
+    if verdict.scales:
+        yield f"{title}: run at {'; '.join(verdict.scales)}; on {', '.join(verdict.devices)}."
+    if verdict.magnitude is not None:
+        yield f"{title}: {magnitude_text(verdict.magnitude)}"
+    if verdict.deciding:
+        ways = "; ".join(map(deciding_text, verdict.deciding))
+        yield f"{title}: what may decide it and is not run: {ways}."
+    elif verdict.status not in ("supported", "not supported"):
+        yield (
+            f"{title}: of the suites given none that is unfinished may decide it. Made for it: "
+            f"{verdict.claim.suites}; more seeds, points and documents narrow the intervals."
+        )
 
 
 def _claim_data(verdict: ClaimVerdict) -> dict[str, object]:
-    favor, against, undecided, exploratory = _counts(verdict)
-    magnitude = verdict.magnitude
+    parts, magnitude = verdict.parts, verdict.magnitude
     return {
         "claim": verdict.claim.name,
         "title": verdict.claim.title,
         "paper": verdict.claim.paper,
         "status": verdict.status,
-        "for": favor,
-        "against": against,
-        "undecided": undecided,
-        "exploratory": exploratory,
-        "parts": "; ".join(f"{part.name}: {part.status}" for part in verdict.parts),
+        "for": sum(part.favor for part in parts),
+        "against": sum(part.against for part in parts),
+        "undecided": sum(part.undecided for part in parts),
+        "exploratory": len(verdict.exploratory),
+        "parts": "; ".join(f"{part.name}: {part.status}" for part in parts),
         "paper_number_inside": None if magnitude is None else magnitude.inside,
         "paper_number_above": None if magnitude is None else magnitude.above,
         "paper_number_below": None if magnitude is None else magnitude.below,
         "scale": "; ".join(verdict.scales),
-        "device": "; ".join(verdict.devices),
+        "device": ", ".join(verdict.devices),
         "reason": verdict.reason,
-        "decided_by": "; ".join(each.command for each in verdict.deciding),
+        "decided_by": "; ".join(map(deciding_text, verdict.deciding)),
     }
 
 
@@ -163,66 +186,6 @@ def _costs_data(costs: Costs) -> dict[str, object]:
         "training_flops": costs.training_flops,
         "training_seconds": costs.training_seconds,
     }
-
-
-# --- how numbers are written -----------------------------------------------------------------
-
-
-def number_text(value: float | None, unit: Unit) -> str:
-    """`+1.2 %`, `−0.03 dB`, `12×`, `∞`; empty where missing."""
-    if value is None:
-        return ""
-    if not isfinite(value):
-        return "∞" if value > 0 else "−∞"
-    return f"{_bare(value, unit)}{_FORMS[unit][2]}"
-
-
-def estimate_text(finding: Finding) -> str:
-    """The estimate with its unit; empty where missing."""
-    return number_text(finding.estimate, finding.unit)
-
-
-def interval_text(finding: Finding) -> str:
-    """`[−1.0, +2.5] % (99 %)`, with its level; empty where missing."""
-    return "" if finding.interval is None else bounds_text(finding.interval, finding.unit)
-
-
-def bounds_text(bounds: Bounds, unit: Unit) -> str:
-    """The same of any interval."""
-    low, high = (_bare(bound, unit) for bound in (bounds.low, bounds.high))
-    return f"[{low}, {high}]{_FORMS[unit][2]} ({100 * bounds.level:.4g} %)"
-
-
-def _bare(value: float, unit: Unit) -> str:
-    if not isfinite(value):
-        return "∞" if value > 0 else "−∞"
-    scale, digits, _ = _FORMS[unit]
-    text = f"{value:.{digits}g}" if unit == "×" else f"{scale * value:+.{digits}f}"
-    return text.replace("-", "−")
-
-
-def ratio_text(ratio: Ratio) -> str:
-    """`0.33 [0.2, 0.5]`; empty where missing."""
-    if ratio.value is None and ratio.interval is None:
-        return ""
-    value = "" if ratio.value is None else f"{ratio.value:.3g}"
-    if ratio.interval is None:
-        return value
-    low, high = ratio.interval
-    return f"{value} [{low:.3g}, {high:.3g}]".strip()
-
-
-def training_text(costs: Costs) -> str:
-    """`4.5 T FLOPs, 9 min 20 s`: what training all runs of a finding took; empty if unknown."""
-    flops = "" if costs.training_flops is None else f"{si(costs.training_flops)}FLOPs"
-    seconds = "" if costs.training_seconds is None else duration(costs.training_seconds)
-    return ", ".join(filter(None, (flops, seconds)))
-
-
-def seeds_text(verdict: ClaimVerdict) -> str:
-    """`3 seeds` or `2–3 seeds`, of all findings; empty without one."""
-    seeds = [finding.sample.seeds for finding in verdict.findings]
-    return counted_range(seeds, "seed") if seeds else ""
 
 
 def _finite(value: float | None) -> float | None:

@@ -16,7 +16,7 @@ from harness.analysis.claims.candidate import (
 from harness.analysis.claims.claim import Bounds, Claim, Costs, Finding, Sample
 from harness.analysis.claims.found import Found
 from harness.analysis.claims.gains import Thinker, costs_over, thinkers
-from harness.analysis.claims.grounds import Ground, Shown, training_costs
+from harness.analysis.claims.grounds import Ground, Shown
 from harness.analysis.exhibits.gather import Gathered
 from harness.analysis.exhibits.thinking import ThinkingExhibit, ThinkingRow
 from harness.analysis.exhibits.thinking_ablation import ThinkingAblationExhibit
@@ -124,7 +124,7 @@ def _candidate(
         interval=None if bounds is None else Bounds(*bounds),
         paper=PAPER,
         sample=Sample(row.documents, "documents", row.seeds),
-        costs=training_costs(ground, _costs(row, trained)),
+        costs=ground.costs(_costs(row, trained)),
         evidence=evidence_of(reason),
         reason=joined(reason, f"loss gain {percent(row.gain)}".replace("-", "−")),
     )
@@ -156,7 +156,7 @@ def _lost(
     assert isinstance(gathered.exhibit, ThinkingExhibit)
     evaluation = gathered.exhibit.section.evaluation
     ground = shown.ground(section.experiment, evaluation, models=[thinker.model])
-    for data in dict.fromkeys(map(str, ground.rows["data"]) if len(ground.rows) else ()):
+    for data in ground.sets:
         there = {row.setting for row in rows if row.data == data}
         on_set = shown.ground(section.experiment, evaluation, models=[thinker.model], data=data)
         for setting in thinker.declared:
@@ -175,7 +175,7 @@ def _lost(
                 interval=None,
                 paper=PAPER,
                 sample=Sample(0, "documents", len(on_set.runs)),
-                costs=training_costs(on_set, Costs("one predicted token, over the trained")),
+                costs=on_set.costs(Costs("one predicted token, over the trained")),
                 evidence=evidence_of(reason),
                 reason=joined(reason, "no gain: a loss is not finite"),
             )

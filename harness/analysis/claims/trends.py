@@ -13,14 +13,24 @@ from harness.analysis.claims.candidate import (
     joined,
     unweighed,
 )
-from harness.analysis.claims.claim import LEVEL, Bearing, Bounds, Costs, Finding, Sample
-from harness.analysis.claims.gains import Thinker, costs_over
-from harness.analysis.claims.grounds import Ground, Shown, training_costs
+from harness.analysis.claims.claim import (
+    LEVEL,
+    Bearing,
+    Bounds,
+    Costs,
+    Finding,
+    Sample,
+    costs_of,
+)
+from harness.analysis.claims.gains import Thinker
+from harness.analysis.claims.grounds import Ground, Shown, mean_ratio
+from harness.analysis.exhibits.equal_quality import COSTS
 from harness.analysis.exhibits.gain_draws import Measure
 from harness.analysis.exhibits.gather import Gathered
-from harness.analysis.exhibits.thinking import ThinkingExhibit, ThinkingRow
+from harness.analysis.exhibits.thinking import ThinkingRow
 from harness.analysis.tables.trends import setting_words
 from harness.analysis.trends.trend import Trend, shown_p
+from harness.planning.sections import ThinkingScaleSection, ThinkingShiftSection
 from harness.planning.spec import thinking_label
 from harness.quantities import counted
 
@@ -29,11 +39,13 @@ from harness.quantities import counted
 class Followed:
     """A trend of one setting's gain, and on which rows it stands.
 
-    `over` says per what the slope is, `where` on which sets, `points` what they are.
+    `model` is whose it is, `over` says per what the slope is, `where` on which sets, `points` what
+    they are.
     """
 
     claim: str
     part: str
+    model: str
     trend: Trend
     measure: Measure
     rows: tuple[ThinkingRow, ...]
@@ -66,8 +78,8 @@ def trend_candidate(
         part=followed.part,
         source=shown.source(gathered, ground),
         what=f"slope of the {followed.measure} gain of {setting} {followed.over}{followed.where}",
-        candidate=f"{thinker.model}, {setting}",
-        baseline=f"{thinker.model}, {thinker.trained.steps} × {thinker.trained.samples} (trained)",
+        candidate=f"{followed.model}, {setting}",
+        baseline=f"{followed.model}, {thinker.trained.steps} × {thinker.trained.samples} (trained)",
         estimate=trend.slope,
         unit="points",
         interval=None if trend.interval is None else Bounds(*trend.interval),
@@ -78,7 +90,7 @@ def trend_candidate(
             seeds,
             trend.points,
         ),
-        costs=training_costs(ground, _costs(shown, row)),
+        costs=ground.costs(_costs(shown, gathered, thinker, followed.rows)),
         evidence=evidence_of(reason),
         reason=joined(reason, _ranks(trend)),
     )
@@ -117,20 +129,26 @@ def _ranks(trend: Trend) -> str:
     return f"rank correlation {ranks.rho:+.2f}, p {shown_p(ranks.p)} unadjusted".replace("-", "−")
 
 
-def _costs(shown: Shown, row: ThinkingRow) -> Costs:
-    """Of the setting over the trained one, on the set of `row`, where a section shows both."""
-    of = f"one predicted token on {row.data}, over the trained thinking"
-    for gathered in shown.gathered:
-        if isinstance(gathered.exhibit, ThinkingExhibit):
-            own = [
-                r
-                for r in gathered.exhibit.rows
-                if (r.adapter, r.label, r.data) == (row.adapter, row.label, row.data)
-            ]
-            trained = next((r for r in own if r.trained), None)
-            if trained is not None and any(r.setting == row.setting for r in own):
-                return costs_over(of, row, trained)
-    return Costs(of)
+def _costs(
+    shown: Shown, gathered: Gathered, thinker: Thinker, rows: Sequence[ThinkingRow]
+) -> Costs:
+    """Of the setting over the trained one, means over the rows' models and sets."""
+    section = gathered.section
+    assert isinstance(section, ThinkingShiftSection | ThinkingScaleSection)
+    models = {f"{row.adapter} {row.label}".strip() for row in rows}
+    sets, wanted = {row.data for row in rows}, thinking_label(thinker.trained)
+    trained = [
+        each
+        for each in shown.costs(section.experiment, section.evaluation)
+        if each.model in models and each.data in sets and each.setting == wanted
+    ]
+    return costs_of(
+        "one predicted token, over the trained thinking",
+        [
+            mean_ratio([getattr(row, cost) for row in rows], [each.of(cost) for each in trained])
+            for cost in COSTS
+        ],
+    )
 
 
 def lost_words(lost: Sequence[str], *, model: str, thinker: Thinker, setting: str) -> str:
