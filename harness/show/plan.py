@@ -188,8 +188,11 @@ def _table(rows: list[dict[str, Any]], names: Sequence[str], *, ids: bool) -> Ta
 
 
 def _decisions(suite: Suite) -> list[dict[str, Any]]:
-    """What each scaling section could decide: the simulated range of its rate."""
+    """What each scaling section could decide: the simulated range of its rate, and whether its
+    design gives verdicts at all.
+    """
     from harness.analysis.rates.simulation import simulate_interval
+    from harness.analysis.rates.verdict import MIN_RESAMPLES, gate_design
 
     found: list[dict[str, Any]] = []
     for section, design in scaling_designs(suite):
@@ -203,6 +206,10 @@ def _decisions(suite: Suite) -> list[dict[str, Any]]:
             text = f"cannot decide: {expected.reason}"
         else:
             text = f"{expected.label}: [{interval.low:+.0%}, {interval.high:+.0%}]"
+        xs = design.xs, design.xs
+        gate = gate_design(section.x, xs=xs, seeds=design.seeds, resamples=MIN_RESAMPLES)
+        if not gate.passed:
+            text += f". Exploratory, no verdict: {gate.reason}"
         found.append(
             {
                 "title": section.title,
@@ -210,6 +217,7 @@ def _decisions(suite: Suite) -> list[dict[str, Any]]:
                 "interval": None if interval is None else [interval.low, interval.high],
                 "points": len(design.xs),
                 "seeds": design.seeds,
+                "design": gate.label,
             }
         )
     return found
