@@ -216,7 +216,7 @@ class Deciding:
 class ClaimVerdict:
     """A claim's status at the scale run, its reason, and everything it stands on.
 
-    Findings that may decide come first. `notes` say what had to be left out.
+    Findings that may decide come first. `deciding` are the unfinished suites that may decide it.
     """
 
     claim: Claim
@@ -226,7 +226,10 @@ class ClaimVerdict:
     findings: tuple[Finding, ...]
     magnitude: Magnitude | None = None
     deciding: tuple[Deciding, ...] = ()
-    notes: tuple[str, ...] = ()
+
+    @property
+    def decided(self) -> bool:
+        return self.status in ("supported", "not supported")
 
     @property
     def confirmatory(self) -> tuple[Finding, ...]:

@@ -7,7 +7,6 @@ from math import log2
 
 from harness.analysis.claims.candidate import Candidate
 from harness.analysis.claims.claim import Claim
-from harness.analysis.claims.found import Found
 from harness.analysis.claims.gains import thinkers
 from harness.analysis.claims.grounds import Shown
 from harness.analysis.claims.trends import Followed, lost_words, trend_candidate
@@ -26,8 +25,7 @@ CLAIM = Claim(
     title="More gain out of distribution",
     statement="The farther a set lies from what was trained on, the more of its perplexity an EBT "
     "saves by thinking.",
-    paper="from about 12 % in distribution to 23 % at 4.4 times its perplexity (read off the "
-    f"plot): {100 * PAPER:.1f} points per doubling",
+    paper=f"about {100 * PAPER:.0f} points per doubling of distance (read off the plot)",
     exhibits=("Fig 7",),
     parts=(SLOPE,),
     definition="A finding is the least-squares slope of the perplexity gain of one setting of one "
@@ -45,17 +43,15 @@ _OVER: dict[Magnitude, str] = {
 }
 
 
-def found(shown: Sequence[Shown]) -> Found:
+def found(shown: Sequence[Shown]) -> list[Candidate]:
     """Every trend of gain over distance."""
-    return Found(
-        tuple(
-            candidate
-            for each in shown
-            for gathered in each.gathered
-            if isinstance(gathered.exhibit, ThinkingShiftExhibit)
-            for candidate in _of_section(each, gathered, gathered.exhibit)
-        )
-    )
+    return [
+        candidate
+        for each in shown
+        for gathered in each.gathered
+        if isinstance(gathered.exhibit, ThinkingShiftExhibit)
+        for candidate in _of_section(each, gathered, gathered.exhibit)
+    ]
 
 
 def _of_section(

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from harness.analysis.claims.candidate import Candidate, joined
 from harness.analysis.claims.claim import Claim
-from harness.analysis.claims.found import Found
 from harness.analysis.claims.gains import thinkers
 from harness.analysis.claims.grounds import Shown
 from harness.analysis.claims.trends import Followed, lost_words, trend_candidate
@@ -19,7 +18,7 @@ CLAIM = Claim(
     name="growth",
     title="More gain with more training",
     statement="The longer an EBT is trained, the more of its perplexity it saves by thinking.",
-    paper="best of 5 on Dyck words: about 4 to 8 % early, 10 to 14 % late (read off the plot)",
+    paper="from 4 to 8 % early to 10 to 14 % late (read off the plot)",
     exhibits=("Fig 6b",),
     parts=(SLOPE,),
     definition="A finding is the least-squares slope of the perplexity gain of one setting on one "
@@ -34,17 +33,15 @@ CLAIM = Claim(
 _AXES = {"data": "training tokens", "flops": "training FLOPs", "seconds": "training time"}
 
 
-def found(shown: Sequence[Shown]) -> Found:
+def found(shown: Sequence[Shown]) -> list[Candidate]:
     """Every trend of gain along training."""
-    return Found(
-        tuple(
-            candidate
-            for each in shown
-            for gathered in each.gathered
-            if isinstance(gathered.exhibit, ThinkingScaleExhibit)
-            for candidate in _of_section(each, gathered, gathered.exhibit)
-        )
-    )
+    return [
+        candidate
+        for each in shown
+        for gathered in each.gathered
+        if isinstance(gathered.exhibit, ThinkingScaleExhibit)
+        for candidate in _of_section(each, gathered, gathered.exhibit)
+    ]
 
 
 def _of_section(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.analysis.claims import (
     distance,
@@ -16,7 +16,7 @@ from harness.analysis.claims import (
     thinking,
 )
 from harness.analysis.claims.adjusting import adjusted
-from harness.analysis.claims.candidate import distinct
+from harness.analysis.claims.candidate import Candidate, distinct
 from harness.analysis.claims.claim import (
     Claim,
     ClaimVerdict,
@@ -26,7 +26,6 @@ from harness.analysis.claims.claim import (
     Status,
 )
 from harness.analysis.claims.deciding import deciding
-from harness.analysis.claims.found import Found
 from harness.analysis.claims.grounds import Shown
 from harness.analysis.exhibits.suites import SuiteExhibits
 from harness.quantities import counted
@@ -35,7 +34,7 @@ from harness.quantities import counted
 @dataclass(frozen=True)
 class _Judged:
     claim: Claim
-    found: Callable[[Sequence[Shown]], Found]
+    found: Callable[[Sequence[Shown]], list[Candidate]]
 
 
 #: The paper's claims in the order they are reported.
@@ -52,23 +51,27 @@ def judge(shown: Sequence[SuiteExhibits]) -> list[ClaimVerdict]:
     The same comparison of the same runs counts once. Suites without results give no finding.
     """
     suites = [Shown(each) for each in shown]
-    return [_verdict(each.claim, each.found(suites), suites) for each in _CLAIMS]
+    verdicts = [weigh(each.claim, each.found(suites)) for each in _CLAIMS]
+    return [
+        verdict
+        if verdict.decided
+        else replace(verdict, deciding=deciding(verdict.claim.name, suites))
+        for verdict in verdicts
+    ]
 
 
-def _verdict(claim: Claim, found: Found, suites: Sequence[Shown]) -> ClaimVerdict:
-    findings = adjusted(distinct(found.candidates))
+def weigh(claim: Claim, candidates: Sequence[Candidate]) -> ClaimVerdict:
+    """What comparisons come to, those that may decide adjusted for each other."""
+    findings = adjusted(distinct(candidates))
     findings.sort(key=lambda f: (not f.confirmatory, claim.parts.index(f.part)))
     parts = tuple(_part(name, findings) for name in claim.parts)
-    status = _status(findings, parts)
     return ClaimVerdict(
         claim=claim,
-        status=status,
+        status=_status(findings, parts),
         reason=_reason(findings, parts),
         parts=parts,
         findings=tuple(findings),
         magnitude=_magnitude(findings),
-        deciding=() if _decided(status) else deciding(claim.name, suites),
-        notes=tuple(dict.fromkeys(found.notes)),
     )
 
 
@@ -94,10 +97,6 @@ def _status(findings: Sequence[Finding], parts: Sequence[Part]) -> Status:
     if statuses == {"supported"}:
         return "supported"
     return "not supported" if "not supported" in statuses else "undecided"
-
-
-def _decided(status: Status) -> bool:
-    return status in ("supported", "not supported")
 
 
 def _reason(findings: Sequence[Finding], parts: Sequence[Part]) -> str:

@@ -28,7 +28,6 @@ from harness.analysis.claims.claim import (
     Sample,
     costs_of,
 )
-from harness.analysis.claims.found import Found
 from harness.analysis.claims.grounds import Ground, Shown
 from harness.analysis.claims.variants import not_from_noisy
 from harness.analysis.exhibits.denoising import DenoisingExhibit, DenoisingRow
@@ -74,17 +73,15 @@ CLAIM = Claim(
 _QUALITY = reading(null="0 dB", little=(TOLERANCE_DB, f"{TOLERANCE_DB:g} dB"))
 
 
-def found(shown: Sequence[Shown]) -> Found:
+def found(shown: Sequence[Shown]) -> list[Candidate]:
     """Both parts of every denoising section, of every pair of an EBT and a DiT."""
-    return Found(
-        tuple(
-            candidate
-            for each in shown
-            for gathered in each.gathered
-            if isinstance(gathered.exhibit, DenoisingExhibit)
-            for candidate in _of_section(each, gathered, gathered.exhibit)
-        )
-    )
+    return [
+        candidate
+        for each in shown
+        for gathered in each.gathered
+        if isinstance(gathered.exhibit, DenoisingExhibit)
+        for candidate in _of_section(each, gathered, gathered.exhibit)
+    ]
 
 
 def _of_section(shown: Shown, gathered: Gathered, exhibit: DenoisingExhibit) -> Iterator[Candidate]:

@@ -15,7 +15,6 @@ from harness.analysis.claims.claim import (
     Ratio,
     Sample,
 )
-from harness.analysis.claims.found import Found
 from harness.analysis.claims.grounds import Shown, mean_ratio
 from harness.analysis.exhibits.gather import Gathered
 from harness.analysis.exhibits.scaling import SMOOTH_L1, ScalingExhibit
@@ -46,7 +45,7 @@ CLAIM = Claim(
 )
 
 
-def found(shown: Sequence[Shown]) -> Found:
+def found(shown: Sequence[Shown]) -> list[Candidate]:
     """One candidate per scaling section that compares the paper's two families."""
     candidates: list[Candidate] = []
     for each in shown:
@@ -54,7 +53,7 @@ def found(shown: Sequence[Shown]) -> Found:
             exhibit = gathered.exhibit
             if isinstance(exhibit, ScalingExhibit) and exhibit.rows and _papers(each, exhibit):
                 candidates.append(_candidate(each, gathered, exhibit))
-    return Found(tuple(candidates))
+    return candidates
 
 
 def _papers(shown: Shown, exhibit: ScalingExhibit) -> bool:

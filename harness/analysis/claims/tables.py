@@ -42,7 +42,6 @@ def claims_table(verdicts: Sequence[ClaimVerdict], name: str = "claims") -> Tabl
 
 
 def _claim_cells(verdict: ClaimVerdict) -> list[Cell]:
-    decided = verdict.status in ("supported", "not supported")
     several = len(verdict.parts) > 1
     by_part = {part.name: shown_findings(verdict, part.name) for part in verdict.parts}
     estimates = [
@@ -56,7 +55,7 @@ def _claim_cells(verdict: ClaimVerdict) -> list[Cell]:
     return [
         Cell(verdict.claim.title),
         Cell(verdict.claim.paper),
-        Cell(verdict.status, bold=decided),
+        Cell(verdict.status, bold=verdict.decided),
         Cell("; ".join(", ".join(map(str, part.counts)) for part in verdict.parts)),
         Cell(str(len(verdict.exploratory))),
         Cell("; ".join(estimates)),
@@ -77,7 +76,7 @@ def _claim_notes(verdict: ClaimVerdict) -> Iterator[str]:
     if verdict.deciding:
         ways = "; ".join(map(deciding_text, verdict.deciding))
         yield f"{title}: what may decide it and is not run: {ways}."
-    elif verdict.status not in ("supported", "not supported"):
+    elif not verdict.decided:
         yield (
             f"{title}: of the suites given none that is unfinished may decide it. Made for it: "
             f"{verdict.claim.suites}; more seeds, points and documents narrow the intervals."
@@ -118,7 +117,7 @@ def findings_table(verdict: ClaimVerdict, name: str | None = None) -> Table:
         ),
         rows=[_finding_cells(finding) for finding in verdict.findings],
         data=[_finding_data(finding) for finding in verdict.findings],
-        notes=[claim.statement, claim.definition, *verdict.notes],
+        notes=[claim.statement, claim.definition],
         text_columns=3,
     )
 

@@ -14,7 +14,6 @@ from harness.analysis.claims.candidate import (
     widened,
 )
 from harness.analysis.claims.claim import Bounds, Claim, Costs, Finding, Sample
-from harness.analysis.claims.found import Found
 from harness.analysis.claims.gains import Thinker, costs_over, thinkers
 from harness.analysis.claims.grounds import Ground, Shown
 from harness.analysis.exhibits.gather import Gathered
@@ -50,7 +49,7 @@ _READ = reading(null="0 %", little=(SMALL_RATE, f"+{100 * SMALL_RATE:g} %"))
 _Key = tuple[str, str, str]
 
 
-def found(shown: Sequence[Shown]) -> Found:
+def found(shown: Sequence[Shown]) -> list[Candidate]:
     """Every setting beyond the trained one, on every set, of every EBT."""
     candidates = [
         candidate
@@ -60,7 +59,7 @@ def found(shown: Sequence[Shown]) -> Found:
         if isinstance(gathered.exhibit, kind)
         for candidate in _of_section(each, gathered, gathered.exhibit)
     ]
-    return Found(tuple(candidates))
+    return candidates
 
 
 def _of_section(
