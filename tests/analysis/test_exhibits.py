@@ -354,7 +354,7 @@ def test_tables_are_written_whole_in_three_forms(tmp_path):
 
 def test_small_wordings():
     assert plus_minus(1.23456, None, 2) == "1.23"
-    assert percent_range((-0.01, 0.025)) == "[-1.0, +2.5] %"
+    assert percent_range((-0.01, 0.025)) == "[−1.0, +2.5] %"
     assert escape("50 % & x_1") == r"50 \% \& x\_1"
     assert over_seeds([2.0]).half_width is None
     with pytest.raises(ValueError, match="no values"):

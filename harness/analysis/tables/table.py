@@ -137,15 +137,20 @@ def escape(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
+def minus(text: str) -> str:
+    """A formatted number with a true minus sign, as readers are shown it."""
+    return text.replace("-", "−")
+
+
 def plus_minus(value: float, half_width: float | None, digits: int) -> str:
     """`2.257 ± 0.012`, or the value alone where there is no interval."""
-    shown = f"{value:.{digits}f}"
+    shown = minus(f"{value:.{digits}f}")
     return shown if half_width is None else f"{shown} ± {half_width:.{digits}f}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:
     """A fraction as a signed percentage; empty where missing."""
-    return "" if value is None else f"{100 * value:+.{digits}f} %"
+    return "" if value is None else minus(f"{100 * value:+.{digits}f} %")
 
 
 def percent_range(interval: tuple[float, float] | None, digits: int = 1) -> str:
@@ -153,4 +158,4 @@ def percent_range(interval: tuple[float, float] | None, digits: int = 1) -> str:
     if interval is None:
         return ""
     low, high = (f"{100 * bound:+.{digits}f}" for bound in interval)
-    return f"[{low}, {high}] %"
+    return minus(f"[{low}, {high}] %")
