@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 from harness.analysis.claims.claim import LEVEL, Bearing, Bounds, Evidence, Finding
 from harness.analysis.exhibits.pattern import MIN_SEEDS
@@ -63,7 +63,7 @@ class Widening:
         if side <= 0:
             return 1.0
         t = abs(distance) / side * _quantile(LEVEL, self._freedom)
-        return float(2 * student.sf(t, self._freedom))
+        return float(2 * stdtr(self._freedom, -t))
 
     @property
     def _freedom(self) -> int:
@@ -79,7 +79,7 @@ class Widening:
 @lru_cache(maxsize=1024)
 def _quantile(level: float, freedom: int) -> float:
     """Of Student's t, two-sided."""
-    return float(student.ppf(0.5 + level / 2, freedom))
+    return float(stdtrit(freedom, 0.5 + level / 2))
 
 
 def reading(*, null: str = "0", little: tuple[float, str] | None = None) -> Reading:

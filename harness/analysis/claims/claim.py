@@ -232,6 +232,16 @@ class ClaimVerdict:
         return self.status in ("supported", "not supported")
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What would help where no unfinished suite may decide it; empty where one may."""
+        if self.decided or self.deciding:
+            return ()
+        return (
+            "of the suites given none that is unfinished may decide it. Made for it: "
+            f"{self.claim.suites}. More seeds, points and documents narrow the intervals.",
+        )
+
+    @property
     def confirmatory(self) -> tuple[Finding, ...]:
         """The findings that may decide."""
         return tuple(f for f in self.findings if f.confirmatory)

@@ -76,11 +76,7 @@ def _claim_notes(verdict: ClaimVerdict) -> Iterator[str]:
     if verdict.deciding:
         ways = "; ".join(map(deciding_text, verdict.deciding))
         yield f"{title}: what may decide it and is not run: {ways}."
-    elif not verdict.decided:
-        yield (
-            f"{title}: of the suites given none that is unfinished may decide it. Made for it: "
-            f"{verdict.claim.suites}; more seeds, points and documents narrow the intervals."
-        )
+    yield from (f"{title}: {note}" for note in verdict.notes)
 
 
 def _claim_data(verdict: ClaimVerdict) -> dict[str, object]:
