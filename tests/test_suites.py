@@ -21,6 +21,7 @@ DOWNLOADED = (
     "something-something-v2/20bn-something-something-v2/1.webm",
     *(f"something-something-v2/labels/{split}.json" for split in ("train", "validation", "test")),
 )
+QUESTIONS = ("gsm8k/train.jsonl", "gsm8k/test.jsonl")
 
 
 def test_there_are_suites() -> None:
@@ -32,6 +33,9 @@ def test_suite(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for name in DOWNLOADED:
         (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "data" / name).write_text('[{"id": "1"}]')
+    for name in QUESTIONS:
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_text('{"question": "one?", "answer": "two"}\n')
     monkeypatch.chdir(tmp_path)
     suite = load_suite(path)
     assert suite.description
