@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -60,8 +61,20 @@ def publish(
     process publishes, or nothing can be written.
     """
     wanted = _wanted(suites)
-    with shelf(results):
-        return [_publish(each, results, changed=changed, replace=replace) for each in wanted]
+    unfinished = {each.run.run_id: _unfinished(each.run, results) for each in wanted}
+    with shelf(results) if not all(unfinished.values()) else nullcontext():
+        return [
+            unfinished[each.run.run_id] or _publish(each, results, changed=changed, replace=replace)
+            for each in wanted
+        ]
+
+
+def _unfinished(run: PlannedRun, results: Path) -> Outcome | None:
+    folder = RunFolder(results, run.run_id)
+    state = folder.status().state
+    if state == "done" and folder.training.exists():
+        return None
+    return Outcome(run.run_id, run.name, "unfinished", reasons=(state,))
 
 
 def _wanted(suites: Iterable[Suite]) -> list[_Wanted]:
@@ -75,9 +88,6 @@ def _wanted(suites: Iterable[Suite]) -> list[_Wanted]:
 
 def _publish(wanted: _Wanted, results: Path, *, changed: bool, replace: bool) -> Outcome:
     run, folder = wanted.run, RunFolder(results, wanted.run.run_id)
-    status = folder.status().state
-    if status != "done" or not folder.training.exists():
-        return Outcome(run.run_id, run.name, "unfinished", reasons=(status,))
     done = [each for each in wanted.evaluations if folder.evaluation(each).is_done()]
     missing = tuple(each.label for id, each in wanted.evaluations.items() if id not in done)
     is_of_old = is_changed(run.record, folder, done)

@@ -76,7 +76,7 @@ def _evaluation_files(evaluation: EvalFolder) -> Files:
         for line in evaluation.read()
     ]
     _check(measurements)
-    kept = {name: done[name] for name in ("seconds",) if name in done}
+    kept: dict[str, Any] = {name: done[name] for name in ("finished", "seconds") if name in done}
     kept["provenance"] = _provenance(done.get("provenance", {}))
     files = {
         "spec.json": _checked(read_json(evaluation.spec)),
@@ -100,7 +100,7 @@ def _provenance(recorded: Mapping[str, Any]) -> dict[str, Any]:
         kept["git"] = {name: kept["git"].get(name) for name in _GIT}
     if "command" in kept:
         kept["command"] = scrubbed_command([str(word) for word in kept["command"]])
-    _check({name: value for name, value in kept.items() if name != "command"})
+    _check({"data": kept.get("data", {})})
     return kept
 
 
@@ -113,7 +113,7 @@ def _training(recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _log_line(line: Mapping[str, Any]) -> dict[str, Any]:
-    """Its numbers, with the seconds trained but not the time of day."""
+    """Its numbers, with the seconds trained; not the time of day."""
     kept = {name: value for name, value in line.items() if _is_number(value)}
     seconds = line.get("time", {}).get("seconds")
     return kept if seconds is None else kept | {"time": {"seconds": seconds}}
@@ -125,17 +125,15 @@ def _is_number(value: Any) -> bool:
 
 def _spread(lines: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """All of them, or so many as are published, the first and last among them."""
-    last = len(lines) - 1
-    kept = range(len(lines))
-    if len(lines) > LOG_LINES:
-        return (lines[round(i * last / (LOG_LINES - 1))] for i in range(LOG_LINES))
-    return (lines[i] for i in kept)
+    kept = min(LOG_LINES, len(lines))
+    apart = (len(lines) - 1) / max(1, kept - 1)
+    return (lines[round(place * apart)] for place in range(kept))
 
 
 def _examples(path: Path) -> bytes:
     """Texts or clips kept whole, without the space between; what the texts say is data."""
     found = read_json(path)
-    _check([example.get("name", "") for example in found.get("examples", ())])
+    _check({"texts": [example.get("name", "") for example in found.get("examples", ())]})
     return json.dumps(found, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 

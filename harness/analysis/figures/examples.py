@@ -153,7 +153,7 @@ def _data(strips: Sequence[_Strip], shown: Sequence[int], place: Place) -> list[
                     "psnr": None if strip.row is None else strip.row.psnr.value,
                     "nfe": None if strip.row is None else strip.row.nfe,
                     "stored_as": strip.stored,
-                    "source": "/".join(strip.source.parts[-5:]),
+                    "source": "/".join(strip.source.parts[-4:]),
                 }
             )
     return found

@@ -165,7 +165,7 @@ def _data(strips: Sequence[_Strip], rows: NDArray[np.int64]) -> list[DataRow]:
                     "seed": strip.examples.seed,
                     "row": int(row),
                     "mse_of_levels": float(np.square(error).mean()),
-                    "source": "/".join(strip.examples.path.parts[-5:]),
+                    "source": "/".join(strip.examples.path.parts[-4:]),
                 }
             )
     return found
