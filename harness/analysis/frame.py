@@ -152,7 +152,8 @@ class SuiteFrame:
     `missing` names the runs and evaluations without a result; `changed` the run ids that
     other source code made. Results on data that have changed since count as missing. `records` are
     the trained runs by id, some of them published; `elsewhere` the devices that published runs of
-    the suite too, which are not read.
+    the suite too, which are not read. `diverged` are the ids of runs whose training ended in a loss
+    that is not finite: their evaluations are missing for good.
     """
 
     rows: pd.DataFrame
@@ -160,6 +161,7 @@ class SuiteFrame:
     changed: tuple[str, ...]
     records: Mapping[str, RunRecord] = field(default_factory=dict)
     elsewhere: tuple[str, ...] = ()
+    diverged: frozenset[str] = frozenset()
 
     @property
     def published(self) -> tuple[str, ...]:
@@ -198,7 +200,7 @@ def load_frame(suite: Suite, results: Path) -> SuiteFrame:
     changed = tuple(run_id for run_id, record in found.runs.items() if record.changed)
     frame = table.frame()
     _shorten(frame)
-    return SuiteFrame(frame, tuple(missing), changed, found.runs, found.elsewhere)
+    return SuiteFrame(frame, tuple(missing), changed, found.runs, found.elsewhere, found.diverged)
 
 
 def _shorten(frame: pd.DataFrame) -> None:

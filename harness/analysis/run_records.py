@@ -19,6 +19,9 @@ from harness.provenance import data_changed, source_digest
 from harness.publishing.layout import PublishedRun, device_slug, published_runs
 from harness.records import EvalFolder, RunFolder, read_json
 
+#: How the reason of a run begins whose training loss ceased to be finite.
+_NOT_FINITE = "not finite"
+
 
 @dataclass(frozen=True)
 class EvalRecord:
@@ -62,10 +65,14 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class SuiteRecords:
-    """A suite's trained runs by id; `elsewhere` are devices that published some of them too."""
+    """A suite's trained runs by id; `elsewhere` are devices that published some of them too.
+
+    `diverged` are the runs here, trained nowhere else, whose loss ceased to be finite.
+    """
 
     runs: Mapping[str, RunRecord]
     elsewhere: tuple[str, ...]
+    diverged: frozenset[str] = frozenset()
 
 
 def suite_records(suite: Suite, results: Path) -> SuiteRecords:
@@ -89,7 +96,14 @@ def suite_records(suite: Suite, results: Path) -> SuiteRecords:
     }
     devices = {each.device for own in found.values() for each in own}
     elsewhere = devices - {record.device for record in taken.values()}
-    return SuiteRecords(taken, tuple(sorted(elsewhere)))
+    diverged = {run.run_id for run in suite.runs if run.run_id not in taken}
+    diverged = {run_id for run_id in diverged if _has_diverged(RunFolder(results, run_id))}
+    return SuiteRecords(taken, tuple(sorted(elsewhere)), frozenset(diverged))
+
+
+def _has_diverged(folder: RunFolder) -> bool:
+    status = folder.status()
+    return status.state == "failed" and (status.reason or "").startswith(_NOT_FINITE)
 
 
 def _wanted(suite: Suite) -> dict[str, tuple[AdapterRecord, dict[str, None]]]:

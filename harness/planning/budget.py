@@ -13,6 +13,7 @@ from harness.planning.sections import (
     DenoisingSection,
     ScalingSection,
     ThinkingScaleSection,
+    TuningSection,
 )
 from harness.planning.spec import NextFrameTask
 
@@ -133,7 +134,7 @@ def check_report(suite: Suite) -> None:
         where = f"{suite.path} report[{index}]"
         if isinstance(section, ThinkingScaleSection):
             _check_points(section, suite, where)
-        if not isinstance(section, ScalingSection | DenoisingSection):
+        if not isinstance(section, ScalingSection | DenoisingSection | TuningSection):
             continue
         sets = {
             f"{e.spec.data} ({e.spec.split})"

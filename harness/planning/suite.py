@@ -37,6 +37,7 @@ from harness.planning.sections import (
 )
 from harness.planning.shapes import shape_of
 from harness.planning.spec import TrainSpec
+from harness.planning.tuned import check_tuned
 from harness.planning.validate import as_written, validate, where_mentioned
 from harness.protocol import AdapterRecord
 from harness.registry import adapter as find_adapter
@@ -82,6 +83,7 @@ def _load(path: Path, overrides: Sequence[str]) -> Suite:
     check_report(loaded)
     check_compared(loaded, document)
     check_followed(loaded, document)
+    check_tuned(loaded, document)
     return loaded
 
 

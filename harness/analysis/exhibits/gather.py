@@ -19,6 +19,7 @@ from harness.analysis.exhibits.thinking_ablation import (
 )
 from harness.analysis.exhibits.thinking_scale import ThinkingScaleExhibit, thinking_scale_exhibit
 from harness.analysis.exhibits.thinking_shift import ThinkingShiftExhibit, thinking_shift_exhibit
+from harness.analysis.exhibits.tuning import TuningExhibit, tuning_exhibit
 from harness.analysis.exhibits.uncertainty import UncertaintyExhibit, uncertainty_exhibit
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.paper.numbers import PaperNumber, PaperNumbers, PaperSetting, cited
@@ -35,6 +36,7 @@ from harness.planning.sections import (
     ThinkingScaleSection,
     ThinkingSection,
     ThinkingShiftSection,
+    TuningSection,
     UncertaintySection,
     evaluations_of,
 )
@@ -50,6 +52,7 @@ Exhibit = (
     | DownstreamExhibit
     | NextFrameExhibit
     | ProbeExhibit
+    | TuningExhibit
 )
 
 
@@ -128,13 +131,14 @@ _EXHIBITS: dict[type[Section], Callable[[Any, Suite, SuiteFrame], Exhibit]] = {
     NextFrameSection: next_frame_exhibit,
     ProbeSection: lambda section, suite, frame: probe_exhibit(section, frame),
     DenoisingSection: lambda section, suite, frame: denoising_exhibit(section, frame),
+    TuningSection: tuning_exhibit,
 }
 
 
 #: What further files of one section end with: a section of that name would overwrite them.
 _ENDINGS = {
-    *("against", "clips", "differences", "equal", "examples", "gains", "inputs", "paper"),
-    *("passes", "rate", "stopping", "texts", "verdicts"),
+    *("against", "budgets", "clips", "differences", "equal", "examples", "gains"),
+    *("inputs", "paper", "passes", "rate", "stopping", "texts", "verdicts"),
 }
 
 

@@ -15,6 +15,7 @@ from harness.analysis.exhibits.thinking import ThinkingExhibit
 from harness.analysis.exhibits.thinking_ablation import ThinkingAblationExhibit
 from harness.analysis.exhibits.thinking_scale import ThinkingScaleExhibit
 from harness.analysis.exhibits.thinking_shift import ThinkingShiftExhibit
+from harness.analysis.exhibits.tuning import TuningExhibit
 from harness.analysis.exhibits.uncertainty import UncertaintyExhibit
 from harness.analysis.figures.denoising import denoising_figure
 from harness.analysis.figures.downstream import downstream_figure
@@ -29,6 +30,7 @@ from harness.analysis.figures.thinking import thinking_figures
 from harness.analysis.figures.thinking_ablation import thinking_ablation_figures
 from harness.analysis.figures.thinking_scale import thinking_scale_figures
 from harness.analysis.figures.thinking_shift import thinking_shift_figure
+from harness.analysis.figures.tuning import tuning_figures
 from harness.analysis.figures.uncertainty import uncertainty_figures
 from harness.planning.sections import ScalingSection
 
@@ -44,6 +46,7 @@ _FIGURES: dict[type[Exhibit], tuple[Callable[..., list[Drawing] | Drawing | None
     NextFrameExhibit: (next_frame_figure, frame_strips),
     ProbeExhibit: (probe_figure,),
     DenoisingExhibit: (denoising_figure, example_figures),
+    TuningExhibit: (tuning_figures,),
 }
 
 

@@ -15,6 +15,7 @@ from harness.analysis.exhibits.thinking import ThinkingExhibit
 from harness.analysis.exhibits.thinking_ablation import ThinkingAblationExhibit
 from harness.analysis.exhibits.thinking_scale import ThinkingScaleExhibit
 from harness.analysis.exhibits.thinking_shift import ThinkingShiftExhibit
+from harness.analysis.exhibits.tuning import TuningExhibit
 from harness.analysis.exhibits.uncertainty import UncertaintyExhibit
 from harness.analysis.paper.tables import paper_tables
 from harness.analysis.tables.denoising import denoising_tables
@@ -28,6 +29,7 @@ from harness.analysis.tables.thinking import thinking_tables
 from harness.analysis.tables.thinking_ablation import thinking_ablation_tables
 from harness.analysis.tables.thinking_scale import thinking_scale_tables
 from harness.analysis.tables.thinking_shift import thinking_shift_tables
+from harness.analysis.tables.tuning import tuning_tables
 from harness.analysis.tables.uncertainty import uncertainty_tables
 
 #: What makes the tables of each kind of exhibit.
@@ -45,6 +47,7 @@ _TABLES: dict[type[Exhibit], Callable[[Any, str], list[Table]]] = {
     NextFrameExhibit: next_frame_tables,
     ProbeExhibit: probe_tables,
     DenoisingExhibit: denoising_tables,
+    TuningExhibit: tuning_tables,
 }
 
 
