@@ -77,6 +77,22 @@ def publish(
     )
 
 
+def report(
+    suites: SuitePaths,
+    overrides: Overrides = None,
+    results: Results = RESULTS,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; default: RESULTS/report.html.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write one HTML file: verdicts on the paper's claims, exhibits, runs, definitions."""
+    from harness.show import report as show
+
+    loaded = load_all(suites, overrides, results)
+    show.write_report(loaded, results, out or results / "report.html", as_json=as_json)
+
+
 def _folders(suites: list[Suite], out: Path | None, default: Path) -> Callable[[Suite], Path]:
     """Where the files of each suite go."""
     if out is not None and len(suites) == 1:
@@ -84,4 +100,4 @@ def _folders(suites: list[Suite], out: Path | None, default: Path) -> Callable[[
     return lambda suite: (out or default) / suite.name
 
 
-EXHIBIT_VERBS = (table, figures, publish)
+EXHIBIT_VERBS = (table, figures, report, publish)

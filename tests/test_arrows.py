@@ -180,6 +180,15 @@ ARROWS: dict[str, set[str]] = {
         "harness.ranks",
         "harness.records",
     },
+    "harness.analysis.report": {
+        "harness.analysis",
+        "harness.data",
+        "harness.errors",
+        "harness.planning",
+        "harness.provenance",
+        "harness.quantities",
+        "harness.records",
+    },
     "harness.export": {
         "harness.data.tokenizer",
         "harness.errors",
