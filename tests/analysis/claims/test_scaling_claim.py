@@ -1,0 +1,304 @@
+"""Scaling sections with planted exponents, and what the claim of faster scaling makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pytest
+
+from harness.analysis.claims.claim import ClaimVerdict
+from harness.analysis.claims.judging import judge
+from harness.analysis.claims.tables import claims_table, findings_table
+from harness.analysis.exhibits.scaling import ScalingExhibit
+from harness.analysis.exhibits.suites import SuiteExhibits
+from harness.planning.budget import run_cost
+from harness.planning.planned import PlannedRun, Suite
+from harness.planning.suite import load_suite
+from harness.records import Measurement
+from tests.analysis.claims.planted import shown
+from tests.analysis.records_factory import measured, write_suite
+
+SUITE = """
+suite: planted
+experiments:
+  text:
+    base:
+      task: {kind: next_token, context: 16}
+      batch_size: 8
+      optimizer: {lr: 1e-3}
+      config: {depth: 1, width: 16, heads: 1}
+    adapters:
+      transformer++: {adapter: transformer_pp_text}
+      ebt: {adapter: ebt_text}
+    axes:
+      budget: {path: budget.tokens, values: BUDGETS}
+    seeds: SEEDS
+    evaluations:
+      validation: {kind: likelihood, data: builtin/docs}
+report: [SECTIONS]
+"""
+SECTION = (
+    "{kind: scaling, title: Along AXIS, experiment: text, x: AXIS, evaluation: validation, "
+    "baseline: BASELINE, candidate: CANDIDATE}"
+)
+WIDE = "[1.28e5, 4e5, 1.28e6, 4e6, 1.28e7, 4e7]"
+
+
+def suite_of(
+    folder: Path,
+    *axes: str,
+    budgets: str = WIDE,
+    seeds: str = "[0, 1, 2]",
+    pair: tuple[str, str] = ("transformer++", "ebt"),
+) -> Suite:
+    sections = [
+        SECTION.replace("AXIS", axis).replace("BASELINE", pair[0]).replace("CANDIDATE", pair[1])
+        for axis in axes
+    ]
+    text = SUITE.replace("BUDGETS", budgets).replace("SEEDS", seeds)
+    path = folder / "suite.yaml"
+    path.write_text(text.replace("SECTIONS", ", ".join(sections)))
+    return load_suite(path)
+
+
+def losses(
+    rate: float, *, sigma: float = 0.002, lost: Callable[[PlannedRun], bool] = lambda run: False
+) -> Any:
+    """Exponents 0.4 and 0.4 × (1 + rate) over the same floor, with noise per run."""
+
+    def evaluate(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
+        tokens = run_cost(run).tokens
+        assert tokens is not None
+        ebt = run.adapter_label == "ebt"
+        exponent = 0.4 * (1 + rate if ebt else 1)
+        noise = np.random.default_rng(crc32(run.name.encode())).normal(0, sigma)
+        loss = 1.5 + 1.5 * (tokens / 1.28e5) ** -exponent + noise
+        cost = {"nfe": 2.0 if ebt else 1.0, "flops": 10.0, "seconds": 1e-5}
+        return [measured(run, "loss", None if lost(run) else float(loss), cost=cost)]
+
+    return evaluate
+
+
+def scaling(shown: list[SuiteExhibits]) -> ClaimVerdict:
+    return next(v for v in judge(shown) if v.claim.name == "scaling")
+
+
+def written(folder: Path, evaluator: Any, *axes: str, **given: Any) -> SuiteExhibits:
+    suite = suite_of(folder, *axes, **given)
+    write_suite(suite, folder, evaluator)
+    return shown(suite, folder)
+
+
+@pytest.fixture(scope="module")
+def faster(tmp_path_factory: pytest.TempPathFactory) -> SuiteExhibits:
+    """35 % along two axes, of the same runs."""
+    return written(tmp_path_factory.mktemp("faster"), losses(0.35), "data", "flops")
+
+
+def test_a_faster_candidate_is_supported_with_the_section_s_own_adjusted_verdicts(
+    faster: SuiteExhibits,
+) -> None:
+    exhibits = faster
+    verdict = scaling([exhibits])
+    assert verdict.status == "supported"
+    assert verdict.parts[0].counts == (2, 0, 0)
+    for finding, gathered in zip(verdict.findings, exhibits.gathered, strict=True):
+        assert isinstance(gathered.exhibit, ScalingExhibit)
+        rate = gathered.exhibit.rate
+        assert rate is not None
+        assert rate.rho.interval is not None
+        assert finding.interval is not None
+        assert finding.stem == gathered.stem
+        assert finding.estimate == rate.rho.value
+        assert finding.p == rate.p_adjusted
+        assert finding.reason == rate.verdict.text
+        interval = rate.rho.interval
+        assert (finding.interval.low, finding.interval.high, finding.interval.level) == (
+            interval.low,
+            interval.high,
+            interval.level,
+        )
+    # The planted 35 % lies inside both intervals.
+    assert verdict.magnitude is not None
+    assert verdict.magnitude.inside == 2
+
+
+def test_what_a_finding_stands_on_is_said(faster: SuiteExhibits) -> None:
+    finding = next(f for f in scaling([faster]).findings if "tokens" in f.what)
+    assert (finding.sample.n, finding.sample.of) == (36, "training runs")
+    assert (finding.sample.seeds, finding.sample.points) == (3, 6)
+    assert len(finding.runs) == 36
+    assert finding.costs.nfe.value == 2.0
+    assert finding.costs.flops.value == 1.0  # as the records have it
+    assert finding.costs.training_flops == 36 * 5e9
+    assert finding.costs.training_seconds == 36 * 2.0
+    assert finding.device == ("test device",)
+    assert finding.scale.endswith("non-embedding parameters, 1.28 k tokens, builtin/docs")
+    assert finding.what == "scaling rate along training tokens"
+
+
+@pytest.mark.parametrize(
+    ("rate", "sigma", "status"),
+    [(-0.3, 0.002, "not supported"), (0.0, 0.001, "not supported"), (-0.03, 0.006, "undecided")],
+)
+def test_other_rates(rate: float, sigma: float, status: str, tmp_path: Path) -> None:
+    verdict = scaling([written(tmp_path, losses(rate, sigma=sigma), "data")])
+    assert verdict.status == status
+    assert len(verdict.confirmatory) == 1
+
+
+def test_swapped_families_turn_the_verdict_round(tmp_path: Path) -> None:
+    """What EBT has in one suite Transformer++ has in the other."""
+
+    def swapped(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
+        label = {"ebt": "transformer++", "transformer++": "ebt"}[run.adapter_label]
+        other = replace(run, adapter_label=label)
+        found = losses(0.35)(other, spec, folder)
+        return [measured(run, "loss", each.value, cost=each.cost) for each in found]
+
+    assert scaling([written(tmp_path, swapped, "data")]).status == "not supported"
+
+
+def test_other_pairs_than_the_paper_s_bear_on_nothing(tmp_path: Path) -> None:
+    other = written(tmp_path, losses(0.35), "data", pair=("ebt", "transformer++"))
+    assert scaling([other]).status == "not tested"
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"budgets": "[1.28e5, 1.28e6, 1.28e7]"}, "3 points × 3 seeds"),
+        ({"seeds": "[0, 1]"}, "6 points × 2 seeds"),
+        ({"budgets": "[1e6, 2e6, 3e6, 4e6, 5e6]"}, "over 0.7 decades, 2 needed"),
+    ],
+)
+def test_small_designs_are_exploratory_and_decide_nothing(
+    given: dict[str, str], reason: str, tmp_path: Path
+) -> None:
+    verdict = scaling([written(tmp_path, losses(1.0), "data", **given)])
+    assert verdict.status == "undecided"
+    assert verdict.reason.startswith("only exploratory findings")
+    (finding,) = verdict.findings
+    assert finding.evidence == "exploratory"
+    assert reason in finding.reason
+    # Nothing unfinished could decide it either, so it says what is made for it.
+    assert not verdict.deciding
+    assert "suites/registered" in verdict.notes[0]
+
+
+@pytest.mark.parametrize("label", ["ebt", "transformer++"])
+def test_a_run_without_a_finite_loss_leaves_nothing_decided(label: str, tmp_path: Path) -> None:
+    """What is left without it might be the better half: whichever family it is of."""
+
+    def first(run: PlannedRun) -> bool:
+        cost = run_cost(run)
+        return run.adapter_label == label and cost.tokens == 128_000
+
+    verdict = scaling([written(tmp_path, losses(0.35, lost=first), "data")])
+    (finding,) = verdict.findings
+    assert finding.evidence == "exploratory"
+    assert "not finite" in finding.reason
+    assert f"{label} 128000" in finding.reason
+    assert verdict.status == "undecided"
+
+
+def test_a_suite_without_records_is_named_with_what_it_takes(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, "data", "flops")
+    verdict = scaling([shown(suite, tmp_path)])
+    assert verdict.status == "not tested"
+    assert verdict.findings == ()
+    (each,) = verdict.deciding
+    assert each.command == f"harness run {suite.path}"
+    assert (each.runs, each.evaluations) == (36, 36)
+    assert each.flops == sum(run_cost(run).flops or 0.0 for run in suite.runs)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"seeds": "[0, 1]"},
+        {"budgets": "[1e6, 2e6, 3e6, 4e6, 5e6]"},
+        {"pair": ("ebt", "transformer++")},
+    ],
+)
+def test_a_design_that_could_not_decide_is_not_offered(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    verdict = scaling([shown(suite_of(tmp_path, "data", **given), tmp_path)])
+    assert verdict.status == "not tested"
+    assert verdict.deciding == ()
+
+
+def test_a_half_finished_suite_says_what_is_left(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, "data")
+    done = [run for run in suite.runs if run.spec.seed == 0]
+    write_suite(replace(suite, runs=tuple(done)), tmp_path, losses(0.35))
+    verdict = scaling([shown(suite, tmp_path)])
+    assert verdict.status == "undecided"
+    assert verdict.findings[0].reason == "6 points × 1 seed"
+    (each,) = verdict.deciding
+    assert (each.runs, each.evaluations) == (24, 24)
+
+
+def test_the_same_runs_in_two_suites_count_once_and_by_axis(faster: SuiteExhibits) -> None:
+    other = replace(faster, suite=replace(faster.suite, name="other"))
+    verdict = scaling([faster, other])
+    assert [f.suites for f in verdict.findings] == [("planted", "other")] * 2
+    assert verdict.findings[0].interval == scaling([faster]).findings[0].interval
+
+
+def test_suites_are_adjusted_for_each_other(tmp_path: Path) -> None:
+    exhibits = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        suite = replace(suite_of(folder, "data", seeds=f"[{number}, {number + 5}, {number + 9}]"))
+        write_suite(suite, folder, losses(0.35))
+        exhibits.append(shown(suite, folder, name=f"suite {number}"))
+    verdict = scaling(exhibits)
+    levels = sorted(f.interval.level for f in verdict.findings if f.interval is not None)
+    assert levels == pytest.approx([1 - 0.05, 1 - 0.05 / 2])
+    assert scaling(exhibits[::-1]).status == verdict.status == "supported"
+
+
+@pytest.mark.parametrize("name", ["quickstart", "smoke"])
+def test_what_was_tuned_on_its_own_sets_or_means_nothing_never_decides(
+    name: str, faster: SuiteExhibits, tmp_path: Path
+) -> None:
+    untouched = shown(suite_of(tmp_path, "data"), tmp_path, name=name)
+    assert scaling([untouched]).deciding == ()
+    verdict = scaling([replace(faster, suite=replace(faster.suite, name=name))])
+    assert verdict.status == "undecided"
+    assert verdict.findings[0].reason.startswith(f"suite {name}: ")
+
+
+def test_tables_have_a_row_per_claim_and_per_finding(faster: SuiteExhibits) -> None:
+    verdicts = judge([faster])
+    table = claims_table(verdicts)
+    assert len(table.rows) == len(table.data) == len(verdicts) == 7
+    row = table.rows[0]
+    assert [cell.text for cell in row[:5]] == [
+        "Faster scaling",
+        "up to 35 % faster on text, 34 % on video",
+        "supported",
+        "2, 0, 0",
+        "0",
+    ]
+    assert row[2].bold
+    assert not table.rows[1][2].bold
+    assert row[6].text == "3"
+    assert row[7].text == "2"
+    findings = findings_table(verdicts[0])
+    assert len(findings.rows) == len(verdicts[0].findings)
+    for one in (table, findings, findings_table(verdicts[1])):
+        assert one.markdown()
+        assert one.latex()
+        assert all(len(each) == len(one.header) for each in one.rows)
+    lines = findings.csv().splitlines()
+    assert lines[0].startswith("claim,part,suites,section,what,")
+    assert len(lines) == 3
