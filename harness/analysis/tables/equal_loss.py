@@ -7,7 +7,7 @@ from harness.analysis.exhibits.scaling import NATS, ScalingExhibit
 from harness.analysis.rates.equal_loss import Crossover, EqualLoss, crossover, equal_loss
 from harness.analysis.rates.points import Estimate
 from harness.analysis.tables.scaling import axis_name
-from harness.analysis.tables.table import Cell, Table
+from harness.analysis.tables.table import Cell, Table, minus
 from harness.planning.sections import Axis
 from harness.quantities import duration, si
 
@@ -184,13 +184,15 @@ def _difference_cells(
     low, high = one.difference.low, one.difference.high
     names = {"candidate": exhibit.section.candidate, "baseline": exhibit.section.baseline}
     lower = names.get(one.lower, one.lower)
-    between = "" if low is None or high is None else f"[{low:+.{digits}f}, {high:+.{digits}f}]"
+    between = (
+        "" if low is None or high is None else minus(f"[{low:+.{digits}f}, {high:+.{digits}f}]")
+    )
     return [
         Cell(amount(one.budget, exhibit.section.x)),
         *([Cell(one.label)] if several else []),
         Cell(f"{one.baseline:.{digits}f}", bold=one.lower == "baseline"),
         Cell(f"{one.candidate:.{digits}f}", bold=one.lower == "candidate"),
-        Cell(f"{one.difference.value:+.{digits}f}"),
+        Cell(minus(f"{one.difference.value:+.{digits}f}")),
         Cell(between),
         Cell(str(len(one.seeds))),
         Cell(lower if between else "one seed: no interval"),
