@@ -29,6 +29,12 @@ from harness.analysis.figures.page import (
     panels,
     surround,
 )
+from harness.analysis.figures.paper_marks import (
+    draw_quality,
+    quality_handle,
+    quality_lines,
+    quality_names,
+)
 from harness.analysis.figures.style import (
     REFERENCE,
     REFERENCE_LINE,
@@ -38,6 +44,7 @@ from harness.analysis.figures.style import (
     theme,
     tint,
 )
+from harness.analysis.paper.numbers import PaperNumber
 from harness.planning.spec import descent_variant
 from harness.protocol import Descent, Single
 from harness.quantities import counted_range
@@ -102,12 +109,15 @@ def denoising_figure(exhibit: DenoisingExhibit, *, missing: str = "") -> Drawing
     title = f"{exhibit.section.title}: quality against cost"
     series = {place: _series(exhibit.at(place), by) for place in exhibit.places}
     clipped = False
+    papers: list[PaperNumber] = []
     with theme():
         figure, grid = panels(len(series), len(_COSTS), share_y="row")
         for row, place in zip(grid, series, strict=True):
             lines = _references(exhibit, place)
             limits = _limits(series[place], [reference for reference, _, _ in lines])
             clipped |= limits.clipped
+            reached = quality_lines(exhibit.paper, place.level, padded(limits))
+            papers += reached
             for axes, (cost, label, kind) in zip(row, _COSTS, strict=True):
                 _panel(axes, series[place], cost)
                 xs = [float(getattr(r, cost)) for r in thinking if getattr(r, cost) is not None]
@@ -117,16 +127,21 @@ def denoising_figure(exhibit: DenoisingExhibit, *, missing: str = "") -> Drawing
                 for reference, line, _ in lines:
                     style = {"color": REFERENCE, "linewidth": 0.8, "linestyle": line}
                     axes.axhline(reference.psnr.value, **style)
+                draw_quality(axes, reached)
             row[0].set_ylabel("\n".join(filter(None, (*_named(exhibit, place), "PSNR (dB)"))))
             at_edge = [(r.psnr.value, f"{short}\n{r.psnr.value:.1f}") for r, _, short in lines]
+            at_edge += quality_names(reached)
             label_right(row[-1], at_edge, color=REFERENCE, gap=0.16)
         for row in grid[:-1]:
             for axes in row:
                 axes.set_xlabel("")
         handles = _handles(exhibit, [one for at in series.values() for one in at])
+        handles += [quality_handle(papers)] if papers else []
         frame = Frame(title, "", handles, _notes(exhibit, clipped, missing))
         surround(figure, frame, height=_ROW_HEIGHT * len(series) + 0.2)
-    return Drawing("denoising", title, figure, tuple(_data(r) for r in exhibit.rows))
+    data = [_data(row) for row in exhibit.rows]
+    data += [_paper_data(number) for number in papers]
+    return Drawing("denoising", title, figure, tuple(data))
 
 
 def _named(exhibit: DenoisingExhibit, place: Place) -> tuple[str, ...]:
@@ -262,6 +277,11 @@ def _notes(exhibit: DenoisingExhibit, clipped: bool, missing: str) -> list[str]:
     if clipped:
         text += " Error bars that reach the frame end beyond it."
     return [text, *([missing] if missing else [])]
+
+
+def _paper_data(number: PaperNumber) -> DataRow:
+    model = f"paper's {number.model}, {number.exhibit}"
+    return {"level": number.x, "model": model, "psnr": number.value}
 
 
 def _data(row: DenoisingRow) -> DataRow:

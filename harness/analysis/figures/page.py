@@ -114,19 +114,22 @@ def surround(figure: Figure, frame: Frame, *, height: float) -> float:
 
     Returns where the panels begin, in inches from the bottom. Call it last: it fixes the layout.
     """
+    title = wrapped(figure, frame.title, _TITLE_POINTS, weight="bold")
     subtitle = wrapped(figure, frame.subtitle, _SUBTITLE_POINTS)
     notes = [line for note in frame.notes for line in wrapped(figure, note, _NOTE_POINTS)]
     columns, legend_height = _legend_size(figure, frame.handles)
     notes_height = len(notes) * _NOTE_POINTS * _LINE
-    above = _TITLE_POINTS * _LINE + len(subtitle) * _SUBTITLE_POINTS * _LINE + 0.05
+    title_height = len(title) * _TITLE_POINTS * _LINE
+    above = title_height + len(subtitle) * _SUBTITLE_POINTS * _LINE + 0.05
     bottom = _MARGIN + notes_height + legend_height + 0.04
     total = bottom + height + above + _MARGIN
     figure.set_size_inches(WIDTH, total)
 
     left = _MARGIN / WIDTH
     top = 1 - _MARGIN / total
-    figure.text(left, top, frame.title, size=_TITLE_POINTS, weight="bold", va="top")
-    below_title = top - _TITLE_POINTS * _LINE / total
+    heading = "\n".join(title)
+    figure.text(left, top, heading, size=_TITLE_POINTS, weight="bold", va="top", linespacing=1.2)
+    below_title = top - title_height / total
     figure.text(
         left, below_title, "\n".join(subtitle), size=_SUBTITLE_POINTS, va="top", linespacing=1.2
     )
@@ -216,19 +219,20 @@ def open_dot(label: str, *, size: float | None = None) -> Artist:
     )
 
 
-def text_width(figure: Figure, text: str, points: float) -> float:
+def text_width(figure: Figure, text: str, points: float, weight: str = "normal") -> float:
     """Width of one line in inches, as it will be printed."""
-    shown = Text(0, 0, text, fontproperties=FontProperties(family="DejaVu Sans", size=points))
+    font = FontProperties(family="DejaVu Sans", size=points, weight=weight)
+    shown = Text(0, 0, text, fontproperties=font)
     shown.set_figure(figure)
     return float(shown.get_window_extent().width) / figure.dpi
 
 
-def wrapped(figure: Figure, text: str, points: float) -> list[str]:
+def wrapped(figure: Figure, text: str, points: float, weight: str = "normal") -> list[str]:
     """Lines of at most the page's width."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
-        if lines and text_width(figure, longer, points) <= WIDTH - 4 * _MARGIN:
+        if lines and text_width(figure, longer, points, weight) <= WIDTH - 4 * _MARGIN:
             lines[-1] = longer
         else:
             lines.append(word)

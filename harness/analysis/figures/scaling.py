@@ -27,6 +27,7 @@ from harness.analysis.figures.page import (
     panels,
     surround,
 )
+from harness.analysis.figures.paper_marks import Guide, rate_guide
 from harness.analysis.figures.style import (
     REFERENCE,
     REFERENCE_LINE,
@@ -68,6 +69,7 @@ def scaling_figure(exhibit: ScalingExhibit, *, missing: str = "") -> Drawing | N
     seeds = () if single else exhibit.runs
     by = marks((row.adapter, row.family) for row in exhibit.rows)
     curves = fitted_curves(exhibit, seeds)
+    guide = rate_guide(exhibit)
     limits = _loss_limits(exhibit, seeds)
     references = {
         name: loss
@@ -90,6 +92,8 @@ def scaling_figure(exhibit: ScalingExhibit, *, missing: str = "") -> Drawing | N
             log_cost(axes, xs, label, kind=kind)
             loss_axis(axes, limits, "")
         _draw_curves(grid[0][0], curves, by)
+        if guide is not None:
+            guide.draw(grid[0][0])
         split = "validation loss" if exhibit.data.endswith("(validation)") else "loss"
         grid[0][0].set_ylabel(f"{split} ({exhibit.unit.full})")
         _titles(grid[0], exhibit, costs)
@@ -98,11 +102,12 @@ def scaling_figure(exhibit: ScalingExhibit, *, missing: str = "") -> Drawing | N
         frame = Frame(
             f"{section.title}: {section.candidate} and {section.baseline} on {exhibit.data}",
             _verdict(exhibit),
-            _handles(exhibit, curves, by, seeds, references),
+            [*_handles(exhibit, curves, by, seeds, references), *_paper_handles(guide)],
             _notes(exhibit, curves, limits, missing),
         )
         surround(figure, frame, height=_HEIGHT)
     data = (*_point_data(exhibit), *_seed_data(exhibit, seeds), *line_data(exhibit, curves))
+    data += () if guide is None else tuple(guide.data)
     return Drawing(f"scaling-{section.x}", frame.title, figure, data)
 
 
@@ -270,6 +275,10 @@ def _handles(
             )
         )
     return handles
+
+
+def _paper_handles(guide: Guide | None) -> list[Artist]:
+    return [] if guide is None else [guide.handle]
 
 
 def _notes(

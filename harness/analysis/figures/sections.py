@@ -32,6 +32,7 @@ from harness.analysis.figures.thinking_scale import thinking_scale_figures
 from harness.analysis.figures.thinking_shift import thinking_shift_figure
 from harness.analysis.figures.tuning import tuning_figures
 from harness.analysis.figures.uncertainty import uncertainty_figures
+from harness.analysis.paper.tables import paper_words
 from harness.planning.sections import ScalingSection
 
 #: What draws each kind of exhibit: None, or no drawing, where it has nothing to draw.
@@ -54,8 +55,9 @@ def section_drawings(gathered: Gathered) -> list[Drawing]:
     """One report section's figures, none where nothing was found."""
     exhibit, section = gathered.exhibit, gathered.section
     base = f"scaling-{section.x}" if isinstance(section, ScalingSection) else section.kind
+    said = " ".join(filter(None, (paper_words(gathered), gathered.missing.text)))
     drawings: list[Drawing] = []
     for draw in _FIGURES[type(exhibit)]:
-        drawn = draw(exhibit, missing=gathered.missing.text)
+        drawn = draw(exhibit, missing=said)
         drawings += drawn if isinstance(drawn, list) else [drawn] if drawn is not None else []
     return [replace(d, name=gathered.stem + d.name.removeprefix(base)) for d in drawings]

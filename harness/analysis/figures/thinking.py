@@ -15,6 +15,13 @@ from harness.analysis.exhibits.thinking import ThinkingExhibit, ThinkingRow
 from harness.analysis.figures.axes import Span, log_cost, padded
 from harness.analysis.figures.cuts import Cut, Floor, gain_limits, mark_cuts
 from harness.analysis.figures.page import DataRow, Drawing, Frame, panels, surround
+from harness.analysis.figures.paper_marks import (
+    PaperGain,
+    draw_gains,
+    gains_handle,
+    gains_words,
+    paper_gains,
+)
 from harness.analysis.figures.stopping import joined_by_tolerance, stopping_figures
 from harness.analysis.figures.style import (
     LINES,
@@ -98,6 +105,7 @@ def _page(
     rows = joined_by_tolerance(exhibit.rows)
     series = _series(rows)
     limits, floor = _limits(exhibit.rows)
+    papers, reached = paper_gains(exhibit.paper), False
     title = f"{title}: gain over the trained thinking"
     with theme():
         figure, grid = panels(len(_COSTS), len(sets), share_y="all")
@@ -109,6 +117,7 @@ def _page(
                 axes.set_ylim(*padded(limits))
                 axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
                 axes.yaxis.set_major_formatter(FuncFormatter(gain_tick))
+                reached |= cost == "nfe" and draw_gains(axes, papers)
         for axes, data in zip(grid[0], sets, strict=True):
             axes.set_title(data, pad=12)
             axes.annotate(
@@ -122,9 +131,9 @@ def _page(
             )
         for line in grid:
             line[0].set_ylabel("loss gain (%)")
-        frame = Frame(
-            title, _finding(exhibit), _handles(series), _notes(exhibit, limits, floor, missing)
-        )
+        handles = _handles(series) + ([gains_handle(papers)] if reached else [])
+        notes = _notes(exhibit, limits, floor, _beyond(papers, reached), missing)
+        frame = Frame(title, _finding(exhibit), handles, notes)
         surround(figure, frame, height=_ROW_HEIGHT * len(_COSTS) + 0.3)
     data_rows = tuple(_data(r) for data in sets for r in exhibit.rows if r.data == data)
     return Drawing(name, title, figure, data_rows)
@@ -291,7 +300,13 @@ def _handles(series: Sequence[_Series]) -> list[Artist]:
     return handles
 
 
-def _notes(exhibit: ThinkingExhibit, limits: Span, floor: Floor | None, missing: str) -> list[str]:
+def _beyond(papers: Sequence[PaperGain], reached: bool) -> str:
+    return "" if reached or not papers else gains_words(papers)
+
+
+def _notes(
+    exhibit: ThinkingExhibit, limits: Span, floor: Floor | None, beyond: str, missing: str
+) -> list[str]:
     text = (
         "Gain: (L(trained) − L(setting)) / L(trained), paired by document; error bars: 95 % "
         f"bootstrap over {exhibit.resampling}. NFE = steps × samples. "
@@ -302,7 +317,7 @@ def _notes(exhibit: ThinkingExhibit, limits: Span, floor: Floor | None, missing:
         text += f" Gains below {signed(floor.value, 1)} % are cut off: ▼ with their value or range."
     elif limits.clipped:
         text += " Error bars that reach the frame end beyond it."
-    return [text, *([missing] if missing else [])]
+    return [text, *filter(None, (beyond, missing))]
 
 
 def _data(row: ThinkingRow) -> DataRow:

@@ -125,7 +125,9 @@ def _gain_row(row: ThinkingRow, number: PaperNumber, quantity: str, *, derived: 
 
 def _flat(exhibit: ThinkingExhibit, number: PaperNumber) -> Beside:
     quantity = f"gain of {FLAT}"
-    stated = replace(number, value=None, high=None, written="", unit="", note="flat: cannot think")
+    stated = replace(
+        number, value=None, high=None, written="", unit="", note="T++ is flat: it cannot think"
+    )
     own = [row for row in exhibit.rows if row.family == FLAT]
     if not own:
         why = f"no {FLAT} was evaluated" if exhibit.rows else NOT_MEASURED
