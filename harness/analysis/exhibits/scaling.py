@@ -32,13 +32,21 @@ FINAL_CHECKPOINT = (
 class LossUnit:
     """What a loss is a number of, and over what.
 
-    `full` says both, `target` is what is predicted and `seen` what training has seen of it.
+    `full` says both, `target` is what is predicted and `seen` what training has seen of it. Each
+    is one object, in every process that an exhibit is sent to.
     """
 
     name: str
     full: str
     target: str
     seen: str
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _unit, (self.name,)
+
+
+def _unit(name: str) -> LossUnit:
+    return next(unit for unit in (NATS, SMOOTH_L1) if unit.name == name)
 
 
 NATS = LossUnit("nats", "nats per token", "target", "tokens")
