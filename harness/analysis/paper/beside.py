@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.analysis.paper.numbers import PaperNumber, PaperSetting
+from harness.analysis.set_names import short_names
 from harness.planning.budget import run_cost
 from harness.planning.planned import PlannedRun
 from harness.planning.spec import NextTokenTask
@@ -103,7 +104,7 @@ class Scale:
         parts = [
             f"{_range(self.parameters)} non-embedding parameters" if self.parameters else "",
             f"{_range(self.tokens)} training tokens" if self.tokens else "",
-            f"trained on {', '.join(self.data)}",
+            f"trained on {', '.join(short_names(self.data).values())}",
         ]
         return ", ".join(filter(None, parts))
 
