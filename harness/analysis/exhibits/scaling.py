@@ -42,10 +42,10 @@ class LossUnit:
     seen: str
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _unit, (self.name,)
+        return _unit_named, (self.name,)
 
 
-def _unit(name: str) -> LossUnit:
+def _unit_named(name: str) -> LossUnit:
     return next(unit for unit in (NATS, SMOOTH_L1) if unit.name == name)
 
 
