@@ -69,7 +69,7 @@ def shown(number: PaperNumber) -> str:
     text = _written(number, signed=signed)
     if number.high is not None:
         text += f" to {number.high:g}"
-    unit = f" {number.unit}" if number.unit not in ("", "tokens") else ""
+    unit = f" {number.unit}" if number.unit else ""
     return ("≈ " if number.approximate else "") + text + unit
 
 

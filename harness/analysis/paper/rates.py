@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import exp, log
+
+import numpy as np
 
 from harness.analysis.exhibits.next_frame import NextFrameExhibit
 from harness.analysis.exhibits.scaling import ScalingExhibit
@@ -15,6 +18,8 @@ from harness.analysis.tables.table import percent, percent_range
 from harness.planning.sections import ScalingSection
 
 _RATE = "scaling rate"
+#: Axes along which runs of equal settings lie apart: one family spends more than the other.
+_SPENT = ("flops", "seconds")
 _FAMILIES = {"ebt s1": "ebt", "ebt s2": "ebt"}
 
 
@@ -108,12 +113,9 @@ def _crossover(exhibit: ScalingExhibit, number: PaperNumber, quantity: str) -> B
 
 def _points(exhibit: ScalingExhibit, number: PaperNumber, quantity: str) -> Beside:
     """At how many points the candidate's loss is higher, paired by training seed."""
-    section = exhibit.section
-    own, other = (_by_rank(exhibit, name) for name in (section.candidate, section.baseline))
-    differences: dict[int, list[float]] = {}
-    for (rank, seed), loss in own.items():
-        if (rank, seed) in other:
-            differences.setdefault(rank, []).append(loss - other[rank, seed])
+    given = any(run.budget is not None for run in exhibit.runs)
+    spent = exhibit.section.x in _SPENT and not given
+    differences = _at_equal_x(exhibit) if spent else _at_equal_settings(exhibit)
     if not differences:
         why = "no seed and point in common" if exhibit.rows else NOT_MEASURED
         return absent_row(number, quantity, why)
@@ -121,6 +123,9 @@ def _points(exhibit: ScalingExhibit, number: PaperNumber, quantity: str) -> Besi
     decided = [(mean.low, mean.high) for mean in means if mean.low is not None]
     worse = sum(low is not None and low > 0 for low, _ in decided)
     better = sum(high is not None and high < 0 for _, high in decided)
+    note = f"paired seeds; {worse} worse and {better} better by the whole 95 % interval"
+    if spent:
+        note += f"; {exhibit.section.baseline} between its points, where both have some"
     return Beside(
         number,
         quantity,
@@ -129,15 +134,39 @@ def _points(exhibit: ScalingExhibit, number: PaperNumber, quantity: str) -> Besi
         n=len(means),
         counted="points",
         seeds=min(mean.seeds for mean in means),
-        note=f"means of paired seeds; {worse} worse and {better} better by the whole 95 % interval",
+        note=note,
     )
 
 
-def _by_rank(exhibit: ScalingExhibit, adapter: str) -> dict[tuple[int, int], float]:
-    """(rank of x, seed) -> loss: families of equal settings may differ a little in x."""
-    runs = [run for run in exhibit.runs if run.adapter == adapter]
-    ranks = {x: rank for rank, x in enumerate(sorted({run.x for run in runs}))}
-    return {(ranks[run.x], run.seed): run.loss for run in runs}
+def _at_equal_settings(exhibit: ScalingExhibit) -> dict[str, list[float]]:
+    """Place on the axes -> differences of equal seeds."""
+    section = exhibit.section
+    other = {(r.label, r.seed): r.loss for r in exhibit.runs if r.adapter == section.baseline}
+    found: dict[str, list[float]] = {}
+    for run in exhibit.runs:
+        if run.adapter == section.candidate and (run.label, run.seed) in other:
+            difference = run.loss - other[run.label, run.seed]
+            found.setdefault(run.label, []).append(difference)
+    return found
+
+
+def _at_equal_x(exhibit: ScalingExhibit) -> dict[str, list[float]]:
+    """The candidate's places -> differences of equal seeds from the baseline's line between its
+    neighbours, straight in log x and log loss; none beyond its points.
+    """
+    section = exhibit.section
+    lines: dict[int, list[tuple[float, float]]] = {}
+    for run in sorted(exhibit.runs, key=lambda run: run.x):
+        if run.adapter == section.baseline:
+            lines.setdefault(run.seed, []).append((log(run.x), log(run.loss)))
+    found: dict[str, list[float]] = {}
+    for run in exhibit.runs:
+        line = np.array(lines.get(run.seed, []), np.float64).reshape(-1, 2)
+        inside = len(line) > 0 and line[0, 0] <= log(run.x) <= line[-1, 0]
+        if run.adapter == section.candidate and inside:
+            there = exp(np.interp(log(run.x), line[:, 0], line[:, 1]))
+            found.setdefault(run.label, []).append(run.loss - there)
+    return found
 
 
 def next_frame_rows(exhibit: NextFrameExhibit, numbers: Sequence[PaperNumber]) -> list[Beside]:

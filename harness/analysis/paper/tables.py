@@ -128,7 +128,7 @@ def _ours(row: Beside) -> str:
     if row.value is None:
         return row.said
     unit = row.number.unit
-    return _written(row, row.value) + (f" {unit}" if unit not in ("", "tokens") else "")
+    return _written(row, row.value) + (f" {unit}" if unit else "")
 
 
 def _bounds(row: Beside) -> tuple[str, ...]:
