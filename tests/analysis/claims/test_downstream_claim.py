@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.analysis.claims.claim import ClaimVerdict
 from harness.analysis.claims.judging import judge
+from harness.analysis.exhibits.downstream import DownstreamExhibit, DownstreamRow, Score
+from harness.analysis.exhibits.samples import Difference
+from harness.analysis.exhibits.suites import SuiteExhibits
 from tests.analysis import downstream_factory
 from tests.analysis.claims.planted import shown
 from tests.analysis.downstream_factory import LOSSES, SUITE, planted, suite_of
@@ -32,6 +36,34 @@ def differences(home: float, *sets: float) -> dict[str, float]:
     return {"builtin/docs": home, **dict(zip(SETS, sets, strict=True))}
 
 
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> SuiteExhibits:
+    folder = tmp_path_factory.mktemp("downstream")
+    suite = suite_of(folder)
+    write_suite(suite, folder, planted())
+    return shown(suite, folder)
+
+
+def with_differences(shown: SuiteExhibits, differences: dict[str, float]) -> SuiteExhibits:
+    """The same suite, had EBT's losses less Transformer++'s been these, ± 0.01."""
+
+    def changed(row: DownstreamRow, score: Score) -> Score:
+        value = differences[row.data]
+        if score.comparison is None:
+            return score
+        difference = Difference(value, (value - 0.01, value + 0.01), 3, True)
+        return replace(score, comparison=replace(score.comparison, difference=difference))
+
+    (gathered,) = shown.gathered
+    exhibit = gathered.exhibit
+    assert isinstance(exhibit, DownstreamExhibit)
+    rows = tuple(
+        replace(row, scores=tuple(changed(row, score) for score in row.scores))
+        for row in exhibit.rows
+    )
+    return replace(shown, gathered=(replace(gathered, exhibit=replace(exhibit, rows=rows)),))
+
+
 @pytest.mark.parametrize(
     ("home", "sets", "status", "parts"),
     [
@@ -40,14 +72,20 @@ def differences(home: float, *sets: float) -> dict[str, float]:
         (0.3, (-0.3, 0.0, 0.0), "undecided", ("supported", "undecided")),
         (0.3, (-0.3, -0.3, 0.3), "undecided", ("supported", "undecided")),
         (0.3, (0.3, 0.3, 0.3), "not supported", ("supported", "not supported")),
+        (0.3, (0.3, 0.3, 0.0), "not supported", ("supported", "not supported")),
         (-0.3, (-0.3, -0.3, -0.3), "not supported", ("not supported", "supported")),
         (0.0, (-0.3, -0.3, -0.3), "undecided", ("undecided", "supported")),
     ],
 )
 def test_the_claim_needs_a_worse_pretraining_loss_and_better_sets(
-    home: float, sets: tuple[float, ...], status: str, parts: tuple[str, str], tmp_path: Path
+    home: float,
+    sets: tuple[float, ...],
+    status: str,
+    parts: tuple[str, str],
+    measured: SuiteExhibits,
 ) -> None:
-    verdict = claimed(tmp_path, differences(home, *sets))
+    changed = with_differences(measured, differences(home, *sets))
+    verdict = next(v for v in judge([changed]) if v.claim.name == "downstream")
     assert verdict.status == status
     assert tuple(part.status for part in verdict.parts) == parts
 
