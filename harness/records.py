@@ -28,6 +28,9 @@ _REMOVE = "remove the run folder to redo the run"
 #: The newest checkpoints that a run keeps.
 KEPT_CHECKPOINTS = 2
 
+#: How the reason of a run begins whose training loss ceased to be finite.
+_NOT_FINITE = "not finite"
+
 State = Literal["planned", "queued", "running", "done", "failed", "stopped"]
 
 
@@ -65,6 +68,11 @@ class Status:
     step: int | None = None
     total_steps: int | None = None
     since: float | None = None
+
+    @property
+    def has_diverged(self) -> bool:
+        """Training ended in a loss that is not finite, as it would again."""
+        return self.state == "failed" and (self.reason or "").startswith(_NOT_FINITE)
 
 
 class EvalFolder:
@@ -126,15 +134,7 @@ class RunFolder:
 
     def status(self) -> Status:
         """The recorded status, or `planned` where the run has none yet."""
-        if not self.status_path.exists():
-            return Status("planned")
-        known = {f.name for f in fields(Status)}
-        recorded = read_json(self.status_path)
-        if recorded.get("state") not in get_args(State):
-            raise HarnessError(
-                "not a status", where=str(self.status_path), hint=_REMOVE, allowed=get_args(State)
-            )
-        return Status(**{k: v for k, v in recorded.items() if k in known})
+        return read_status(self.status_path)
 
     def set_status(self, state: State, reason: str | None = None, **progress: int | None) -> None:
         step, total_steps = progress.get("step"), progress.get("total_steps")
@@ -159,6 +159,17 @@ class RunFolder:
         """
         with locked(self.lock, wait_seconds=wait_seconds) as held:
             yield held
+
+
+def read_status(path: Path) -> Status:
+    """The status that a file holds, or `planned` where there is no file."""
+    if not path.exists():
+        return Status("planned")
+    known = {f.name for f in fields(Status)}
+    recorded = read_json(path)
+    if recorded.get("state") not in get_args(State):
+        raise HarnessError("not a status", where=str(path), hint=_REMOVE, allowed=get_args(State))
+    return Status(**{k: v for k, v in recorded.items() if k in known})
 
 
 def find_run(results: Path, given: str) -> RunFolder:

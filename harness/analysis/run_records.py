@@ -19,9 +19,6 @@ from harness.provenance import data_changed, source_digest
 from harness.publishing.layout import PublishedRun, device_slug, published_runs
 from harness.records import EvalFolder, RunFolder, read_json
 
-#: How the reason of a run begins whose training loss ceased to be finite.
-_NOT_FINITE = "not finite"
-
 
 @dataclass(frozen=True)
 class EvalRecord:
@@ -67,7 +64,7 @@ class RunRecord:
 class SuiteRecords:
     """A suite's trained runs by id; `elsewhere` are devices that published some of them too.
 
-    `diverged` are the runs here, trained nowhere else, whose loss ceased to be finite.
+    `diverged` are the runs, trained to the end nowhere, whose loss ceased to be finite.
     """
 
     runs: Mapping[str, RunRecord]
@@ -83,27 +80,29 @@ def suite_records(suite: Suite, results: Path) -> SuiteRecords:
     """
     published = published_runs(results)
     found: dict[str, list[RunRecord]] = {}
-    for run_id, (record, eval_ids) in _wanted(suite).items():
+    wanted = _wanted(suite)
+    for run_id, (record, eval_ids) in wanted.items():
         reader = _Reader(record, eval_ids, results / "data")
-        read = [reader.local(RunFolder(results, run_id))]
-        read += map(reader.published, published.get(run_id, ()))
-        if kept := [each for each in read if each is not None]:
+        candidates = [reader.local(RunFolder(results, run_id))]
+        candidates += map(reader.published, published.get(run_id, ()))
+        if kept := [each for each in candidates if each is not None]:
             found[run_id] = kept
     order = _order(found.values())
-    taken = {
-        run_id: _taken(sorted(own, key=lambda each: (each.published is not None, order(each))))
+    read = {
+        run_id: taken(sorted(own, key=lambda each: (each.published is not None, order(each))))
         for run_id, own in found.items()
     }
     devices = {each.device for own in found.values() for each in own}
-    elsewhere = devices - {record.device for record in taken.values()}
-    diverged = {run.run_id for run in suite.runs if run.run_id not in taken}
-    diverged = {run_id for run_id in diverged if _has_diverged(RunFolder(results, run_id))}
-    return SuiteRecords(taken, tuple(sorted(elsewhere)), frozenset(diverged))
-
-
-def _has_diverged(folder: RunFolder) -> bool:
-    status = folder.status()
-    return status.state == "failed" and (status.reason or "").startswith(_NOT_FINITE)
+    elsewhere = devices - {record.device for record in read.values()}
+    diverged = {
+        run_id
+        for run_id in wanted.keys() - read.keys()
+        if any(
+            folder.status().has_diverged
+            for folder in (RunFolder(results, run_id), *published.get(run_id, ()))
+        )
+    }
+    return SuiteRecords(read, tuple(sorted(elsewhere)), frozenset(diverged))
 
 
 def _wanted(suite: Suite) -> dict[str, tuple[AdapterRecord, dict[str, None]]]:
@@ -134,7 +133,7 @@ def _order(found: Iterable[Sequence[RunRecord]]) -> Callable[[RunRecord], tuple[
     return order
 
 
-def _taken(records: Sequence[RunRecord]) -> RunRecord:
+def taken(records: Sequence[RunRecord]) -> RunRecord:
     """The first record with what others of the same weights add; of several weights, those with
     most evaluations.
     """

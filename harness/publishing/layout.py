@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.records import EvalFolder
+from harness.records import EvalFolder, Status, read_status
 
 #: Ends the hidden name under which a published run waits while another takes its place.
 _BEFORE = ".before"
@@ -45,16 +45,15 @@ class PublishedRun:
         return self.path / "provenance.json"
 
     @property
-    def status(self) -> Path:
-        return self.path / "status.json"
-
-    @property
     def training(self) -> Path:
         return self.path / "training.json"
 
     @property
     def train_log(self) -> Path:
         return self.path / "train.jsonl.gz"
+
+    def status(self) -> Status:
+        return read_status(self.path / "status.json")
 
     def evaluation(self, eval_id: str) -> EvalFolder:
         return EvalFolder(self.path / "evals" / eval_id)

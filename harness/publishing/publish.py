@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from harness.errors import HarnessError
 from harness.planning.evaluations import PlannedEval
 from harness.planning.planned import PlannedRun, Suite
 from harness.provenance import is_changed
@@ -71,10 +72,10 @@ def publish(
 
 def _unfinished(run: PlannedRun, results: Path) -> Outcome | None:
     folder = RunFolder(results, run.run_id)
-    state = folder.status().state
-    if state == "done" and folder.training.exists():
+    status = folder.status()
+    if status.has_diverged or (status.state == "done" and folder.training.exists()):
         return None
-    return Outcome(run.run_id, run.name, "unfinished", reasons=(state,))
+    return Outcome(run.run_id, run.name, "unfinished", reasons=(status.state,))
 
 
 def _wanted(suites: Iterable[Suite]) -> list[_Wanted]:
@@ -89,7 +90,8 @@ def _wanted(suites: Iterable[Suite]) -> list[_Wanted]:
 def _publish(wanted: _Wanted, results: Path, *, changed: bool, replace: bool) -> Outcome:
     run, folder = wanted.run, RunFolder(results, wanted.run.run_id)
     done = [each for each in wanted.evaluations if folder.evaluation(each).is_done()]
-    missing = tuple(each.label for id, each in wanted.evaluations.items() if id not in done)
+    lacking = () if folder.status().has_diverged else wanted.evaluations.keys() - set(done)
+    missing = tuple(each.label for id, each in wanted.evaluations.items() if id in lacking)
     is_of_old = is_changed(run.record, folder, done)
     if is_of_old and not changed:
         return Outcome(run.run_id, run.name, "changed", missing=missing)
@@ -98,7 +100,7 @@ def _publish(wanted: _Wanted, results: Path, *, changed: bool, replace: bool) ->
     except PrivateRecord as error:
         places = tuple(f"{place}: {text}" for place, text in error.places)
         return Outcome(run.run_id, run.name, "private", missing=missing, reasons=places)
-    device = str(read_json(folder.training)["device"])
+    device = _device(folder)
     path = device_folder(results, device) / run.run_id
     state, files, reasons = _placed(path, files, wanted, replace=replace)
     return Outcome(
@@ -113,6 +115,15 @@ def _publish(wanted: _Wanted, results: Path, *, changed: bool, replace: bool) ->
         missing,
         reasons,
     )
+
+
+def _device(folder: RunFolder) -> str:
+    """What it was trained on; where it diverged, only its provenance says so."""
+    path = folder.training if folder.training.exists() else folder.provenance
+    device = read_json(path).get("device")
+    if not isinstance(device, str):
+        raise HarnessError("the record has no 'device'", where=str(path))
+    return device
 
 
 def _placed(

@@ -30,7 +30,7 @@ SIDE_FILES = (
 #: Lines of a log that are published; of a longer one, so many spread evenly.
 LOG_LINES = 1000
 _PROVENANCE = (
-    *("source_digest", "git", "python", "packages", "device", "processes", "data", "command"),
+    *("source_digest", "git", "python", "packages", "device", "data", "command", "processes"),
 )
 _GIT = ("commit", "changed")
 _TRAINING_TEXTS = ("device", "weights_sha256")
@@ -47,7 +47,7 @@ class PrivateRecord(Exception):
 
 
 def run_files(folder: RunFolder, eval_ids: Iterable[str], *, changed: bool) -> Files:
-    """The files of a trained run and of these finished evaluations of it.
+    """The files of a run that trained to its end, or diverged, and of these evaluations of it.
 
     `changed` marks what was made by other source code than now. PrivateRecord where identities
     name private places; HarnessError where a file is damaged or cannot be read.
@@ -56,13 +56,16 @@ def run_files(folder: RunFolder, eval_ids: Iterable[str], *, changed: bool) -> F
     status = folder.status()
     state: dict[str, Any] = {"state": status.state, "step": status.step}
     state |= {"total_steps": status.total_steps, "log_lines": len(log)}
+    if status.has_diverged:
+        state["reason"] = status.reason
     files = {
         "spec.json": _checked(read_json(folder.spec)),
         "provenance.json": _json(_provenance(_optional(folder.provenance))),
         "status.json": _json(state | ({"changed": True} if changed else {})),
-        "training.json": _json(_training(read_json(folder.training))),
         "train.jsonl.gz": gzip.compress(_lines(map(_log_line, _spread(log))), mtime=0),
     }
+    if not status.has_diverged:
+        files["training.json"] = _json(_training(read_json(folder.training)))
     for eval_id in sorted(eval_ids):
         for name, content in _evaluation_files(folder.evaluation(eval_id)).items():
             files[f"evals/{eval_id}/{name}"] = content

@@ -6,7 +6,6 @@ import getpass
 import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -54,10 +53,10 @@ def scrubbed_command(words: Sequence[str]) -> list[str]:
     """
     shortened = [_WHOLE.sub(lambda found: _last_part(found[0]), word) for word in words]
     kept, rest = shortened[:_PROGRAM_AND_VERB], shortened[_PROGRAM_AND_VERB:]
-    return kept + [_names().sub(_HIDDEN, word) for word in rest]
+    names = _names()
+    return kept + [names.sub(_HIDDEN, word) for word in rest]
 
 
-@cache
 def _names() -> re.Pattern[str]:
     """What this machine and its user are called."""
     host = socket.gethostname()
