@@ -274,12 +274,13 @@ class _Table:
         *measured, thinkings = zip(*self._rows, strict=True)
         declared = (*_MEASURED.columns, *_TAGS.columns, *_COSTS.columns)
         columns = {
-            column.name: pd.Series(values, dtype="object").astype(column.dtype)
+            column.name: pd.Series(values, dtype="object")
             for column, values in zip(declared, measured, strict=True)
         }
-        columns["thinking"] = pd.Series(thinkings, dtype="object")
+        own = pd.DataFrame(columns).astype({column.name: column.dtype for column in declared})
+        own["thinking"] = pd.Series(thinkings, dtype="object")
         repeated = common.take(places).reset_index(drop=True)
-        return pd.concat([repeated, pd.DataFrame(columns)], axis=1)
+        return pd.concat([repeated, own], axis=1)
 
     def _row(self, line: Mapping[str, Any], place: Path) -> list[Any]:
         """A measurement's value for each declared column, and its thinking."""
