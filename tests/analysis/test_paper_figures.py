@@ -86,7 +86,9 @@ def test_no_guide_without_a_rate_or_a_slope(tmp_path: Path, change: str) -> None
 # --- thinking ----------------------------------------------------------------------------------
 
 
-def thinking_of(folder: Path) -> ThinkingExhibit:
+@pytest.fixture(scope="module")
+def thinking(tmp_path_factory: pytest.TempPathFactory) -> ThinkingExhibit:
+    folder = tmp_path_factory.mktemp("thinking")
     section = thoughts.SHIFT.replace("thinking_shift", "thinking")
     suite = thoughts.suite_of(folder, section=section, data="builtin/docs, builtin/dyck")
     exhibit = thoughts.write(suite, folder, thoughts.planted).exhibit
@@ -111,10 +113,9 @@ def diamonds(drawing: Drawing) -> list[Line2D]:
     ]  # fmt: skip
 
 
-def test_the_papers_points_are_drawn_where_the_axes_reach_them(tmp_path: Path) -> None:
-    exhibit = thinking_of(tmp_path)
+def test_the_papers_points_are_drawn_where_the_axes_reach_them(thinking: ThinkingExhibit) -> None:
     numbers = moved(PAPER.of("Fig 6a"), best=42.0, nfe=6)
-    (drawing,) = thinking_figures(replace(exhibit, paper=numbers))
+    (drawing,) = thinking_figures(replace(thinking, paper=numbers))
     found = diamonds(drawing)
     assert len(found) == 2, "in the panels over NFE alone, one per set"
     gain = 100 * (1 - log(42.0) / log(44.8))
@@ -125,10 +126,9 @@ def test_the_papers_points_are_drawn_where_the_axes_reach_them(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("best", "nfe"), [(42.0, 30), (1.5, 6)])
-def test_and_said_where_they_do_not(tmp_path: Path, best: float, nfe: float) -> None:
-    exhibit = thinking_of(tmp_path)
+def test_and_said_where_they_do_not(thinking: ThinkingExhibit, best: float, nfe: float) -> None:
     numbers = moved(PAPER.of("Fig 6a"), best=best, nfe=nfe)
-    (drawing,) = thinking_figures(replace(exhibit, paper=numbers))
+    (drawing,) = thinking_figures(replace(thinking, paper=numbers))
     assert not diamonds(drawing)
     gain = 100 * (1 - log(best) / log(44.8))
     assert f"Off the axes, the paper (Fig 6a): loss gain +{gain:.1f} % at NFE {nfe:g}" in words(
@@ -137,9 +137,9 @@ def test_and_said_where_they_do_not(tmp_path: Path, best: float, nfe: float) -> 
     assert not any("paper" in label for label in labels(drawing))
 
 
-def test_without_its_trained_point_the_paper_has_no_gain(tmp_path: Path) -> None:
+def test_without_its_trained_point_the_paper_has_no_gain(thinking: ThinkingExhibit) -> None:
     numbers = tuple(n for n in PAPER.of("Fig 6a") if n.setting != "trained")
-    (drawing,) = thinking_figures(replace(thinking_of(tmp_path), paper=numbers))
+    (drawing,) = thinking_figures(replace(thinking, paper=numbers))
     assert not diamonds(drawing)
     assert "Off the axes" not in words(drawing)
 
