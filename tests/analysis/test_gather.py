@@ -29,7 +29,7 @@ EXPERIMENT = """{name}:
   """
 EVALUATION = """{name}: {{kind: denoising, data: builtin/digits, levels: [0.1],
       thinking: [{{kind: descent, steps: 2}}]}}"""
-EVALUATIONS = ("denoising", "cifar", "examples", "examples-2", "2")
+EVALUATIONS = ("denoising", "cifar", "examples", "examples-2", "paper", "2")
 
 
 def stems(folder: Path, *sections: tuple[str, str]) -> list[str]:
@@ -67,7 +67,7 @@ def test_an_evaluation_that_the_first_has_too_does_not_name_another(tmp_path: Pa
     assert stems(tmp_path, ("image", "cifar"), ("wide", "cifar")) == ["denoising", "denoising-wide"]
 
 
-@pytest.mark.parametrize("evaluation", ["examples", "examples-2", "2"])
+@pytest.mark.parametrize("evaluation", ["examples", "examples-2", "paper", "2"])
 def test_no_section_is_named_as_another_s_further_file(evaluation: str, tmp_path: Path) -> None:
     """`denoising-examples` holds example images of the section `denoising`."""
     found = stems(tmp_path, ("image", "denoising"), ("image", evaluation))
