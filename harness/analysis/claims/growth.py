@@ -28,7 +28,7 @@ CLAIM = Claim(
     f"paper has it, at the settings that the section declares, with {MIN_POINTS} points and 3 "
     "training seeds. Adjusted over all of them (Holm); slopes of the loss gain are listed as "
     "exploratory.",
-    suites="suites/cpu/thinking.yaml, suites/paper/thinking.yaml",
+    suites="suites/cpu/thinking.yaml, suites/paper/thinking_scale.yaml",
 )
 _AXES = {"data": "training tokens", "flops": "training FLOPs", "seconds": "training time"}
 
