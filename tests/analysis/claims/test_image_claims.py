@@ -91,7 +91,8 @@ def test_better_with_a_hundredth_of_the_passes_is_supported(tmp_path: Path) -> N
     assert (equal.interval.low, equal.interval.high) == (inf, inf)
     assert equal.costs.nfe.value is None
     assert equal.costs.nfe.interval == (0.0, 0.0)
-    assert "in 100 % of resamples no setting of dit is its equal" in equal.reason
+    assert "in 100 % of resamples never its equal" in equal.reason
+    assert "dB over dit, 10 calls" in equal.reason
     assert number_text(equal.estimate, equal.unit) == "∞"
     assert interval_text(equal).startswith("[∞, ∞]×")
     rows = [dict(row) for row in (*claims_table([verdict]).data, *findings_table(verdict).data)]
@@ -177,6 +178,38 @@ def test_few_seeds_and_other_starts_are_listed_alone(
     assert not verdict.confirmatory
     assert all(reason in f.reason for f in verdict.findings)
     assert not verdict.deciding
+
+
+def test_dit_started_where_it_was_not_trained_is_listed_alone(tmp_path: Path) -> None:
+    text = SUITE.replace("SEEDS", "[0, 1, 2]").replace(": [0.1]", ": [0.2]")
+    text = text.replace("[1, 10, 100]", "[1, 10]")
+    text = text.replace("steps: 100, recursions: 2", "steps: 100, start: matched")
+    path = tmp_path / "suite.yaml"
+    path.write_text(text)
+    matched = AS_CLAIMED | {"diffusion 100 x1 matched": 22.5}
+    verdict = passes(load_suite(path), tmp_path, matched)
+    (quality,) = [f for f in verdict.findings if f.part == "quality"]
+    assert quality.what.endswith("100 calls, matched start")
+    assert quality.evidence == "exploratory"
+
+
+def test_an_equal_that_may_be_chance_is_left_open(tmp_path: Path) -> None:
+    """Ten calls lie by a hair within the tolerance: no seed or image says so beyond chance."""
+    edge = AS_CLAIMED | {"diffusion 10 x1 trained": 22.91}
+    equal = by_part(passes(suite_of(tmp_path), tmp_path, edge, scatter=0.1))["passes"]
+    assert equal.bears == "undecided"
+
+
+def test_without_cheaper_settings_of_dit_nothing_is_compared(tmp_path: Path) -> None:
+    text = SUITE.replace("SEEDS", "[0, 1, 2]").replace("[1, 10, 100]", "100")
+    text = text.replace("          - {kind: diffusion, steps: 10, sampler: ddpm}\n", "")
+    path = tmp_path / "suite.yaml"
+    path.write_text(text)
+    verdict = passes(load_suite(path), tmp_path, AS_CLAIMED)
+    assert verdict.status == "undecided"
+    (equal,) = [f for f in verdict.findings if f.part == "passes"]
+    assert equal.evidence == "exploratory"
+    assert "not tried with fewer passes than 100 times" in equal.reason
 
 
 def test_a_dit_of_few_calls_cannot_support_it(tmp_path: Path) -> None:
