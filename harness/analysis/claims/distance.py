@@ -35,7 +35,7 @@ CLAIM = Claim(
     "permutations). Against: both the other way. It may decide for S2 as the paper has it, at the "
     f"settings that the section declares, with {SETS_FOR_TREND} sets and 3 training seeds. "
     "Adjusted over all of them (Holm); slopes of the loss gain are listed as exploratory.",
-    suites="suites/cpu/thinking.yaml, suites/gpu/thinking.yaml",
+    suites="suites/cpu/thinking.yaml, suites/gpu/thinking.yaml, suites/paper/thinking_shift.yaml",
 )
 _OVER: dict[Magnitude, str] = {
     "perplexity_ratio": "per doubling of the perplexity ratio",

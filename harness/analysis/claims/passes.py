@@ -65,8 +65,8 @@ CLAIM = Claim(
     f"PSNR with fewer lies more than {TOLERANCE_DB:g} dB below, beyond chance. Against: all of the "
     f"interval is below {HUNDRED}, and that PSNR lies within {TOLERANCE_DB:g} dB, beyond chance. "
     "An EBT that starts from noise is listed only, other numbers of passes too. It may decide from "
-    "3 training seeds on; adjusted over all (Holm). FLOPs and time at equal quality stand beside: an "
-    "EBT's pass goes backward too.",
+    "3 training seeds on; adjusted over all (Holm). FLOPs and time at equal quality stand beside: "
+    "an EBT's pass goes backward too.",
     suites="suites/cpu/denoising.yaml, suites/paper/image_denoising.yaml",
 )
 _QUALITY = reading(null="0 dB", little=(TOLERANCE_DB, f"{TOLERANCE_DB:g} dB"))

@@ -42,7 +42,7 @@ CLAIM = Claim(
     "suite follows, else the one of most steps × samples; all others are listed as exploratory. "
     "It may decide for S2 as the paper has it, from 3 training seeds on. Intervals resample "
     "training seeds, then documents, and are adjusted over all of them (Holm, by Student's t).",
-    suites="suites/registered, suites/cpu/thinking.yaml",
+    suites="suites/cpu/thinking.yaml, suites/paper/thinking_ood.yaml",
 )
 _READ = reading(null="0 %", little=(SMALL_RATE, f"+{100 * SMALL_RATE:g} %"))
 #: A model on a set: adapter, label, data.
