@@ -26,7 +26,14 @@ def write_report(suites: Sequence[Suite], results: Path, out: Path, *, as_json: 
         )
     assembled = assemble(suites, results, out)
     rendered = render(assembled)
-    write_text(out, rendered.html)
+    try:
+        write_text(out, rendered.html)
+    except OSError as error:
+        raise HarnessError(
+            f"cannot write the report: {error.strerror or error}",
+            where=str(out),
+            hint="what was there before is kept; give another place with --out",
+        ) from error
     if as_json:
         print(json.dumps(_document(assembled, rendered, out), indent=1, allow_nan=False))
     else:

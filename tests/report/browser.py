@@ -155,10 +155,16 @@ class Page:
             mobile=width < 600,
         )
 
-    def media(self, *, dark: bool = False, print_: bool = False) -> None:
-        """The colours that the reader's system prefers, and whether the page is being printed."""
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", media="print" if print_ else "", features=[scheme])
+    def media(self, *, dark: bool = False, print_: bool = False, still: bool = True) -> None:
+        """What the reader's system prefers, and whether the page is being printed.
+
+        Still by default: where a page glides to a place, a click may come before it has arrived.
+        """
+        features = [
+            {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+            {"name": "prefers-reduced-motion", "value": "reduce" if still else "no-preference"},
+        ]
+        self.call("Emulation.setEmulatedMedia", media="print" if print_ else "", features=features)
 
     def js(self, expression: str) -> Any:
         """The value of an expression, awaited; a script's error is an error here."""
@@ -175,7 +181,8 @@ class Page:
     def until(self, expression: str) -> Any:
         """Wait until an expression is true."""
         deadline = time.monotonic() + _SECONDS
-        while not (value := self.js(expression)):
+        there = f"(found => found instanceof Node ? true : found)({expression})"
+        while not (value := self.js(there)):
             assert time.monotonic() < deadline, f"never true: {expression}"
             time.sleep(0.02)
         return value
@@ -183,7 +190,8 @@ class Page:
     def click(self, selector: str) -> None:
         """A real click in the middle of the first element that a selector names."""
         quoted = json.dumps(selector)
-        self.js(f"document.querySelector({quoted}).scrollIntoView({{block: 'center'}})")
+        options = "{block: 'center', behavior: 'instant'}"
+        self.js(f"document.querySelector({quoted}).scrollIntoView({options})")
         x, y = self.js(
             f"(() => {{ const r = document.querySelector({quoted}).getBoundingClientRect();"
             " return [r.x + r.width / 2, r.y + r.height / 2]; })()"

@@ -11,6 +11,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from numbers import Integral, Real
 from typing import Any
 
@@ -87,11 +88,13 @@ def _row(values: Sequence[Any]) -> list[Any]:
 
 
 def _rounded(value: Any) -> Any:
+    """Six digits of a number, None of one that is not finite; anything else as it is."""
     if isinstance(value, Integral):
         return int(value)
-    if isinstance(value, Real):
-        return float(f"{value:.{_DIGITS}g}") if abs(value) < float("inf") else None
-    return value
+    if not isinstance(value, Real):
+        return value
+    number = float(value)
+    return float(f"{number:.{_DIGITS}g}") if isfinite(number) else None
 
 
 def run_details(

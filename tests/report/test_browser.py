@@ -1,0 +1,405 @@
+"""The page in a real browser: what works by mouse and by keyboard, what shows, and what is said."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.report.browser import Browser, Page
+
+pytestmark = pytest.mark.browser
+
+RUNS = "#run-table tbody tr:not(.detail)"
+WIDTHS = (320, 390, 1280)
+
+
+@pytest.fixture
+def page(browser: Browser, written: Path) -> Iterator[Page]:
+    """The page, of which nothing may be asked for or complained."""
+    with browser.page(written) as opened:
+        yield opened
+        assert opened.complaints() == []
+        assert opened.requests() == []
+
+
+def column(page: Page, table: str, index: int) -> list[str]:
+    """The texts of a column as shown, from above."""
+    return page.js(
+        f"[...document.querySelectorAll('{table} tbody tr:not(.detail)')].filter(r => !r.hidden)"
+        f".map(r => r.cells[{index}].textContent.trim())"
+    )
+
+
+def shown(page: Page) -> int:
+    return page.js(f"[...document.querySelectorAll('{RUNS}')].filter(r => !r.hidden).length")
+
+
+def said(page: Page, words: str) -> None:
+    """The live region comes to say that."""
+    page.until(f"document.querySelector('#announce').textContent.includes({json.dumps(words)})")
+
+
+def test_it_shows_without_a_complaint(page):
+    assert page.js("document.title") == "Energy-Based Transformers: verdicts, exhibits, runs"
+    assert page.js("document.documentElement.className") == "js"
+    assert page.js("[...document.images].every(i => i.alt)")
+
+
+def test_pictures_are_drawn(page):
+    page.js("document.images[0].scrollIntoView()")
+    page.until("document.images[0].complete")
+    assert page.js("document.images[0].naturalWidth") > 600
+
+
+# --- sorting ---------------------------------------------------------------------------------
+
+VALUES = ["1.2 M ± 3", "−5", "", "2,000", "1.5 k", "never", "∞", "+0.3 %", "12 min 05 s", "4.2 ms"]
+SORTED = ["−5", "4.2 ms", "+0.3 %", "12 min 05 s", "1.5 k", "2,000", "1.2 M ± 3", "∞"]
+
+
+def _write_values(page: Page) -> str:
+    """Known values into a column of the second table of an exhibit, as many as it has rows."""
+    return page.js(
+        "(() => { const table = document.querySelector('#run-table');"
+        f"const values = {json.dumps(VALUES)};"
+        "const rows = [...table.tBodies[0].rows];"
+        "rows.forEach((row, i) => { if (i >= values.length) row.remove(); else {"
+        "row.cells[5].removeAttribute('data-v'); row.cells[5].textContent = values[i]; } });"
+        "return 'th:nth-child(6) button'; })()"
+    )
+
+
+def test_numbers_sort_as_numbers_and_what_is_empty_comes_last(page):
+    button = f"#run-table {_write_values(page)}"
+    page.click(button)
+    assert column(page, "#run-table", 5) == [*SORTED, "never", ""]
+    assert page.js("document.querySelector('#run-table th:nth-child(6)').ariaSort") == "ascending"
+    page.click(button)
+    assert column(page, "#run-table", 5) == [*SORTED[::-1], "never", ""]
+    assert page.js("document.querySelectorAll('#run-table [aria-sort]').length") == 1
+    said(page, "descending")
+
+
+@pytest.mark.parametrize("key", ["Enter", "Space"])
+def test_the_keyboard_sorts(page, key):
+    page.js("document.querySelector('#run-table th:nth-child(7) button').focus()")
+    before = column(page, "#run-table", 4)
+    page.press("Tab", shift=True)
+    page.press("Tab", shift=True)
+    assert page.js("document.activeElement.textContent") == "seed"
+    page.press(key)
+    after = column(page, "#run-table", 4)
+    assert after == sorted(after)
+    assert after != before
+    said(page, "Sorted by seed, ascending")
+
+
+def test_words_sort_as_words(page):
+    page.click("#run-table th:nth-child(2) button")
+    models = column(page, "#run-table", 1)
+    assert models == sorted(models)
+    assert models[0] == "dit"
+
+
+def test_sizes_sort_by_size_and_not_by_their_digits(page):
+    page.click("#run-table th:nth-child(6) button")
+    sizes = [
+        float(v)
+        for v in page.js(f"[...document.querySelectorAll('{RUNS}')].map(r => r.cells[5].dataset.v)")
+    ]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) > 5
+
+
+def test_every_data_table_sorts_by_its_first_column(page):
+    count = page.js(
+        "[...document.querySelectorAll('table.data')].filter(t => {"
+        "if (t.tBodies[0].rows.length < 2) return false;"
+        "const button = t.tHead.querySelector('th button'); button.click();"
+        "return t.tHead.rows[0].cells[0].ariaSort === 'ascending'; }).length"
+    )
+    assert count >= 6
+
+
+# --- filters ---------------------------------------------------------------------------------
+
+
+def test_search_narrows_the_runs_and_says_how_far(page):
+    page.js("document.querySelector('#run-search').focus()")
+    page.write("ebt seed")
+    assert shown(page) == 0
+    page.js("document.querySelector('#run-search').value = ''")
+    page.write("failed")
+    assert shown(page) == 1
+    said(page, "1 of 32 runs")
+    assert page.js("document.querySelector('#run-count').textContent") == "1 of 32 runs"
+    page.click("#run-reset")
+    page.until(f"[...document.querySelectorAll('{RUNS}')].filter(r => !r.hidden).length === 32")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "left"),
+    [
+        ("suite", "untrained", 2),
+        ("adapter", "ebt", 16),
+        ("adapter", "dit", 1),
+        ("state", "done", 27),
+    ],
+)
+def test_a_choice_narrows_the_runs(page, field, value, left):
+    choose = f"document.querySelector('#run-{field}')"
+    page.js(f"{choose}.value = '{value}'; {choose}.dispatchEvent(new Event('change'))")
+    said(page, f"{left} of 32 runs")
+    assert shown(page) == left
+
+
+def test_an_exhibit_leads_to_its_runs_and_back(page):
+    page.click("#untrained--denoising a[data-exhibit]")
+    said(page, "2 of 32 runs")
+    assert shown(page) == 2
+    page.click("#hostile--thinking a[data-exhibit]")
+    said(page, "6 of 32 runs")
+    page.js("document.querySelector('#run-table tr:not([hidden]) .toggle').click()")
+    page.until("document.querySelector('tr.detail')")
+    links = page.js(
+        "[...document.querySelectorAll('tr.detail a')].map(a => a.getAttribute('href'))"
+    )
+    assert "#hostile--thinking" in links
+
+
+def test_rows_of_a_long_table_are_filtered(page):
+    table = "document.querySelector('table[data-filter]')"
+    rows = page.js(f"{table}.tBodies[0].rows.length")
+    assert rows > 15
+    page.js(f"{table}.closest('.table-block').querySelector('input').focus()")
+    page.write("dyck")
+    left = page.js(f"[...{table}.tBodies[0].rows].filter(r => !r.hidden).length")
+    assert 0 < left < rows
+    said(page, f"{left} of {rows} rows")
+    assert f"{left} of {rows} rows" in page.js(f"{table}.caption.textContent")
+
+
+# --- runs ------------------------------------------------------------------------------------
+
+
+def test_a_run_opens_and_shows_all_of_it(page):
+    page.click("#run-table .toggle")
+    text = page.until("document.querySelector('tr.detail')?.innerText")
+    for words in ("adapter: transformer_pp_text", "seed: 0", "0123456789", "validation on builtin"):
+        assert words in text
+    assert page.js("document.querySelector('.toggle').ariaExpanded") == "true"
+    curves = page.js(
+        "[...document.querySelectorAll('tr.detail svg title')].map(t => t.textContent)"
+    )
+    assert [curve.split(" over")[0] for curve in curves] == ["loss", "gradient norm"]
+    assert "59 of 200 logged lines" in curves[0] or "60 of 200 logged lines" in curves[0]
+    assert (
+        page.js("document.querySelector('tr.detail polyline').getBoundingClientRect().height") > 20
+    )
+    page.js("document.querySelector('tr.detail details').open = true")
+    cells = page.until(
+        "[...document.querySelectorAll('tr.detail table tbody tr')].map(r => r.cells[0].innerText)"
+        ".join(' ')"
+    )
+    assert cells == "loss bits_per_byte loss bits_per_byte"
+    page.click("#run-table .toggle")
+    assert page.js("document.querySelector('tr.detail').hidden")
+
+
+def test_sorting_and_filters_keep_an_open_run_under_its_row(page):
+    page.click("#run-table .toggle")
+    page.until("document.querySelector('tr.detail')")
+    page.click("#run-table th:nth-child(6) button")
+    page.click("#run-table th:nth-child(6) button")
+    follows = (
+        "(d => d.previousElementSibling.id === d.dataset.of)(document.querySelector('.detail'))"
+    )
+    assert page.js(follows)
+    page.js("document.querySelector('#run-search').focus()")
+    page.write("no such run")
+    assert page.js("document.querySelector('tr.detail').hidden")
+
+
+def test_an_address_opens_its_run(browser, written):
+    run = re.findall(r'<tr id="run-(ebt_text-\w+)">', written.read_text())[0]
+    with browser.page(written, fragment=f"#run-{run}") as page:
+        page.until(f"document.querySelector('tr.detail')?.dataset.of === 'run-{run}'")
+        top = f"document.getElementById('run-{run}').getBoundingClientRect().top"
+        page.until(f"-5 <= {top} && {top} <= 880")
+        assert page.complaints() == []
+
+
+def test_a_link_to_a_hidden_run_shows_it(page):
+    run = page.js(f"document.querySelector('{RUNS}').id")
+    page.js("document.querySelector('#run-search').focus()")
+    page.write("failed")
+    page.js(f"location.hash = '#{run}'")
+    page.until(f"!document.getElementById('{run}').hidden && document.querySelector('tr.detail')")
+
+
+def test_an_address_opens_what_is_folded(browser, written):
+    with browser.page(written, fragment="#disclosure-untrained") as page:
+        page.until("document.querySelector('#disclosure-untrained').open")
+
+
+def test_a_csv_is_written(page, tmp_path):
+    page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    page.click("#hostile--scaling-parameters figure button.csv")
+    path = tmp_path / "scaling-parameters.csv"
+    page.until("true")
+    for _ in range(200):
+        if path.exists():
+            break
+        page.js("new Promise(done => setTimeout(done, 20))")
+    assert path.read_text().count("\n") > 10
+
+
+# --- how it looks and is used ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scripts", [True, False])
+def test_the_page_does_not_scroll_sideways(browser, written, width, scripts):
+    with browser.page(written, width=width, scripts=scripts) as page:
+        if scripts:
+            page.click("#run-table .toggle")
+            page.until("document.querySelector('tr.detail')")
+            page.js("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+        metrics = page.call("Page.getLayoutMetrics")
+        assert metrics["cssContentSize"]["width"] <= width
+
+
+def test_without_scripts_all_can_be_read(browser, written):
+    with browser.page(written, scripts=False) as page:
+        text = page.call(
+            "Runtime.evaluate", expression="document.body.innerText", returnByValue=True
+        )["result"]["value"]
+        assert "Scripts are off" in text
+        assert "Every run once" in text
+        assert "Search" not in text
+        assert "Theme" not in text
+        rows = page.call(
+            "Runtime.evaluate",
+            expression=f"document.querySelectorAll('{RUNS}').length",
+            returnByValue=True,
+        )["result"]["value"]
+        assert rows == 32
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen(browser, written):
+    background = "getComputedStyle(document.body).backgroundColor"
+    with browser.page(written, dark=True) as page:
+        dark = page.js(background)
+        page.media(dark=False)
+        light = page.js(background)
+        assert (light, dark) == ("rgb(255, 255, 255)", "rgb(21, 24, 27)")
+        page.click("#theme")
+        page.click("#theme")
+        assert page.js("document.querySelector('#theme').textContent") == "Theme: dark"
+        assert page.js(background) == dark
+    with browser.page(written) as page:
+        assert page.js(background) == dark, "it is remembered"
+        assert (
+            page.js("getComputedStyle(document.querySelector('.plate')).backgroundColor") == light
+        )
+        page.click("#theme")
+        assert page.js(background) == light
+
+
+CONTRAST = """
+(() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const luminance = ([r, g, b]) => {
+    const part = [r, g, b].map((v) => v / 255)
+      .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * part[0] + 0.7152 * part[1] + 0.0722 * part[2];
+  };
+  const behind = (node) => {
+    for (let up = node; up; up = up.parentElement) {
+      const color = parse(getComputedStyle(up).backgroundColor);
+      if (color.length === 3 || color[3] === 1) return color;
+    }
+    return [255, 255, 255];
+  };
+  const seen = new Set();
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const node = walk.currentNode.parentElement;
+    if (!walk.currentNode.data.trim() || !node.checkVisibility()) continue;
+    if (["SCRIPT", "OPTION"].includes(node.tagName)) continue;
+    const [a, b] = [luminance(parse(getComputedStyle(node).color)), luminance(behind(node))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) seen.add(`${node.tagName}.${node.className} ${ratio.toFixed(2)}`);
+  }
+  return [...seen];
+})()
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_words_stand_out_from_what_is_behind_them(browser, written, dark):
+    with browser.page(written, dark=dark) as page:
+        page.js("localStorage.clear()")
+        page.js("document.documentElement.removeAttribute('data-theme')")
+        page.click("#run-table .toggle")
+        page.until("document.querySelector('tr.detail')")
+        page.js("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+        assert page.js(CONTRAST) == []
+
+
+def test_controls_have_names(page):
+    tree = page.call("Accessibility.getFullAXTree")["nodes"]
+    wanted = {
+        "button",
+        "link",
+        "searchbox",
+        "combobox",
+        "textbox",
+        "image",
+        "region",
+        "table",
+        "navigation",
+        "search",
+    }
+    for node in tree:
+        role = node.get("role", {}).get("value")
+        if role in wanted and not node.get("ignored"):
+            assert node.get("name", {}).get("value"), node
+    roles = [node.get("role", {}).get("value") for node in tree if not node.get("ignored")]
+    for landmark in ("banner", "navigation", "main", "contentinfo", "search"):
+        assert roles.count(landmark) == 1, landmark
+
+
+def test_the_focus_goes_through_the_page_in_order_and_is_seen(page):
+    page.press("Tab")
+    assert page.js("document.activeElement.className") == "skip"
+    assert page.js("document.activeElement.getBoundingClientRect().top") >= 0
+    page.press("Enter")
+    page.until("location.hash === '#main'")
+    page.press("Tab")
+    place = "document.activeElement.getBoundingClientRect().top + scrollY"
+    tops = []
+    for _ in range(12):
+        assert page.js("document.activeElement.closest('main') !== null")
+        width = page.js("parseFloat(getComputedStyle(document.activeElement).outlineWidth)")
+        assert width >= 2
+        tops.append(page.js(place))
+        page.press("Tab")
+    assert tops == sorted(tops)
+
+
+def test_print_hides_what_is_pressed(page):
+    page.media(print_=True)
+    assert page.js("getComputedStyle(document.querySelector('#run-filters')).display") == "none"
+    assert page.js("getComputedStyle(document.querySelector('.scroll.tall')).maxHeight") == "none"
+
+
+def test_it_glides_but_for_those_who_ask_it_not_to(page):
+    behavior = "getComputedStyle(document.documentElement).scrollBehavior"
+    assert page.js(behavior) == "auto"
+    page.media(still=False)
+    assert page.js(behavior) == "smooth"

@@ -1,0 +1,234 @@
+"""The page as a file: whole, escaped, linked, small, and the same for the same records."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from harness.analysis.report import render as rendering
+from harness.analysis.report.assemble import Assembled, assemble
+from harness.analysis.report.render import LIMIT, render
+from harness.errors import HarnessError
+from harness.planning.suite import load_suite
+from harness.records import RunFolder, read_jsonl
+from harness.show.report import write_report
+from tests.report.reading import Element, parsed, unpacked
+from tests.report.written import (
+    HOSTILE,
+    LABEL,
+    LOGGED,
+    UNTRAINED,
+    suite_of,
+)
+
+
+@pytest.fixture(scope="session")
+def html(written: Path) -> str:
+    return written.read_text()
+
+
+@pytest.fixture(scope="session")
+def page(html: str) -> Element:
+    return parsed(html)
+
+
+def test_it_asks_for_nothing_but_itself(html, page):
+    for name in ("link", "iframe", "object", "video", "form", "base"):
+        assert not page.all(name)
+    assert not [e for e in page.all("script") if "src" in e.attributes]
+    assert all(e.attributes["src"].startswith("data:image/png;base64,") for e in page.all("img"))
+    assert not re.search(r"url\(|@import", html)
+    policy = page.all("meta")[1].attributes
+    assert policy["http-equiv"] == "Content-Security-Policy"
+    assert policy["content"].startswith("default-src 'none'; img-src data:;")
+    targets = [e.attributes["href"] for e in page.all("a")]
+    assert all(target.startswith(("#", "data:text/csv")) for target in targets)
+
+
+def test_hostile_names_are_text(html, page):
+    assert HOSTILE not in html
+    assert LABEL not in html
+    assert len(page.all("script")) == 4
+    assert not [e for e in page.all("img") if e.attributes["src"] == "x"]
+    titles = [e.text for e in page.all("h4")]
+    assert any(HOSTILE in title for title in titles)
+    assert any(LABEL in e.text for e in page.all("td"))
+
+
+def test_ids_are_unique_and_links_lead_to_them(page):
+    ids = [e.attributes["id"] for e in _everything(page) if "id" in e.attributes]
+    assert len(ids) == len(set(ids))
+    links = {e.attributes["href"][1:] for e in page.all("a") if e.attributes["href"][0] == "#"}
+    assert links <= set(ids)
+    assert {"verdicts", "runs", "definitions", "disclosure", "suite-hostile"} <= links
+    for labelled in _everything(page):
+        if "aria-labelledby" in labelled.attributes:
+            assert labelled.attributes["aria-labelledby"] in ids
+
+
+def _everything(element: Element):
+    for each in element.inside:
+        yield each
+        yield from _everything(each)
+
+
+def test_headings_follow_each_other(page):
+    levels = [int(e.name[1]) for e in _everything(page) if re.fullmatch(r"h[1-6]", e.name)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_pictures_say_what_is_seen(page):
+    images = page.all("img")
+    assert len(images) >= 3
+    for image in images:
+        assert len(image.attributes["alt"]) > 60
+    parameters = next(i for i in images if "Parameters" in i.attributes["alt"])
+    assert "undecided" in parameters.attributes["alt"]
+    assert "3 training seeds" in parameters.attributes["alt"]
+
+
+def test_tables_name_their_rows_and_columns(page):
+    for table in page.all("table"):
+        assert table.all("caption")[0].text.strip()
+        heads = table.all("thead")[0].all("th")
+        assert all(head.attributes["scope"] == "col" for head in heads)
+        for row in table.all("tbody")[0].all("tr"):
+            cells = [e for e in row.inside if e.name in ("td", "th")]
+            assert len(cells) == len(heads)
+            assert cells[0].attributes.get("scope") == "row"
+
+
+def test_every_run_has_a_row_and_its_state(page, written):
+    rows = page.all("table", id="run-table")[0].all("tbody")[0].all("tr")
+    assert len(rows) == 30 + 2
+    states = [row.all("td")[11].text.split()[0] for row in rows]
+    assert states.count("done") == 27
+    assert states.count("failed") == 1
+    assert states.count("planned") == 4
+    failed = rows[states.index("failed")]
+    assert f"out of memory {HOSTILE}" in failed.text
+    assert failed.all("td")[10].text == "", "no loss is made up"
+
+
+def test_what_is_missing_is_said_with_its_command(page):
+    section = page.all("section", id="untrained--denoising")[0]
+    assert not section.all("img")
+    assert not section.all("table")
+    assert "2 of 2 evaluations are missing" in section.text
+    assert "harness run" in section.text
+    assert "untrained.yaml" in section.text
+
+
+def test_details_hold_what_the_records_hold(html, written):
+    data = unpacked(html, "packed-runs")
+    assert len(data["runs"]) == 32
+    name, run = next((k, v) for k, v in data["runs"].items() if v["evaluations"][0]["rows"])
+    folder = RunFolder(written.parent / "results", name)
+    assert run["spec"]["seed"] == int(folder.spec.read_text().split('"seed": ')[1].split(",")[0])
+    curve = run["curve"]
+    log = read_jsonl(folder.train_log)
+    assert curve["logged"] == len(log) == LOGGED
+    assert len(curve["steps"]) == 60
+    assert (curve["steps"][0], curve["steps"][-1]) == (1, LOGGED)
+    by_step = {line["step"]: line["loss"] for line in log}
+    for step, loss in zip(curve["steps"], curve["values"]["loss"], strict=True):
+        assert loss == (None if by_step[step] is None else pytest.approx(by_step[step], rel=1e-3))
+    evaluation = run["evaluations"][0]
+    kept = read_jsonl(folder.evaluation(evaluation["id"]).measurements)
+    assert evaluation["of"] == len(evaluation["rows"]) == len(kept) == 4
+    for row, line in zip(evaluation["rows"], kept, strict=True):
+        assert row[0] == line["name"]
+        assert row[1] == pytest.approx(line["value"], rel=1e-5)
+        assert row[3] == line["n"]
+    origin = data["origins"][run["origin"]]
+    assert origin["git"]["commit"].startswith("0123456789")
+    assert data["exhibits"][run["exhibits"][0]] == "hostile--scaling-parameters"
+
+
+def test_runs_of_one_command_share_their_origin(html):
+    data = unpacked(html, "packed-runs")
+    assert len(data["origins"]) == 1
+    origins = [run["origin"] for run in data["runs"].values()]
+    assert (origins.count(0), origins.count(None)) == (27, 5)
+
+
+def test_figures_and_tables_carry_their_numbers(html, page):
+    large = unpacked(html, "packed-csv")
+    small = [e.attributes for e in page.all("a") if "download" in e.attributes]
+    keys = {e.attributes["data-csv"] for e in page.all("button") if "data-csv" in e.attributes}
+    assert keys == set(large)
+    assert len(keys) + len(small) >= 6
+    points = large["hostile/scaling-parameters"].splitlines()
+    assert points[0].startswith("kind,") or "loss" in points[0]
+    assert len(points) > 10
+
+
+@pytest.fixture(scope="session")
+def again(written: Path) -> Assembled:
+    """The same records, read and drawn once more."""
+    folder = written.parent
+    suites = [load_suite(folder / "hostile.yaml"), load_suite(folder / "untrained.yaml")]
+    return assemble(suites, folder / "results", written)
+
+
+def test_the_same_records_give_the_same_page(html, again):
+    assert render(again).html == html
+
+
+def test_it_shrinks_to_the_limit_and_says_so(html, again, monkeypatch):
+    whole = len(html.encode())
+    assert whole < LIMIT
+    assert not render(again).spared
+    words = len(re.sub(r'base64,[^"]*|">[A-Za-z0-9+/=]{200,}<', "", html).encode())
+    monkeypatch.setattr(rendering, "LIMIT", words + (whole - words) * 2 // 5)
+    monkeypatch.setattr(rendering, "_FOR_RUNS", 0.02)
+    shrunk = render(again)
+    assert shrunk.bytes <= rendering.LIMIT
+    assert len(shrunk.spared) == 3
+    page = parsed(shrunk.html)
+    for note in shrunk.spared:
+        assert note in page.text
+    assert len(page.all("img")) == len(parsed(html).all("img"))
+    runs = unpacked(shrunk.html, "packed-runs")["runs"]
+    assert {len(r["curve"]["steps"]) for r in runs.values() if r["curve"]} == {8}
+    evaluation = next(r for r in runs.values() if r["curve"])["evaluations"][0]
+    assert (len(evaluation["rows"]), evaluation["of"]) == (2, 4), "what is left out is counted"
+
+
+# --- where it cannot be written --------------------------------------------------------------
+
+
+@pytest.fixture
+def untrained(tmp_path):
+    return suite_of(UNTRAINED, tmp_path, "untrained.yaml")
+
+
+def test_a_folder_is_no_file(untrained, tmp_path):
+    with pytest.raises(HarnessError, match="this is a folder"):
+        write_report([untrained], tmp_path / "results", tmp_path, as_json=False)
+
+
+def test_a_folder_that_is_a_file_is_one_error(untrained, tmp_path):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "report.html"
+    with pytest.raises(HarnessError, match="cannot write here"):
+        write_report([untrained], tmp_path / "results", out, as_json=False)
+
+
+def test_a_full_disk_is_one_error_and_keeps_the_old_page(untrained, tmp_path, monkeypatch):
+    out = tmp_path / "report.html"
+    out.write_text("old")
+    monkeypatch.setattr("os.fsync", _full)
+    with pytest.raises(HarnessError, match="No space left"):
+        write_report([untrained], tmp_path / "results", out, as_json=False)
+    assert out.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def _full(descriptor: int) -> None:
+    raise OSError(28, "No space left on device")
