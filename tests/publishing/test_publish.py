@@ -245,6 +245,16 @@ def test_so_are_tokenizers_autoencoders_and_tasks(
     assert next(iter(data)) in outcome.reasons[0]
 
 
+def test_so_are_measurements_of_such_data(suite: Suite, tmp_path: Path) -> None:
+    run = suite.runs[0]
+    evaluation = write_trained(run, tmp_path).evaluation(run.evaluations[0].eval_id)
+    text = evaluation.measurements.read_text()
+    evaluation.measurements.write_text(text.replace("builtin/docs", "file:/data/x.txt"))
+    outcome = publish([suite], tmp_path)[0]
+    assert outcome.state == "private"
+    assert outcome.reasons == ("tags.data: file:/data/x.txt",)
+
+
 # --- what is refused -------------------------------------------------------------------------
 
 

@@ -157,6 +157,7 @@ def test_what_is_no_draft_stays(tmp_path: Path) -> None:
     mine = tmp_path / "published" / "cpu" / ".mine"
     mine.mkdir(parents=True)
     (mine.parent / ".gitkeep").write_text("")
+    (tmp_path / "published" / ".device" / "run-1").mkdir(parents=True)
     with shelf(tmp_path):
         pass
     assert sorted(path.name for path in mine.parent.iterdir()) == [".gitkeep", ".mine"]
