@@ -11,8 +11,8 @@ from harness.analysis.claims.judging import judge
 from harness.analysis.claims.tables import findings_table
 from harness.analysis.exhibits.gather import Gathered
 from harness.analysis.exhibits.suites import SuiteExhibits
-from harness.analysis.overview.cost_table import cost_tables
-from harness.analysis.overview.rates import rates_table
+from harness.analysis.overview.tables import overview_tables
+from harness.analysis.paper.index import paper_index
 from harness.analysis.report.details import DETAILS, Measured, measured
 from harness.analysis.report.disclosure import disclosures
 from harness.analysis.report.drawn import DrawnSuite, drawn_suites
@@ -81,8 +81,18 @@ def _claims(shown: Sequence[SuiteExhibits], runs: Sequence[ReportedRun]) -> list
 
 
 def _overview(shown: Sequence[SuiteExhibits]) -> list[Shown]:
-    tables = [rates_table(shown), *cost_tables(shown)]
-    return [_shown(table, "overview") for table in tables if table.rows]
+    index = paper_index(shown)
+    links = [
+        [(str(row["stem"]), anchor_of(str(row["suite"]), str(row["stem"])))]
+        if "stem" in row
+        else []
+        for row in index.data
+    ]
+    tables = [table for table in overview_tables(shown) if table.name != index.name]
+    return [
+        replace(_shown(index, "overview"), links=links),
+        *(_shown(table, "overview") for table in tables if table.rows),
+    ]
 
 
 def _suite(drawn: DrawnSuite, numbers: count[int]) -> SuitePart:

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.analysis.exhibits.suites import SuiteExhibits
 from harness.analysis.report.curves import Curve, training_curve
-from harness.analysis.run_records import EvalRecord, RunRecord, suite_records
+from harness.analysis.run_records import EvalRecord, RunRecord, taken
 from harness.planning.budget import RunCost, run_cost
 from harness.planning.evaluations import PlannedEval
 from harness.planning.planned import PlannedRun
@@ -44,6 +44,7 @@ class ReportedRun:
     provenance: Mapping[str, Any]
     curve: Curve | None
     exhibits: tuple[str, ...]
+    diverged: bool
 
     @property
     def planned(self) -> PlannedRun:
@@ -72,8 +73,9 @@ class ReportedRun:
     def state(self) -> str:
         """`done`, `published` or `changed` where it is read; else where it stands."""
         if self.record is None:
-            done = self.status.state == "done"
-            return "outdated" if done else self.status.state
+            if self.diverged:
+                return "diverged"
+            return "outdated" if self.status.state == "done" else self.status.state
         if self.record.changed:
             return "changed"
         return "done" if self.record.published is None else "published"
@@ -91,10 +93,12 @@ def reported_runs(
     places: dict[str, list[Place]] = {}
     exhibits: dict[str, dict[str, None]] = {}
     records: dict[str, RunRecord] = {}
+    diverged = {run_id for each in shown for run_id in each.frame.diverged}
     for each in shown:
         suite = each.suite
-        for run_id, record in suite_records(suite, results).runs.items():
-            records[run_id] = _fuller(records.get(run_id), record)
+        for run_id, record in each.frame.records.items():
+            known = records.get(run_id)
+            records[run_id] = record if known is None else taken([known, record])
         for run in suite.runs:
             places.setdefault(run.run_id, []).append(Place(suite.name, run))
         for gathered in each.gathered:
@@ -110,24 +114,10 @@ def reported_runs(
             records.get(run_id),
             tuple(exhibits.get(run_id, ())),
             curve_points,
+            diverged=run_id in diverged,
         )
         for run_id, used in places.items()
     ]
-
-
-def _fuller(known: RunRecord | None, record: RunRecord) -> RunRecord:
-    """Each suite reads the evaluations that it asks for; the record with those of all of them."""
-    if known is None:
-        return record
-    joined = {**record.evaluations, **known.evaluations}
-    return RunRecord(
-        path=known.path,
-        published=known.published,
-        training=known.training,
-        evaluations=joined,
-        outdated=known.outdated | record.outdated,
-        changed=known.changed or record.changed,
-    )
 
 
 def _run(
@@ -136,6 +126,8 @@ def _run(
     record: RunRecord | None,
     exhibits: tuple[str, ...],
     curve_points: int,
+    *,
+    diverged: bool,
 ) -> ReportedRun:
     path = folder.path if record is None else record.path
     log = folder.train_log if record is None else record.train_log
@@ -149,4 +141,5 @@ def _run(
         provenance=read_json(provenance) if provenance.exists() else {},
         curve=training_curve(log, curve_points),
         exhibits=exhibits,
+        diverged=diverged,
     )
