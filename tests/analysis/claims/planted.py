@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.analysis.claims import passes, thinking
 from harness.analysis.claims.candidate import Candidate, Reading, reading, widened
-from harness.analysis.claims.claim import Bounds, Claim, Costs, Finding, Ratio, Sample, Source
+from harness.analysis.claims.claim import Bounds, Costs, Finding, Ratio, Sample, Source
 from harness.analysis.exhibits.suites import SuiteExhibits, suite_exhibits
 from harness.planning.planned import Suite
 
@@ -64,7 +64,3 @@ def of_suite(candidate: Candidate, *names: str) -> Candidate:
 def shown(suite: Suite, results: Path, *, name: str | None = None) -> SuiteExhibits:
     """A suite's exhibits, under another name where one is given."""
     return suite_exhibits(replace(suite, name=name or suite.name), results)
-
-
-def claims_of(claim: Claim) -> str:
-    return claim.name

@@ -234,6 +234,8 @@ def test_a_gain_that_grows_with_distance_by_both_of_its_measures(
     # Half a doubling and 0.3 nats a set.
     assert ratio.estimate == pytest.approx((bigrams.estimate or 0) * 0.6, rel=0.05, abs=1e-3)
     assert ratio.costs.nfe.value == 2
+    # Three runs, each evaluated on nine sets, were trained once.
+    assert ratio.costs.training_flops == 3 * 5e9
     assert {f.reason.partition(":")[0] for f in found.exploratory} == {"sensitivity line"}
 
 
