@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import exp, log2
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.analysis.exhibits.gather import Gathered
 from harness.analysis.exhibits.thinking import ThinkingExhibit
 from harness.analysis.exhibits.thinking_shift import ThinkingShiftExhibit
 from harness.analysis.paper.gains import ablation_rows, thinking_rows
 from harness.analysis.paper.images import denoising_rows
 from harness.analysis.paper.rates import next_frame_rows
 from harness.analysis.paper.scores import downstream_rows, probe_rows, uncertainty_rows
+from harness.analysis.paper.tables import paper_words
 from harness.analysis.paper.trends import scale_rows, shift_rows
 from harness.planning.planned import PlannedRun
 from harness.protocol import Descent
-from tests.analysis import denoising_factory, downstream_factory, frames_factory
+from tests.analysis import denoising_factory, downstream_factory, drawn, frames_factory
 from tests.analysis import test_probe as probes
 from tests.analysis import test_thinking_sections as thoughts
 from tests.analysis import test_uncertainty as energies
@@ -54,6 +57,19 @@ def test_gains_are_those_of_the_settings_most_like_the_papers(tmp_path: Path) ->
     assert (dyck.n, dyck.seeds) == (int(thoughts.TOKENS.sum()), 3)
     flat = of(rows, "gain of transformer++")
     assert (flat.said, flat.number.value) == ("one pass, cannot think", None)
+
+
+def test_settings_are_chosen_by_what_they_are_and_not_by_what_they_gain(tmp_path: Path) -> None:
+    grid = "[{kind: single}, {kind: descent, steps: [2, 3, 4, 12], samples: [1, 3, 12, 30]}]"
+    section = thoughts.SHIFT.replace("thinking_shift", "thinking")
+    given = {"thinking": grid, "section": section, "data": "builtin/docs, builtin/dyck"}
+    exhibit = thoughts.write(
+        thoughts.suite_of(tmp_path, **given), tmp_path, thoughts.planted
+    ).exhibit
+    rows = thinking_rows(exhibit, PAPER.of("Fig 6a"))  # type: ignore[arg-type]
+    # Twice the trained steps, and at these the nearest to ten samples.
+    assert of(rows, "longer").note.startswith("4 × 1 at NFE 4;")
+    assert of(rows, "best of 10").note.startswith("2 × 12 at NFE 24;")
 
 
 def test_nothing_that_thinks_longer_is_said(tmp_path: Path) -> None:
@@ -93,6 +109,26 @@ def test_the_trend_is_read_where_the_papers_figure_begins_and_ends(tmp_path: Pat
     assert slope.interval == pytest.approx([100 * b for b in trend.interval or ()])
     assert slope.derived
     assert slope.note.startswith("grows: ")
+
+
+def test_numbers_are_said_where_they_lie_and_many_are_pointed_at(tmp_path: Path) -> None:
+    gathered = thoughts.write(
+        thoughts.suite_of(tmp_path, data="builtin/docs"), tmp_path, thoughts.planted
+    )
+    assert paper_words(replace(gathered, paper=PAPER.of("Fig 7"))) == (
+        "The paper, one seed and no interval: "
+        "Fig 7, perplexity gain at 1 × the perplexity of training: ≈ +11.8 %; "
+        "Fig 7, perplexity gain at 4.4 × the perplexity of training: ≈ +23 %; "
+        "Fig 7, gain per doubling of that ratio, in points: ≈ +5.2 %."
+    )
+    section = gathered.section.model_copy(update={"title": "Denoising"})
+    exhibit = drawn.denoising_exhibit_of()
+    images = Gathered(
+        section, exhibit, "denoising", gathered.missing, (), PAPER.of("Table 4", "Fig 10")
+    )
+    assert paper_words(images) == (
+        "The paper's numbers (Table 4, Fig 10) stand beside ours in denoising-paper."
+    )
 
 
 def test_the_trend_is_not_read_beyond_our_sets(tmp_path: Path) -> None:

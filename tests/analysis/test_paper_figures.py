@@ -189,7 +189,7 @@ def test_the_notes_of_every_figure_say_the_papers_numbers(tmp_path: Path) -> Non
         "Fig 5a: EBT is worse at each size." in words(drawing)
     )
     drawn = " ".join(map(words, section_drawings(thinking)))
-    assert "Fig 6a, perplexity gain, best of 10 at 30 NFE: +29 %" in drawn
+    assert "Fig 6a, perplexity gain, best of 10 at NFE 30: +29 %" in drawn
 
 
 def test_a_long_title_is_broken_and_not_cut(tmp_path: Path) -> None:

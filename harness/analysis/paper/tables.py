@@ -43,6 +43,13 @@ _HEADER = (
     *("quantity", "found in", "model here", "paper", "here", "95 % interval"),
     *("n", "seeds", "same setting?"),
 )
+#: Where along its axis a number of the paper lies, in words.
+_PLACES = {
+    "NFE": " at NFE {x:g}",
+    "noise level": " at noise level {x:g}",
+    "perplexity ratio": " at {x:g} × the perplexity of training",
+    "share of training": " after a share of {x:g} of training",
+}
 #: More numbers than this are not listed in a note.
 _LISTED = 4
 
@@ -94,7 +101,7 @@ def _words(row: Beside) -> str:
     if number.value is None:
         return f"{number.exhibit}: {shown(number)}"
     what = number.quantity if not number.setting else f"{number.quantity}, {number.setting}"
-    where = f" at {number.x:g} {number.x_unit}" if number.x is not None else ""
+    where = "" if number.x is None else _PLACES.get(number.x_unit, "").format(x=number.x)
     return f"{number.exhibit}, {what}{where}: {shown(number)}"
 
 

@@ -16,6 +16,7 @@ from harness.quantities import si
 
 _RATIO = "perplexity ratio"
 _SHARE = "share of training"
+_PER_DOUBLING = "gain per doubling of that ratio, in points"
 
 
 def shift_rows(exhibit: ThinkingShiftExhibit, numbers: Sequence[PaperNumber]) -> list[Beside]:
@@ -38,8 +39,8 @@ def shift_rows(exhibit: ThinkingShiftExhibit, numbers: Sequence[PaperNumber]) ->
         found = [_fitted(trend, number, quantity, ratios) for trend in trends]
         rows += or_absent(number, quantity, found, why)
     if (slope := papers_slope(ends)) is not None:
-        quantity = "gain per doubling of that ratio, in points"
-        rows += or_absent(slope, quantity, [_slope(t, slope, quantity) for t in trends], why)
+        found = [_slope(trend, slope) for trend in trends]
+        rows += or_absent(slope, _PER_DOUBLING, found, why)
     return rows
 
 
@@ -52,7 +53,8 @@ def papers_slope(ends: Sequence[PaperNumber]) -> PaperNumber | None:
         return None
     slope = (last.value - first.value) / log2(last.x / first.x)
     note = f"from its points at {first.x:g} and {last.x:g}"
-    return replace(first, x=None, x_unit="", value=slope, written=f"{slope:.1f}", note=note)
+    worked_out = replace(first, quantity=_PER_DOUBLING, value=slope, written=f"{slope:.1f}")
+    return replace(worked_out, x=None, x_unit="", note=note)
 
 
 def _fitted(
@@ -79,14 +81,14 @@ def _fitted(
     )
 
 
-def _slope(trend: ShiftTrend, number: PaperNumber, quantity: str) -> Beside:
+def _slope(trend: ShiftTrend, number: PaperNumber) -> Beside:
     line = trend.trend
     name = f"{model_words(trend.of)}, {setting_words(trend.of)}"
     if line.slope is None:
-        return absent_row(number, f"{quantity}, {name}", line.reason)
+        return absent_row(number, f"{_PER_DOUBLING}, {name}", line.reason)
     return Beside(
         number,
-        quantity,
+        _PER_DOUBLING,
         name,
         100 * line.slope,
         percents(line.interval),
