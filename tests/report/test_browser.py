@@ -172,7 +172,7 @@ def test_an_exhibit_leads_to_its_runs_and_back(page):
 
 
 def test_rows_of_a_long_table_are_filtered(page):
-    table = "document.querySelector('table[data-filter]')"
+    table = "document.querySelector('#hostile--thinking table[data-filter]')"
     rows = page.js(f"{table}.tBodies[0].rows.length")
     assert rows > 15
     page.js(f"{table}.closest('.table-block').querySelector('input').focus()")
