@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from harness.analysis.claims.claim import STATUSES
 from harness.analysis.report import render as rendering
 from harness.analysis.report.assemble import Assembled, assemble
 from harness.analysis.report.render import LIMIT, render
+from harness.cli import main
 from harness.errors import HarnessError
 from harness.planning.suite import load_suite
 from harness.records import RunFolder, read_jsonl
@@ -198,6 +201,39 @@ def test_it_shrinks_to_the_limit_and_says_so(html, again, monkeypatch):
     assert {len(r["curve"]["steps"]) for r in runs.values() if r["curve"]} == {8}
     evaluation = next(r for r in runs.values() if r["curve"])["evaluations"][0]
     assert (len(evaluation["rows"]), evaluation["of"]) == (2, 4), "what is left out is counted"
+
+
+# --- the verb --------------------------------------------------------------------------------
+
+
+def test_the_verb_says_what_it_wrote(written, tmp_path, capsys, monkeypatch):
+    folder = written.parent
+    out = tmp_path / "deep" / "page.html"
+    words = ["report", str(folder / "hostile.yaml"), "--results", str(folder / "results")]
+    assert _harness(monkeypatch, *words, "--out", str(out), "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["report"] == str(out)
+    assert said["bytes"] == out.stat().st_size
+    assert (said["runs"], said["runs_done"], said["suites"]) == (30, 27, ["hostile"])
+    assert {claim["status"] for claim in said["claims"]} <= set(STATUSES)
+    assert any("evaluations are missing" in note for note in said["notes"])
+
+
+def test_a_folder_as_out_is_wrong_input(written, tmp_path, capsys, monkeypatch):
+    suite = str(written.parent / "untrained.yaml")
+    assert _harness(monkeypatch, "report", suite, "--out", str(tmp_path)) == 2
+    said = capsys.readouterr().err
+    assert "this is a folder, not a file" in said
+    assert "Traceback" not in said
+
+
+def _harness(monkeypatch, *words: str) -> int:
+    monkeypatch.setattr("sys.argv", ["harness", *words])
+    try:
+        main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
 
 
 # --- where it cannot be written --------------------------------------------------------------

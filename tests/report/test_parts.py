@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from harness.analysis.report.drawn import drawn_suites
 from harness.analysis.report.pictures import Picture, fitted
 from harness.analysis.tables.sections import section_tables
 from harness.errors import HarnessError
+from harness.planning.planned import Suite
 from harness.records import RunFolder
 from tests.report.written import TEXT, UNTRAINED, suite_of, write_records
 
@@ -139,3 +142,14 @@ def test_an_error_of_another_process_is_an_error_here(suites, tmp_path, monkeypa
     folder.evaluation(run.evaluations[0].eval_id).measurements.write_text("no JSON\n{}\n")
     with pytest.raises(HarnessError, match="not valid JSON"):
         drawn_suites(suites, tmp_path / "results")
+
+
+def test_a_process_that_is_killed_is_one_error(suites, tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.analysis.report.drawn._cores", lambda: 2)
+    monkeypatch.setattr("harness.analysis.report.drawn._drawn", _killed)
+    with pytest.raises(HarnessError, match="ended unexpectedly"):
+        drawn_suites(suites, tmp_path / "results")
+
+
+def _killed(suite: Suite, results: Path, dpi: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

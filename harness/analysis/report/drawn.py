@@ -6,11 +6,13 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.analysis.exhibits.suites import SuiteExhibits, suite_exhibits
 from harness.analysis.report.pictures import Picture, resolution, section_pictures
+from harness.errors import HarnessError
 from harness.planning.planned import Suite
 
 
@@ -28,12 +30,17 @@ def drawn_suites(suites: Sequence[Suite], results: Path) -> list[DrawnSuite]:
     workers = min(len(suites), _cores())
     if workers < 2:
         return [_drawn(suite, results, dpi) for suite in suites]
-    pool = ProcessPoolExecutor(workers, initializer=_ignore_interrupts)
+    pool = ProcessPoolExecutor(workers, initializer=_end_at_an_interrupt)
     try:
         # The largest first, so that none is left alone at the end.
         order = sorted(suites, key=lambda suite: -len(suite.runs))
         waiting = {suite.name: pool.submit(_drawn, suite, results, dpi) for suite in order}
         return [waiting[suite.name].result() for suite in suites]
+    except BrokenProcessPool as error:
+        raise HarnessError(
+            "a process that draws exhibits ended unexpectedly",
+            hint="often it is a lack of memory: report fewer suites at a time",
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -50,6 +57,6 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C ends the process that waits for these; what they would say of it helps nobody."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _end_at_an_interrupt() -> None:
+    """Ctrl-C ends these processes at once: what they would say of it helps nobody."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
