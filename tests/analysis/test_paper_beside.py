@@ -236,7 +236,8 @@ def test_what_the_paper_shows_by_example_is_measured(tmp_path: Path) -> None:
     row = found.exhibit.rows[0]  # type: ignore[union-attr]
     assert of(rows, "hard tokens").value == row.correlation.value  # type: ignore[union-attr]
     random = of(rows, "random text")
-    assert random.value is not None
+    auroc = {c.content: c.auroc.value for c in row.contents}  # type: ignore[union-attr]
+    assert random.value == auroc["random"] != auroc["shuffled"]
     assert random.value > 0.5, "random input lies above the rest by construction"
     assert random.interval is not None
     assert random.counted == "tokens"
