@@ -69,6 +69,8 @@ def _probe(folder: Path, *arguments: str, heavy: str) -> tuple[int, str, str]:
         (["plan", QUICKSTART, "--no-simulate"], f"{MODELS},{ANALYSIS}"),
         (["plan", QUICKSTART, "--no-simulate", "--profile", PROFILE], f"{MODELS},{ANALYSIS}"),
         (["table", QUICKSTART], f"{MODELS},seaborn,matplotlib,sklearn"),
+        (["report", QUICKSTART, "--help"], f"{MODELS},{ANALYSIS},numpy"),
+        (["report", QUICKSTART], f"{MODELS},sklearn"),
     ],
     ids=_named,
 )

@@ -16,7 +16,7 @@ from harness.analysis.report.render import LIMIT, render
 from harness.cli import main
 from harness.errors import HarnessError
 from harness.planning.suite import load_suite
-from harness.records import RunFolder, read_jsonl
+from harness.records import RunFolder, read_json, read_jsonl
 from harness.show.report import write_report
 from tests.report.reading import Element, parsed, unpacked
 from tests.report.written import (
@@ -130,27 +130,72 @@ def test_what_is_missing_is_said_with_its_command(page):
 def test_details_hold_what_the_records_hold(html, written):
     data = unpacked(html, "packed-runs")
     assert len(data["runs"]) == 32
-    name, run = next((k, v) for k, v in data["runs"].items() if v["evaluations"][0]["rows"])
-    folder = RunFolder(written.parent / "results", name)
-    assert run["spec"]["seed"] == int(folder.spec.read_text().split('"seed": ')[1].split(",")[0])
-    curve = run["curve"]
-    log = read_jsonl(folder.train_log)
-    assert curve["logged"] == len(log) == LOGGED
-    assert len(curve["steps"]) == 60
-    assert (curve["steps"][0], curve["steps"][-1]) == (1, LOGGED)
-    by_step = {line["step"]: line["loss"] for line in log}
-    for step, loss in zip(curve["steps"], curve["values"]["loss"], strict=True):
-        assert loss == (None if by_step[step] is None else pytest.approx(by_step[step], rel=1e-3))
-    evaluation = run["evaluations"][0]
-    kept = read_jsonl(folder.evaluation(evaluation["id"]).measurements)
-    assert evaluation["of"] == len(evaluation["rows"]) == len(kept) == 4
-    for row, line in zip(evaluation["rows"], kept, strict=True):
-        assert row[0] == line["name"]
-        assert row[1] == pytest.approx(line["value"], rel=1e-5)
-        assert row[3] == line["n"]
-    origin = data["origins"][run["origin"]]
-    assert origin["git"]["commit"].startswith("0123456789")
-    assert data["exhibits"][run["exhibits"][0]] == "hostile--scaling-parameters"
+    done = {name: run for name, run in data["runs"].items() if run["training"]}
+    assert len(done) == 27
+    for name, run in done.items():
+        folder = RunFolder(written.parent / "results", name)
+        assert run["spec"] == read_json(folder.spec)
+        assert run["training"] == read_json(folder.training)
+        for evaluation in run["evaluations"]:
+            kept = read_jsonl(folder.evaluation(evaluation["id"]).measurements)
+            assert evaluation["of"] == len(evaluation["rows"]) == len(kept) > 0
+            for row, line in zip(evaluation["rows"], kept, strict=True):
+                assert (row[0], row[3]) == (line["name"], line["n"])
+                assert row[1] == pytest.approx(line["value"], rel=1e-5)
+        origin = data["origins"][run["origin"]]
+        assert origin["git"]["commit"].startswith("0123456789")
+        assert "hostile--scaling-parameters" in [data["exhibits"][i] for i in run["exhibits"]]
+
+
+def test_curves_are_those_of_the_log(html, written):
+    for name, run in unpacked(html, "packed-runs")["runs"].items():
+        log = RunFolder(written.parent / "results", name).train_log
+        if not log.exists():
+            assert run["curve"] is None
+            continue
+        curve, lines = run["curve"], read_jsonl(log)
+        assert curve["logged"] == len(lines) == LOGGED
+        assert len(curve["steps"]) == 60
+        assert (curve["steps"][0], curve["steps"][-1]) == (1, LOGGED)
+        by_step = {line["step"]: line["loss"] for line in lines}
+        for step, loss in zip(curve["steps"], curve["values"]["loss"], strict=True):
+            wanted = by_step[step]
+            assert loss == (None if wanted is None else pytest.approx(wanted, rel=1e-3))
+
+
+def test_a_row_has_the_numbers_of_its_run(page, written):
+    suite = load_suite(written.parent / "hostile.yaml")
+    for run in suite.runs[:27]:
+        row = page.all("tr", id=f"run-{run.run_id}")[0]
+        cells = [cell.text for cell in row.all("td")]
+        counted = run.record.parameters(run.config, run.shape)
+        assert row.all("td")[4].attributes["data-v"] == f"{counted.non_embedding:.6g}"
+        assert cells[0] == run.adapter_label
+        assert cells[3] == str(run.spec.seed)
+        assert cells[5:9] == ["1.28 k tokens", "5 G", "2 s", "1 MiB"]
+        folder = RunFolder(written.parent / "results", run.run_id)
+        lines = read_jsonl(folder.evaluation(run.evaluations[0].eval_id).measurements)
+        losses = [line["value"] for line in lines if line["name"] == "loss"]
+        assert cells[10] == f"{sum(losses) / 2:.4f}"
+        assert cells[9] == f"{read_jsonl(folder.train_log)[-1]['loss']:.4g}"
+
+
+def test_the_head_says_what_the_page_is_made_of(page, written):
+    facts = {
+        div.all("dt")[0].text: div.all("dd")[0].text
+        for div in page.all("header")[0].all("div")
+        if div.all("dt") and len(div.all("dt")) == 1
+    }
+    assert facts["suites"] == "hostile 1, untrained 1"
+    assert facts["runs"] == "27 of 32 done"
+    assert facts["evaluations"] == "39 of 44 done"
+    assert facts["training"] == "135 GFLOPs, 54 s"  # 27 of 5e9 and 2 s
+    assert facts["devices"] == "test device: 27 runs"
+    assert "commit" in facts["code"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", facts["newest record"])
+    command = page.all("header")[0].all("pre")[0].text
+    assert command.startswith("harness report ")
+    assert command.endswith(f"--out {written}")
 
 
 def test_runs_of_one_command_share_their_origin(html):

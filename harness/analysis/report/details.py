@@ -48,7 +48,7 @@ DETAILS = (Detail(60, None), Detail(48, 60), Detail(32, 20), Detail(16, 6), Deta
 
 
 def measured(shown: Sequence[SuiteExhibits]) -> Measured:
-    """Every measurement once, with six digits; the records have all."""
+    """Every measurement once, as it was recorded."""
     found: dict[tuple[str, str], list[list[Any]]] = {}
     for suite in shown:
         rows = suite.frame.rows
@@ -84,7 +84,7 @@ def _row(values: Sequence[Any]) -> list[Any]:
         setting = f"noise {level:g}" + (f", {setting}" if setting else "")
     *rest, trained = rest
     cells = [metric, value, unit, n, data, split, setting, *rest]
-    return [*map(_rounded, cells), int(bool(trained))]
+    return [*cells, int(bool(trained))]
 
 
 def _rounded(value: Any) -> Any:
@@ -100,7 +100,7 @@ def _rounded(value: Any) -> Any:
 def run_details(
     runs: Sequence[ReportedRun], rows: Measured, exhibits: Sequence[str], detail: Detail
 ) -> dict[str, Any]:
-    """All runs by id; origins, exhibits and evaluations' names are held once each."""
+    """All runs by id; origins and exhibits are held once each, numbers with six digits."""
     origins: dict[str, int] = {}
     places = {anchor: index for index, anchor in enumerate(exhibits)}
     found = {
@@ -150,6 +150,7 @@ def _evaluations(run: ReportedRun, rows: Measured, most: int | None) -> list[dic
     found = []
     for eval_id, (planned, record) in run.evaluations.items():
         own = rows.get((run.run_id, eval_id), ())
+        kept = own if most is None else own[:most]
         state = "missing" if record is None else "changed" if record.changed else "done"
         found.append(
             {
@@ -157,7 +158,7 @@ def _evaluations(run: ReportedRun, rows: Measured, most: int | None) -> list[dic
                 "id": eval_id,
                 "state": state,
                 "of": len(own),
-                "rows": own if most is None else own[:most],
+                "rows": [[_rounded(cell) for cell in row] for row in kept],
             }
         )
     return found
