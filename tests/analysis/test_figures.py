@@ -169,6 +169,12 @@ def written_text(drawing: Drawing) -> str:
     return "\n".join(text.get_text() for text in drawing.figure.texts)
 
 
+def test_times_on_different_devices_are_no_axis():
+    exhibit, _ = scaling_exhibit_of(5)
+    axes = scaling_figure(replace(exhibit, device=("a CPU", "a GPU"))).figure.axes
+    assert [a.get_title() for a in axes] == ["at equal tokens (1 G)", "at equal FLOPs"]
+
+
 def test_scaling_csv_holds_means_runs_references_and_curves(tmp_path):
     exhibit, runs = scaling_exhibit_of(5)
     drawing = scaling_figure(replace(exhibit, runs=tuple(runs)))

@@ -76,7 +76,9 @@ def scaling_figure(exhibit: ScalingExhibit, *, missing: str = "") -> Drawing | N
         for name, (loss, _) in exhibit.references.items()
         if limits.low <= loss <= limits.high
     }
-    costs = [c for c in ("training_flops", "training_seconds") if c != f"training_{section.x}"]
+    # Seconds of different devices are no axis to compare on.
+    timed = ("training_seconds",) if len(exhibit.device) < 2 else ()
+    costs = [c for c in ("training_flops", *timed) if c != f"training_{section.x}"]
     if len(costs) < 2 and all(row.seen for row in exhibit.rows):
         costs = ["seen", *costs]
     with theme():
@@ -292,10 +294,9 @@ def _notes(
         if seeds == [1]
         else f"Error bars: 95 % t interval over {count} training seeds"
     )
-    text = (
-        f"{bars}; n = {exhibit.rows[0].n:,} {exhibit.unit.target}s. "
-        f"Time measured on {', '.join(exhibit.device)}."
-    )
+    devices = ", ".join(exhibit.device)
+    trained = "Time measured" if len(exhibit.device) < 2 else "Not drawn at equal time, trained"
+    text = f"{bars}; n = {exhibit.rows[0].n:,} {exhibit.unit.target}s. {trained} on {devices}."
     if exhibit.unit is SMOOTH_L1:
         text += f" {FINAL_CHECKPOINT}"
     far = [
