@@ -83,7 +83,7 @@ def _wanted(suites: Iterable[Suite]) -> list[_Wanted]:
     for suite in suites:
         for run in suite.runs:
             own = found.setdefault(run.run_id, _Wanted(run)).evaluations
-            own |= {each.eval_id: each for each in run.evaluations if each.eval_id not in own}
+            own |= {each.eval_id: each for each in run.evaluations}
     return list(found.values())
 
 

@@ -193,6 +193,13 @@ def test_runs_made_here_count_for_their_device(suite: Suite, tmp_path: Path) -> 
     assert {record.device for record in frame.records.values()} == {OTHER}
 
 
+def test_what_was_made_here_is_read_whatever_device_has_more(suite: Suite, tmp_path: Path) -> None:
+    write_published(suite.runs, tmp_path, suite, device=CPU, weights="aa")
+    write_trained(suite.runs[0], tmp_path, device=GPU, weights="bb")
+    frame = load_frame(suite, tmp_path)
+    assert [frame.records[run.run_id].device for run in suite.runs] == [GPU] + [CPU] * 7
+
+
 # --- other source, other data ----------------------------------------------------------------
 
 

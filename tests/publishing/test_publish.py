@@ -334,7 +334,7 @@ def test_other_numbers_replace_nothing_unless_asked(suite: Suite, tmp_path: Path
     assert publish([suite], tmp_path)[0].state == "unchanged"
 
 
-@pytest.mark.parametrize("change", ["n", "cost", "lost", "log", "weights"])
+@pytest.mark.parametrize("change", ["n", "cost", "lost", "file", "twice", "log", "weights"])
 def test_every_kind_of_number_counts(change: str, suite: Suite, tmp_path: Path) -> None:
     run = suite.runs[0]
     folder = write_trained(run, tmp_path)
@@ -345,6 +345,7 @@ def test_every_kind_of_number_counts(change: str, suite: Suite, tmp_path: Path) 
     told = {
         "n": "n of loss, noise seed 0 100 → 99",
         "lost": "loss, noise seed 0 is there no more",
+        "file": "thinking on builtin/docs: by_document.npz is there no more",
         "log": "other train.jsonl.gz",
         "weights": "other weights",
     }
@@ -357,6 +358,16 @@ def test_every_kind_of_number_counts(change: str, suite: Suite, tmp_path: Path) 
         told["cost"] = "seconds of loss, noise seed 0 1 → 2"
     elif change == "lost":
         evaluation.measurements.write_text("")
+    elif change == "file":
+        (path,) = folder.path.glob("evals/*/by_document.npz")
+        path.unlink()
+    elif change == "twice":
+        lines = [line | {"value": value} for value in (1.0, 2.0)]
+        text = "".join(json.dumps(each) + "\n" for each in lines)
+        evaluation.measurements.write_text(text)
+        publish([suite], tmp_path, replace=True)
+        evaluation.measurements.write_text(text.replace("1.0", "1.5"))
+        told["twice"] = "loss, noise seed 0 1 → 1.5"
     elif change == "log":
         folder.train_log.write_text('{"step": 1, "loss": 2.5}\n')
     else:
@@ -394,6 +405,24 @@ def test_evaluations_published_before_stay_beside_new_ones_of_the_same_weights(
     assert kept in published(tmp_path)
     publish([one], tmp_path, replace=True)
     assert kept not in published(tmp_path), "it was of other weights"
+
+
+def test_of_unknown_weights_the_training_says_whether_they_are_the_same(
+    suite: Suite, tmp_path: Path
+) -> None:
+    run = suite.runs[0]
+    folder = write_trained(run, tmp_path)
+    unknown = read_json(folder.training) | {"weights_sha256": None}
+    write_json(folder.training, unknown)
+    publish([suite], tmp_path)
+    before = published(tmp_path)
+    shutil.rmtree(folder.evaluation(run.evaluations[0].eval_id).path)
+    assert publish([suite], tmp_path)[0].state == "unchanged"
+    write_json(folder.training, unknown | {"seconds": 9.0})
+    assert publish([suite], tmp_path)[0].state == "differs"
+    assert published(tmp_path) == before
+    publish([suite], tmp_path, replace=True)
+    assert len(published(tmp_path)) < len(before)
 
 
 def test_a_damaged_record_is_named(suite: Suite, tmp_path: Path) -> None:
