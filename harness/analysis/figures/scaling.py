@@ -79,7 +79,7 @@ def scaling_figure(exhibit: ScalingExhibit, *, missing: str = "") -> Drawing | N
     # Seconds of different devices are no axis to compare on.
     timed = ("training_seconds",) if len(exhibit.device) < 2 else ()
     costs = [c for c in ("training_flops", *timed) if c != f"training_{section.x}"]
-    if len(costs) < 2 and all(row.seen for row in exhibit.rows):
+    if section.x in ("flops", "seconds") and all(row.seen for row in exhibit.rows):
         costs = ["seen", *costs]
     with theme():
         figure, grid = panels(1, 1 + len(costs), share_y="all")
