@@ -14,13 +14,13 @@ from harness.analysis.exhibits.gather import Gathered
 from harness.analysis.exhibits.thinking import ThinkingExhibit
 from harness.analysis.exhibits.thinking_shift import ThinkingShiftExhibit
 from harness.analysis.paper.gains import ablation_rows, thinking_rows
-from harness.analysis.paper.images import denoising_rows
+from harness.analysis.paper.images import denoising_rows, papers_settings
 from harness.analysis.paper.rates import next_frame_rows
 from harness.analysis.paper.scores import downstream_rows, probe_rows, uncertainty_rows
 from harness.analysis.paper.tables import paper_words
 from harness.analysis.paper.trends import scale_rows, shift_rows
 from harness.planning.planned import PlannedRun
-from harness.protocol import Descent
+from harness.protocol import Descent, Diffusion
 from tests.analysis import denoising_factory, downstream_factory, drawn, frames_factory
 from tests.analysis import test_probe as probes
 from tests.analysis import test_thinking_sections as thoughts
@@ -270,6 +270,17 @@ def test_qualities_are_those_of_the_papers_passes(tmp_path: Path) -> None:
         "ebt, 2 steps, less dit, 100 calls × 2", "ebt, 1 step × 2, less dit, 100 calls × 2"
     }  # fmt: skip
     assert not [r for r in rows if "top" in r.quantity]
+
+
+def test_only_settings_of_the_papers_kind_stand_for_it() -> None:
+    rows = [r for r in drawn.denoising_exhibit_of().models if r.adapter == "dit"]
+    trained, beyond = ([r for r in rows if r.place.level == level] for level in (0.1, 0.2))
+    assert [r.setting for r in papers_settings(trained)] == ["100 calls"]
+    # A hundred calls from the matched start are half of the paper's, which there has 200.
+    assert [r.setting for r in papers_settings(beyond)] == ["100 calls", "100 calls × 2"]
+    other = replace(trained[1], thinking=Diffusion(steps=100, sampler="ddpm"), setting="DDPM")
+    assert [r.setting for r in papers_settings([trained[0], other])] == ["1 call"]
+    assert papers_settings([other]) == []
 
 
 def test_whether_frames_are_worse_is_counted(tmp_path: Path) -> None:

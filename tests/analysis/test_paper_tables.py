@@ -20,6 +20,7 @@ from harness.analysis.tables.sections import section_tables
 from harness.planning.budget import axis_value, run_cost
 from harness.planning.planned import PlannedRun
 from harness.records import Measurement
+from tests.analysis import downstream_factory
 from tests.analysis.paper_rows import PAPER, of
 from tests.analysis.records_factory import measured, write_run, write_suite
 from tests.analysis.test_exhibits import TEXT, suite_of, text_losses
@@ -144,6 +145,24 @@ def test_before_anything_is_measured_no_row_replaces_one(tmp_path: Path) -> None
         "Nothing is measured here yet. The paper: scaling rate, along parameters +2.91 %"
         in (table.notes[-1])
     )
+
+
+def test_a_number_without_a_counterpart_says_why(tmp_path: Path) -> None:
+    text = downstream_factory.SUITE.replace(
+        "    baseline: plain", "    baseline: plain\n    paper: [Table 3]"
+    )
+    suite = downstream_factory.suite_of(tmp_path, text)
+    write_suite(suite, tmp_path, downstream_factory.planted())
+    (gathered,) = gather(suite, load_frame(suite, tmp_path), PAPER)
+    (table,) = paper_tables(gathered)
+    cells = {row[0].text: [cell.text for cell in row[2:]] for row in table.rows}
+    assert cells["perplexity of squad, ebt"] == [
+        "", "53.1", "", "", "", "", "none here: no set named like squad"
+    ]  # fmt: skip
+    row = next(r for r in table.data if r["quantity"] == "perplexity of squad, ebt")
+    assert (row["value"], row["n"], row["counted"], row["same_setting"]) == (None, None, "", "")
+    assert row["paper"] == 53.1
+    assert ",53.1," in table.csv()
 
 
 def test_a_section_that_names_no_exhibit_has_no_such_table(tmp_path: Path) -> None:
