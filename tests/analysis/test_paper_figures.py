@@ -159,7 +159,8 @@ def test_the_papers_quality_is_a_line_where_the_axis_reaches_it() -> None:
     first, second = (row.lines for row in (drawing.figure.axes[0], drawing.figure.axes[3]))
     heights = [{float(line.get_ydata()[0]) for line in lines} for lines in (first, second)]
     assert {21.25, 20.5} <= heights[0]
-    assert not {30.0, 5.0} & heights[1]
+    assert not {30.0, 5.0} & heights[1], "beyond the axis"
+    assert not {21.25, 20.5} & heights[1], "of the other level"
     assert "paper, Table 4, on its own images" in labels(drawing)
     names = [text.get_text() for axes in drawing.figure.axes for text in axes.texts]
     assert "paper's ebt\n21.2" in names
