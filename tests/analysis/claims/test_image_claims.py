@@ -274,6 +274,14 @@ def test_top_5_is_listed_and_a_baseline_is_needed(tmp_path: Path) -> None:
     assert claim_of("features", swapped, tmp_path).status == "not tested"
 
 
+def test_two_trainings_of_each_say_nothing_of_features(tmp_path: Path) -> None:
+    suite = test_probe.suite_of(tmp_path, test_probe.SUITE.replace("[0, 1, 2]", "[0, 1]"))
+    write_suite(suite, tmp_path, test_probe.planted())
+    verdict = claim_of("features", suite, tmp_path)
+    assert verdict.status == "undecided"
+    assert all("2 training seeds, 3 needed" in f.reason for f in verdict.findings)
+
+
 def test_several_suites_are_judged_together(tmp_path: Path) -> None:
     image, probe = tmp_path / "image", tmp_path / "probe"
     image.mkdir()

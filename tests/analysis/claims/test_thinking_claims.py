@@ -210,6 +210,26 @@ def test_nothing_is_said_of_a_suite_that_has_not_run(tmp_path: Path) -> None:
     assert not verdicts["distance"].deciding
 
 
+def test_only_designs_that_could_decide_are_offered(tmp_path: Path) -> None:
+    def offered(**given: str) -> dict[str, bool]:
+        suite = text(tmp_path, THINKING, SHIFT, SCALE, **given)
+        return {v.claim.name: bool(v.deciding) for v in judge([shown(suite, tmp_path)])}
+
+    axes = "{budget: {path: budget.steps, values: [10, 20, 40, 80, 160]}}"
+    wanted = ("thinking", "distance", "growth")
+    whole = {"data": ", ".join(SETS), "axes": axes}
+    for given, could in (
+        (whole, (True, True, True)),
+        (whole | {"data": HOME}, (True, False, True)),
+        (whole | {"axes": axes.replace("10, ", "")}, (True, True, False)),
+        (whole | {"seeds": "[0, 1]"}, (False, False, False)),
+        (whole | {"adapters": S2.replace("{variant: s2}", "{}")}, (False, False, False)),
+    ):
+        found = offered(**given)
+        assert tuple(found[name] for name in wanted) == could
+        assert not any(found[name] for name in found if name not in wanted)
+
+
 # --- distance ---------------------------------------------------------------------------------
 
 FAR = {"data": ", ".join(SETS)}
