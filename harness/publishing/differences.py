@@ -61,8 +61,15 @@ def _compared(before: Numbers, now: Numbers) -> Iterator[str]:
         if what not in now:
             yield f"{what} is there no more"
         elif now[what] != value:
-            numbers = all(isinstance(each, int | float) for each in (value, now[what]))
-            yield f"{what} {value:.6g} → {now[what]:.6g}" if numbers else f"other {what}"
+            yield _told(what, value, now[what])
+
+
+def _told(what: str, before: Any, now: Any) -> str:
+    if not all(isinstance(each, int | float) for each in (before, now)):
+        return f"other {what}"
+    short = f"{before:.6g}", f"{now:.6g}"
+    shown = short if short[0] != short[1] else (repr(before), repr(now))
+    return f"{what} {shown[0]} → {shown[1]}"
 
 
 def _numbers(name: str, content: bytes) -> Numbers:

@@ -85,6 +85,18 @@ def test_until_a_run_is_trained_here_the_published_one_is_read(
     assert losses(load_frame(suite, tmp_path)) == {run.run_id: 4.0}
 
 
+def test_a_run_has_diverged_only_where_none_was_trained_to_its_end(
+    suite: Suite, tmp_path: Path
+) -> None:
+    first, second, *_ = suite.runs
+    write_published((first,), tmp_path, suite)
+    for run in (first, second):
+        folder = write_trained(run, tmp_path)
+        folder.training.unlink()
+        folder.set_status("failed", "not finite: step 3: loss nan")
+    assert load_frame(suite, tmp_path).diverged == {second.run_id}
+
+
 def test_evaluations_of_the_same_weights_are_read_together(suite: Suite, tmp_path: Path) -> None:
     run = suite.runs[0]
     write_published((run,), tmp_path, suite, shift=1.0)
@@ -200,6 +212,15 @@ def test_what_was_made_here_is_read_whatever_device_has_more(suite: Suite, tmp_p
     assert [frame.records[run.run_id].device for run in suite.runs] == [GPU] + [CPU] * 7
 
 
+def test_a_device_without_evaluations_counts_for_nothing(suite: Suite, tmp_path: Path) -> None:
+    write_published(suite.runs, tmp_path, suite, device=CPU, weights="aa")
+    for run in suite.runs[1:]:
+        shutil.rmtree(tmp_path / "published" / device_slug(CPU) / run.run_id / "evals")
+    write_published(suite.runs[:2], tmp_path, suite, device=GPU, weights="bb")
+    records = load_frame(suite, tmp_path).records
+    assert [records[run.run_id].device for run in suite.runs[:2]] == [GPU, GPU]
+
+
 # --- other source, other data ----------------------------------------------------------------
 
 
@@ -217,6 +238,33 @@ def test_published_runs_of_other_source_are_to_be_run_not_redone(
         "3 runs, 2 of them published, were made by other source code or data than now. "
         f"Redo them: {run} --redo-changed"
     )
+
+
+def test_an_evaluation_of_other_source_makes_its_run_changed(suite: Suite, tmp_path: Path) -> None:
+    first, second, *_ = suite.runs
+    write_all((first, second), tmp_path)
+    evaluation = RunFolder(tmp_path, second.run_id).evaluation(second.evaluations[1].eval_id)
+    write_json(evaluation.done, {"provenance": {"source_digest": "0ld"}})
+    assert load_frame(suite, tmp_path).changed == (second.run_id,)
+
+
+def test_an_evaluation_on_data_that_changed_is_missing_and_to_be_redone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite, digests = _own_data(tmp_path, monkeypatch)
+    run = suite.runs[0]
+    folder = write_trained(run, tmp_path)
+    evaluation = folder.evaluation(run.evaluations[1].eval_id)
+    done = read_json(evaluation.done)
+    write_json(evaluation.done, {"provenance": done["provenance"] | {"data": digests}})
+    assert load_frame(suite, tmp_path).changed == ()
+    Path("mine.txt").write_text("other words\n")
+    provenance._digest_now.cache_clear()
+    frame = load_frame(suite, tmp_path)
+    assert frame.changed == (run.run_id,)
+    assert f"{run.name}: {run.evaluations[1].label}" in frame.missing
+    assert f"{run.name}: {run.evaluations[0].label}" not in frame.missing
+    provenance._digest_now.cache_clear()
 
 
 def _own_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Suite, dict[str, str]]:

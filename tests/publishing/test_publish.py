@@ -334,7 +334,9 @@ def test_other_numbers_replace_nothing_unless_asked(suite: Suite, tmp_path: Path
     assert publish([suite], tmp_path)[0].state == "unchanged"
 
 
-@pytest.mark.parametrize("change", ["n", "cost", "lost", "file", "twice", "log", "weights"])
+@pytest.mark.parametrize(
+    "change", ["n", "digit", "cost", "lost", "file", "twice", "log", "weights"]
+)
 def test_every_kind_of_number_counts(change: str, suite: Suite, tmp_path: Path) -> None:
     run = suite.runs[0]
     folder = write_trained(run, tmp_path)
@@ -344,6 +346,7 @@ def test_every_kind_of_number_counts(change: str, suite: Suite, tmp_path: Path) 
     (line,) = evaluation.read()
     told = {
         "n": "n of loss, noise seed 0 100 → 99",
+        "digit": "loss, noise seed 0 3.0 → 3.0000000000000004",
         "lost": "loss, noise seed 0 is there no more",
         "file": "thinking on builtin/docs: by_document.npz is there no more",
         "log": "other train.jsonl.gz",
@@ -351,6 +354,9 @@ def test_every_kind_of_number_counts(change: str, suite: Suite, tmp_path: Path) 
     }
     if change == "n":
         evaluation.measurements.write_text(json.dumps(line | {"n": 99}) + "\n")
+    elif change == "digit":
+        again = line | {"value": 3.0000000000000004}
+        evaluation.measurements.write_text(json.dumps(again) + "\n")
     elif change == "cost":
         evaluation.measurements.write_text(json.dumps(line | {"cost": {"seconds": 1.0}}) + "\n")
         assert publish([suite], tmp_path)[0].state == "updated", "a number more takes none away"
