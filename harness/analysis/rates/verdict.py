@@ -71,7 +71,7 @@ def gate_design(
     elif axis in SPAN_AXES:
         # Budgets rounded to whole steps may fall a hair short of two decades.
         enough = decades >= MIN_DECADES - 0.01
-        reason = "" if enough else f"{size} over {decades:.1f} decades, {MIN_DECADES:g} needed"
+        reason = "" if enough else f"{size} over {decades:.3g} decades, {MIN_DECADES:g} needed"
     else:
         widths = [simulate_interval(x, seeds=seeds).half_width for x in set(xs)]
         half_width = max(width for width in widths if width is not None)
