@@ -146,10 +146,10 @@ def test_an_error_of_another_process_is_an_error_here(suites, tmp_path, monkeypa
 
 def test_a_process_that_is_killed_is_one_error(suites, tmp_path, monkeypatch):
     monkeypatch.setattr("harness.analysis.report.drawn._cores", lambda: 2)
-    monkeypatch.setattr("harness.analysis.report.drawn._drawn", _killed)
+    monkeypatch.setattr("harness.analysis.report.drawn.suite_exhibits", _killed)
     with pytest.raises(HarnessError, match="ended unexpectedly"):
         drawn_suites(suites, tmp_path / "results")
 
 
-def _killed(suite: Suite, results: Path, dpi: int) -> None:
+def _killed(suite: Suite, results: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,19 +1,26 @@
-"""Suites gathered and drawn side by side, in a process each."""
+"""Suites gathered, then their sections drawn, side by side in processes."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
+from harness.analysis.exhibits.gather import Gathered
 from harness.analysis.exhibits.suites import SuiteExhibits, suite_exhibits
 from harness.analysis.report.pictures import Picture, resolution, section_pictures
 from harness.errors import HarnessError
 from harness.planning.planned import Suite
+
+#: Applies a function to each item, in order, as `map` does.
+Mapped: TypeAlias = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -21,36 +28,46 @@ class DrawnSuite:
     """A suite's exhibits, and each section's pictures by its stem."""
 
     shown: SuiteExhibits
-    pictures: Mapping[str, tuple[Picture, ...]]
+    pictures: Mapping[str, Sequence[Picture]]
 
 
 def drawn_suites(suites: Sequence[Suite], results: Path) -> list[DrawnSuite]:
-    """Every suite in order, as many at once as there are cores."""
-    dpi = resolution(sum(len(suite.report) for suite in suites))
-    workers = min(len(suites), _cores())
-    if workers < 2:
-        return [_drawn(suite, results, dpi) for suite in suites]
-    pool = ProcessPoolExecutor(workers, initializer=_end_at_an_interrupt)
+    """Every suite in order, as much at once as there are cores."""
+    with _side_by_side(_cores()) as mapped:
+        shown: list[SuiteExhibits] = mapped(partial(suite_exhibits, results=results), suites)
+        sections = [gathered for each in shown for gathered in each.gathered]
+        measured = [gathered for gathered in sections if _is_measured(gathered)]
+        draw = partial(section_pictures, dpi=resolution(len(measured)))
+        drawn = dict(zip(map(id, measured), mapped(draw, measured), strict=True))
+    return [
+        DrawnSuite(each, {g.stem: drawn.get(id(g), ()) for g in each.gathered}) for each in shown
+    ]
+
+
+def _is_measured(gathered: Gathered) -> bool:
+    return gathered.missing.count < gathered.missing.planned
+
+
+@contextmanager
+def _side_by_side(workers: int) -> Iterator[Mapped]:
+    """What applies a function to items in so many processes; here where there is one of either."""
+    pool = ProcessPoolExecutor(workers, initializer=_end_at_an_interrupt) if workers > 1 else None
+
+    def mapped(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        if pool is None or len(items) < 2:
+            return [function(item) for item in items]
+        return list(pool.map(function, items))
+
     try:
-        # The largest first, so that none is left alone at the end.
-        order = sorted(suites, key=lambda suite: -len(suite.runs))
-        waiting = {suite.name: pool.submit(_drawn, suite, results, dpi) for suite in order}
-        return [waiting[suite.name].result() for suite in suites]
+        yield mapped
     except BrokenProcessPool as error:
         raise HarnessError(
             "a process that draws exhibits ended unexpectedly",
             hint="often it is a lack of memory: report fewer suites at a time",
         ) from error
     finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _drawn(suite: Suite, results: Path, dpi: int) -> DrawnSuite:
-    shown = suite_exhibits(suite, results)
-    pictures = {
-        gathered.stem: tuple(section_pictures(gathered, dpi=dpi)) for gathered in shown.gathered
-    }
-    return DrawnSuite(shown, pictures)
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
 
 
 def _cores() -> int:
