@@ -12,6 +12,7 @@ import numpy as np
 from harness.planning.planned import PlannedRun, Suite
 from harness.planning.suite import load_suite
 from harness.provenance import source_digest
+from harness.publishing.publish import Outcome
 from harness.records import Measurement, RunFolder, read_json, write_json
 from tests.analysis.records_factory import measured, save_documents, write_run
 
@@ -114,3 +115,13 @@ def files_below(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def published(results: Path) -> dict[str, bytes]:
+    """Every published file; the lock is none."""
+    found = files_below(results / "published")
+    return {name: content for name, content in found.items() if name != ".lock"}
+
+
+def states(outcomes: list[Outcome]) -> list[str]:
+    return [outcome.state for outcome in outcomes]
