@@ -109,13 +109,13 @@ def test_tables_name_their_rows_and_columns(page):
 def test_every_run_has_a_row_and_its_state(page, written):
     rows = page.all("table", id="run-table")[0].all("tbody")[0].all("tr")
     assert len(rows) == 30 + 2
-    states = [row.all("td")[11].text.split()[0] for row in rows]
+    states = [row.all("td")[12].text.split()[0] for row in rows]
     assert states.count("done") == 27
     assert states.count("failed") == 1
     assert states.count("planned") == 4
     failed = rows[states.index("failed")]
     assert f"out of memory {HOSTILE}" in failed.text
-    assert failed.all("td")[10].text == "", "no loss is made up"
+    assert failed.all("td")[11].text == "", "no loss is made up"
 
 
 def test_what_is_missing_is_said_with_its_command(page):
@@ -172,12 +172,13 @@ def test_a_row_has_the_numbers_of_its_run(page, written):
         assert row.all("td")[4].attributes["data-v"] == f"{counted.non_embedding:.6g}"
         assert cells[0] == run.adapter_label
         assert cells[3] == str(run.spec.seed)
-        assert cells[5:9] == ["1.28 k tokens", "5 G", "2 s", "1 MiB"]
+        assert row.all("td")[5].attributes["data-v"] == f"{counted.total:.6g}"
+        assert cells[6:10] == ["1.28 k tokens", "5 G", "2 s", "1 MiB"]
         folder = RunFolder(written.parent / "results", run.run_id)
         lines = read_jsonl(folder.evaluation(run.evaluations[0].eval_id).measurements)
         losses = [line["value"] for line in lines if line["name"] == "loss"]
-        assert cells[10] == f"{sum(losses) / 2:.4f}"
-        assert cells[9] == f"{read_jsonl(folder.train_log)[-1]['loss']:.4g}"
+        assert cells[11] == f"{sum(losses) / 2:.4f}"
+        assert cells[10] == f"{read_jsonl(folder.train_log)[-1]['loss']:.4g}"
 
 
 def test_the_head_says_what_the_page_is_made_of(page, written):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from math import log10
 
 from harness.analysis.report.data_sizes import SetSize, set_size
-from harness.analysis.report.facts import Answer, SuiteFacts, as_percent, listed, spread
+from harness.analysis.report.facts import Answer, Given, SuiteFacts, as_percent, listed, spread
 from harness.analysis.report.runs import ReportedRun
 from harness.planning.budget import scaling_designs
 from harness.planning.planned import PlannedRun
@@ -186,8 +187,8 @@ def seeds(facts: SuiteFacts) -> Answer:
         evidence += f", {counted_range(noise, 'noise seed')} in evaluations"
     if fewest < _DECIDING_SEEDS:
         evidence += f"; {_DECIDING_SEEDS} are needed to decide anything"
-    given = "yes" if fewest >= _DECIDING_SEEDS else "partly" if fewest > 1 else "no"
-    return Answer(given, evidence)  # type: ignore[arg-type]
+    given: Given = "yes" if fewest >= _DECIDING_SEEDS else "partly" if fewest > 1 else "no"
+    return Answer(given, evidence)
 
 
 def training_data(facts: SuiteFacts) -> Answer:
@@ -244,5 +245,5 @@ def _vocabulary(run: PlannedRun) -> int | None:
     return None if size is None else int(size)
 
 
-def _si(values: object) -> str:
-    return spread([float(v) for v in values], lambda v: si(v).strip())  # type: ignore[attr-defined]
+def _si(values: Iterable[float]) -> str:
+    return spread(values, lambda value: si(value).strip())

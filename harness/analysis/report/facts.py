@@ -11,6 +11,7 @@ from typing import Literal
 from harness.analysis.exhibits.scaling import ScalingExhibit
 from harness.analysis.exhibits.suites import SuiteExhibits
 from harness.analysis.report.runs import ReportedRun
+from harness.analysis.run_records import EvalRecord
 from harness.planning.planned import PlannedRun
 
 Given = Literal["yes", "partly", "no", "not recorded", "not applicable"]
@@ -61,11 +62,22 @@ class SuiteFacts:
     @property
     def asked(self) -> int:
         """Evaluations that the suite asks for, each of each run once."""
-        return sum(len(run.evaluations) for run in self.planned)
+        return len(self._evaluations)
 
     @property
     def lacking(self) -> int:
-        return len(self.shown.frame.missing)
+        """Those that have no result."""
+        return sum(record is None for record in self._evaluations)
+
+    @cached_property
+    def _evaluations(self) -> list[EvalRecord | None]:
+        known = {run.run_id: run.evaluations for run in self.runs}
+        asked = dict.fromkeys(
+            (run.run_id, evaluation.eval_id)
+            for run in self.shown.suite.runs
+            for evaluation in run.evaluations
+        )
+        return [known[run_id][eval_id][1] for run_id, eval_id in asked]
 
     def points(self) -> Mapping[tuple[str, ...], Mapping[str, Sequence[PlannedRun]]]:
         """Experiment and axis labels -> model -> its runs there, one a seed."""

@@ -33,6 +33,7 @@ class RunRow:
     labels: str
     seed: int
     size: Number
+    parameters: Number
     seen: Number
     flops: Number
     seconds: Number
@@ -62,6 +63,7 @@ def _row(run: ReportedRun, rows: Measured) -> RunRow:
         labels="; ".join(dict.fromkeys(p.labels for p in run.places if p.labels)),
         seed=planned.spec.seed,
         size=_number(run.counted.non_embedding, _si),
+        parameters=_number(run.counted.parameters, _si),
         seen=_seen(run),
         flops=_number(training.get("flops"), _si),
         seconds=_number(training.get("seconds"), duration),

@@ -4,7 +4,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   const table = find("#run-table");
   const rows = [...table.tBodies[0].rows];
-  const COLUMN = { adapter: 1, state: 12, suite: 13 };
+  const COLUMN = { adapter: 1, state: 13, suite: 14 };
   const LABELS = { loss: "loss", grad_norm: "gradient norm", energy_gap: "energy gap" };
 
   // --- filters -----------------------------------------------------------------------------
