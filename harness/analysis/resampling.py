@@ -6,12 +6,12 @@ Sums are (seeds, settings, documents) in nats, `n` (documents,) their targets.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import ndtri, stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -23,6 +23,8 @@ GROUPS = 2000
 #: What `stretched` does, for notes.
 SEEDS_STRETCHED = "deviations stretched to Student's t"
 _KEY, _GROUPS_KEY = 20250702, 20261127
+#: Counts of so many documents are kept for what is drawn next.
+_KEPT = 4096
 
 
 def resamples(seeds: int, documents: int) -> tuple[NDArray[np.int64], Floats]:
@@ -47,7 +49,7 @@ def joint_draws(seeds: int, documents: int, *, models: int) -> tuple[NDArray[np.
 
     The same draws for the same numbers, as in `joint_losses`.
     """
-    counts = _document_counts(np.random.Generator(np.random.Philox(key=_KEY)), documents)
+    counts = (_kept_counts if documents <= _KEPT else _counts)(documents)
     random = np.random.Generator(np.random.Philox(key=[_KEY, models + 1]))
     chosen = random.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
     return counts, stretched(chosen)
@@ -77,7 +79,7 @@ def stretched(shares: Floats) -> Floats:
     seeds = shares.shape[1]
     if seeds == 1:
         return shares
-    wider = student.ppf(0.975, seeds - 1) / norm.ppf(0.975)
+    wider = stdtrit(seeds - 1, 0.975) / ndtri(0.975)
     return np.asarray(1 / seeds + (shares - 1 / seeds) * wider * np.sqrt(seeds / (seeds - 1)))
 
 
@@ -94,6 +96,15 @@ def percentiles(draws: Floats) -> tuple[float, float]:
     """The 95 % percentile interval of draws (resamples,)."""
     low, high = np.quantile(draws, [0.025, 0.975])
     return float(low), float(high)
+
+
+def _counts(documents: int) -> NDArray[np.int64]:
+    counts = _document_counts(np.random.Generator(np.random.Philox(key=_KEY)), documents)
+    counts.flags.writeable = False
+    return counts
+
+
+_kept_counts = lru_cache(maxsize=8)(_counts)
 
 
 def _document_counts(random: np.random.Generator, documents: int) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from harness.analysis.exhibits.thinking import (
     perplexity_gains,
     setting_rows,
 )
-from harness.analysis.resampling import MIN_DOCUMENTS, joint_losses
+from harness.analysis.resampling import MIN_DOCUMENTS
 from harness.analysis.trends.trend import Trend, trend
 
 Floats = NDArray[np.float64]
@@ -59,7 +59,7 @@ def drawn_gains(
 def _draws(documents: DocumentSums, models: int) -> dict[str, dict[Measure, Floats | None]]:
     if len(documents.n) < MIN_DOCUMENTS:
         return {name: {"loss": None, "perplexity": None} for name in documents.settings}
-    losses = joint_losses(documents.sums, documents.n, models=models)
+    losses = documents.drawn_losses(models)
     return {
         name: {"loss": loss_gains(losses, index), "perplexity": perplexity_gains(losses, index)}
         for index, name in enumerate(documents.settings)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from harness.analysis.exhibits.document_sums import load_document_sums
 from harness.analysis.intervals import perplexity
-from harness.analysis.resampling import joint_losses
 
 #: Number under which the seeds of the models that magnitudes are measured with are drawn.
 _MEASURING = 0
@@ -67,8 +66,7 @@ def log_ratio_draws(rows: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     home = _home(rows, single)
     drawn = {}
     for data, own in single.groupby("data", sort=False):
-        documents = load_document_sums(own["folder"])
-        drawn[str(data)] = joint_losses(documents.sums, documents.n, models=_MEASURING)[:, 0]
+        drawn[str(data)] = load_document_sums(own["folder"]).drawn_losses(_MEASURING)[:, 0]
     if home not in drawn:
         return {}
     ratios = {data: draws - drawn[home] for data, draws in drawn.items()}

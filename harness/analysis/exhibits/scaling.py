@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from harness.analysis.frame import SuiteFrame
@@ -144,11 +146,12 @@ def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) ->
         losses = rows[(rows["metric"] == "loss") & compared]
     lost = losses[losses["value"].isna()] if len(losses) else losses
     losses = losses[~losses["run"].isin(lost["run"])] if len(lost) else losses
+    bits_per_byte = rows[rows["metric"] == "bits_per_byte"] if len(rows) else rows
     table: list[ScalingRow] = []
     for adapter in (section.baseline, section.candidate):
         own = losses[losses["adapter"] == adapter] if len(losses) else losses
         for _, point in own.groupby(own["run"].map(xs), sort=True) if len(own) else ():
-            table.append(_row(point, rows, xs, frames))
+            table.append(_row(point, bits_per_byte, xs, frames))
     rate, reason = _rate(section, table, losses, xs)
     return ScalingExhibit(
         section=section,
@@ -199,14 +202,25 @@ def _budgets(section: ScalingSection, runs: Sequence[PlannedRun]) -> dict[str, f
     return {run.run_id: None if unit is None else getattr(run.spec.budget, unit) for run in runs}
 
 
+#: What is read of a run's first measurement.
+_OF_RUN = (
+    *("run", "adapter", "seed", "point", "training_rows", "training_tokens"),
+    *("training_flops", "training_seconds"),
+)
+
+
 def _runs(
     losses: pd.DataFrame,
     xs: Mapping[str, float | None],
     frames: Mapping[str, int],
     budgets: Mapping[str, float | None],
 ) -> Iterator[RunLoss]:
-    for run, own in losses.groupby("run", sort=False):
-        x, first = xs[str(run)], own.iloc[0]
+    values: dict[str, list[float]] = {}
+    for run, value in zip(losses["run"], losses["value"], strict=True):
+        values.setdefault(str(run), []).append(float(value))
+    for first in losses.drop_duplicates("run")[list(_OF_RUN)].to_dict("records"):
+        run = str(first["run"])
+        x = xs[run]
         if x is not None:
             yield RunLoss(
                 str(first["adapter"]),
@@ -215,13 +229,13 @@ def _runs(
                 _seen(first, frames),
                 float(first["training_flops"]),
                 float(first["training_seconds"]),
-                float(own["value"].mean()),
-                budgets[str(run)],
+                float(np.mean(values[run])),
+                budgets[run],
                 str(first["point"]),
             )
 
 
-def _seen(record: pd.Series, frames: Mapping[str, int]) -> int | None:
+def _seen(record: Mapping[Any, Any] | pd.Series, frames: Mapping[str, int]) -> int | None:
     """Tokens, or frames of video."""
     if str(record["run"]) in frames:
         return int(record["training_rows"]) * frames[str(record["run"])]
@@ -239,13 +253,13 @@ def _data(losses: pd.DataFrame) -> str:
 
 def _row(
     point: pd.DataFrame,
-    rows: pd.DataFrame,
+    bits_per_byte: pd.DataFrame,
     xs: Mapping[str, float | None],
     frames: Mapping[str, int],
 ) -> ScalingRow:
     first = point.iloc[0]
     by_seed = point.groupby("seed")["value"]
-    bits = rows[(rows["metric"] == "bits_per_byte") & rows["run"].isin(set(point["run"]))]
+    bits = bits_per_byte[bits_per_byte["run"].isin(set(point["run"]))]
     bits_by_seed = [float(v) for v in bits.groupby("seed")["value"].mean()]
     noise_seeds = int(point.groupby("seed").size().min())
     spread = None if noise_seeds < 2 else float(by_seed.std().max())

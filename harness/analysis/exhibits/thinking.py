@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import expm1
 from typing import Any
@@ -14,13 +15,7 @@ from harness.analysis.exhibits.magnitudes import ShiftRow, measured_by, shift_ro
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import MAX_NATS
 from harness.analysis.paper.numbers import PaperNumber
-from harness.analysis.resampling import (
-    MIN_DOCUMENTS,
-    Floats,
-    joint_losses,
-    percentiles,
-    resampled,
-)
+from harness.analysis.resampling import MIN_DOCUMENTS, Floats, percentiles, resampled
 from harness.planning.sections import ThinkingSection
 from harness.planning.spec import descent_variant, thinking_label
 
@@ -114,6 +109,13 @@ def thinking_exhibit(section: ThinkingSection, frame: SuiteFrame) -> ThinkingExh
     )
 
 
+#: The columns that rows are made of.
+_READ = (
+    *("adapter", "family", "point", "data", "steps", "samples", "kind", "thinking", "tokens"),
+    *("nfe", "flops", "seconds", "steps_used"),
+)
+
+
 def setting_rows(group: pd.DataFrame) -> list[ThinkingRow]:
     """Every setting of one adapter at one size on one set, from the losses of its runs.
 
@@ -122,15 +124,18 @@ def setting_rows(group: pd.DataFrame) -> list[ThinkingRow]:
     """
     documents = load_document_sums(group["folder"])
     n, losses = documents.n, documents.losses
-    draws = joint_losses(documents.sums, n, models=DRAWN_AS)
-    labels = group["thinking"].map(thinking_label)
+    draws = documents.drawn_losses(DRAWN_AS)
+    read = {name: group[name].tolist() for name in _READ}
+    places: dict[str, list[int]] = {}
+    for place, thinking in enumerate(read["thinking"]):
+        places.setdefault(thinking_label(thinking), []).append(place)
     total = n.sum()
     rows = []
     for index, name in enumerate(documents.settings):
         if not np.isfinite(losses[[0, index]]).all():
             continue
-        own = group[labels == name]
-        first = own.iloc[0]
+        own = {column: [values[place] for place in places[name]] for column, values in read.items()}
+        first = {column: values[0] for column, values in own.items()}
         difference = float(losses[index] - losses[0])
         judged = index > 0 and len(n) >= MIN_DOCUMENTS
         rows.append(
@@ -148,9 +153,9 @@ def setting_rows(group: pd.DataFrame) -> list[ThinkingRow]:
                 gain_interval=_interval(loss_gains(draws, index)) if judged else None,
                 perplexity_gain=perplexity_gain(difference),
                 perplexity_interval=_interval(perplexity_gains(draws, index)) if judged else None,
-                nfe=float(own["nfe"].mean()),
-                flops=float(own["flops"].mean()),
-                seconds=float(own["seconds"].median()),
+                nfe=float(np.mean(_known(own["nfe"]))),
+                flops=float(np.mean(_known(own["flops"]))),
+                seconds=float(np.median(_known(own["seconds"]))),
                 documents=int((n > 0).sum()),
                 n=int(total),
                 seeds=len(documents.sums),
@@ -202,8 +207,12 @@ def perplexity_gain(difference: float) -> float | None:
     return -expm1(difference) if difference < MAX_NATS else None
 
 
-def _mean(values: pd.Series) -> float | None:
-    return None if values.isna().any() else float(values.mean())
+def _known(values: Sequence[Any]) -> list[float]:
+    return [float(value) for value in values if not pd.isna(value)]
+
+
+def _mean(values: Sequence[Any]) -> float | None:
+    return None if any(pd.isna(value) for value in values) else float(np.mean(values))
 
 
 def _whole(value: Any) -> int | None:
