@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import exp
 from statistics import mean, stdev
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 #: exp of more overflows.
@@ -37,7 +37,7 @@ def over_seeds(values: Sequence[float]) -> SeedMean:
         raise ValueError("no values")
     if len(values) == 1:
         return SeedMean(float(values[0]), None, 1)
-    quantile = float(student.ppf(0.5 + LEVEL / 2, len(values) - 1))
+    quantile = float(stdtrit(len(values) - 1, 0.5 + LEVEL / 2))
     half = quantile * stdev(values) / len(values) ** 0.5
     return SeedMean(float(mean(values)), half, len(values))
 

@@ -9,7 +9,6 @@ from math import factorial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 #: Up to so many points every permutation is counted.
 EXACT_POINTS = 12
@@ -39,7 +38,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> RankCorrelation:
     if not np.isfinite([*x, *y]).all():
         return RankCorrelation(None, None, n, "a value is not finite")
     # Twice the ranks are whole numbers, ties or not.
-    first, second = (np.rint(2 * rankdata(v)).astype(np.int64) if n else v for v in (x, y))
+    first, second = (_doubled_ranks(v) for v in (x, y))
     if n < 2 or len(set(x)) < 2 or len(set(y)) < 2:
         return RankCorrelation(None, None, n, "one side does not vary")
     first, second = np.asarray(first), np.asarray(second)
@@ -56,6 +55,13 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> RankCorrelation:
     orders = random.permuted(np.tile(second, (DRAWS, 1)), axis=1)
     beyond = int((np.abs(orders @ first - middle) >= abs(found)).sum())
     return RankCorrelation(rho, (beyond + 1) / (DRAWS + 1), n, f"{DRAWS:,} random orders")
+
+
+def _doubled_ranks(values: Sequence[float]) -> Whole:
+    """Twice the rank of each value; ties share the mean of theirs."""
+    _, places, ties = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    ends = np.cumsum(ties)
+    return np.asarray((2 * ends - ties + 1)[places], np.int64)
 
 
 @functools.lru_cache(maxsize=64)
