@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -21,6 +22,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
 from harness.analysis.figures.style import DPI, WIDTH, theme
@@ -179,15 +181,45 @@ def _lay_out(figure: Figure, rect: tuple[float, float, float, float]) -> None:
     for text in figure.texts:
         text.set_in_layout(False)
     if figure.axes:
-        figure.align_xlabels()
         figure.set_layout_engine(engine)
-        figure.draw_without_rendering()
+        engine.execute(figure)
         # Without an engine, saving does not lay out, and draw, twice.
         figure.set_layout_engine(None)
         # The solver's last digits differ from one call to the next.
         for axes in figure.axes:
             left, low, width, tall = (round(float(v), 5) for v in axes.get_position().bounds)
             axes.set_position((left, low, width, tall))
+        _fix_labels(figure)
+
+
+def _fix_labels(figure: Figure) -> None:
+    """Leave the axes' labels where they are, those below one row of panels at one height.
+
+    matplotlib would look for their places, and where it aligns them for those of all others, at
+    every drawing.
+    """
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    inside = figure.transFigure.inverted()
+    rows: dict[object, list[tuple[Axes, float]]] = {}
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.get_tightbbox(renderer)
+        x, _ = inside.transform(_place(axes.yaxis))
+        beside = blended_transform_factory(figure.transFigure, axes.transAxes)
+        axes.yaxis.set_label_coords(round(float(x), 5), 0.5, transform=beside)
+        _, y = inside.transform(_place(axes.xaxis))
+        spec = axes.get_subplotspec()
+        rows.setdefault(axes if spec is None else spec.rowspan.stop, []).append((axes, float(y)))
+    for row in rows.values():
+        lowest = round(min(y for _, y in row), 5)
+        for axes, _ in row:
+            below = blended_transform_factory(axes.transAxes, figure.transFigure)
+            axes.xaxis.set_label_coords(0.5, lowest, transform=below)
+
+
+def _place(axis: Axis) -> tuple[float, float]:
+    x, y = axis.label.get_transform().transform(axis.label.get_position())
+    return float(x), float(y)
 
 
 def _legend_size(figure: Figure, handles: Sequence[Artist]) -> tuple[int, float]:

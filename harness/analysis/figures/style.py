@@ -12,6 +12,8 @@ import matplotlib
 import seaborn
 from matplotlib.colors import to_hex, to_rgb
 
+from harness.analysis.figures.fonts import use_bare_fonts
+
 Line: TypeAlias = Literal["-", "--", ":", "-."] | tuple[float, tuple[float, ...]]
 
 #: Two columns of a paper, in inches.
@@ -95,6 +97,7 @@ class Mark:
 @contextmanager
 def theme() -> Iterator[None]:
     """Draw and save under the figures' own settings, whatever the user's are."""
+    use_bare_fonts()
     settings: dict[Any, Any] = {
         **matplotlib.rcParamsDefault,
         **seaborn.plotting_context("paper"),
