@@ -1,21 +1,24 @@
 # Thin over the `harness` command. TORCH=cpu|cuda chooses the PyTorch build (default: cuda where
-# nvidia-smi works); PYTHON chooses the interpreter (3.11 or later); SUITE the suite file.
+# nvidia-smi works); PYTHON chooses the interpreter (3.11 or later); SUITE=x the suite file that
+# tables, figures and report are of, instead of all that ship.
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
-SUITE ?= suites/quickstart.yaml
+SUITES ?= suites/quickstart.yaml suites/cpu suites/gpu suites/registered suites/paper
+SHOWN := $(or $(SUITE),$(SUITES))
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 10
 TORCH_INDEX := $(if $(filter cpu,$(TORCH)),$(CPU_INDEX),)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint bench tables figures slurm-up slurm-down
+.PHONY: help setup quickstart test lint bench tables figures report slurm-up slurm-down
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | \
 	  while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
-	@echo "  SUITE=$(SUITE)  TORCH=$(TORCH)  PYTHON=$(PYTHON)"
+	@echo "  SUITE=one suite file, or SUITES=$(SUITES)"
+	@echo "  TORCH=$(TORCH)  PYTHON=$(PYTHON)"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -58,11 +61,14 @@ lint: $(VENV)/.dev ## ruff and strict mypy
 bench: $(VENV)/.dev ## speed and memory against textbook forms and other libraries; BENCH=quick is shorter
 	BENCH=$(BENCH) $(BIN)/python -m tests.bench
 
-tables: setup ## print and write the tables of SUITE
-	@$(BIN)/harness table $(SUITE)
+tables: setup ## print and write the tables of all shipped suites, or of SUITE
+	@$(BIN)/harness table $(SHOWN)
 
-figures: setup ## draw the figures of SUITE
-	@$(BIN)/harness figures $(SUITE)
+figures: setup ## draw the figures of all shipped suites, or of SUITE
+	@$(BIN)/harness figures $(SHOWN)
+
+report: setup ## write results/report.html of all shipped suites, or of SUITE
+	@$(BIN)/harness report $(SHOWN)
 
 slurm-up: setup ## start a two-node Slurm on this machine, to try `harness submit` on
 	@$(BIN)/python -m tests.slurm up

@@ -22,8 +22,8 @@ def table(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder to write to, of several suites with one of each inside; default: "
-            "RESULTS/tables/SUITE."
+            help="Folder to write to, of several suites with one of each inside, beside what they "
+            "show together; default: RESULTS/tables/SUITE."
         ),
     ] = None,
     as_json: Json = False,
@@ -32,7 +32,9 @@ def table(
     from harness.show import tables as show
 
     loaded = load_all(suites, overrides, results)
-    show.print_tables(loaded, results, _folders(loaded, out, results / "tables"), as_json=as_json)
+    overview = out or results / "tables"
+    folders = _folders(loaded, out, overview)
+    show.print_tables(loaded, results, folders, overview=overview, as_json=as_json)
 
 
 def figures(
@@ -42,8 +44,8 @@ def figures(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder to write to, of several suites with one of each inside; default: "
-            "RESULTS/figures/SUITE."
+            help="Folder to write to, of several suites with one of each inside, beside what they "
+            "show together; default: RESULTS/figures/SUITE."
         ),
     ] = None,
     as_json: Json = False,
@@ -52,7 +54,9 @@ def figures(
     from harness.show import figures as show
 
     loaded = load_all(suites, overrides, results)
-    show.write_figures(loaded, results, _folders(loaded, out, results / "figures"), as_json=as_json)
+    overview = out or results / "figures"
+    folders = _folders(loaded, out, overview)
+    show.write_figures(loaded, results, folders, overview=overview, as_json=as_json)
 
 
 def publish(
@@ -97,7 +101,7 @@ def _folders(suites: list[Suite], out: Path | None, default: Path) -> Callable[[
     """Where the files of each suite go."""
     if out is not None and len(suites) == 1:
         return lambda suite: out
-    return lambda suite: (out or default) / suite.name
+    return lambda suite: default / suite.name
 
 
 EXHIBIT_VERBS = (table, figures, report, publish)

@@ -145,7 +145,8 @@ def _training_notes(rows: Sequence[CostRow]) -> list[str]:
     return [
         "Means over a point's runs (training seeds), memory the largest of them. FLOPs are counted "
         "as they run, inner gradients included; without vocab. leaves out the vocabulary "
-        "projection, which dominates small models of text. Seen: tokens, predicted frames, images.",
+        "projection, which dominates small models of text. Seen: tokens, predicted frames, images. "
+        "Trials of learning rates are left out.",
         f"{_BESIDE} Measured on {devices}; runs that shared the machine with others took longer.",
     ]
 

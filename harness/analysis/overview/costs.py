@@ -9,6 +9,7 @@ import pandas as pd
 
 from harness.analysis.exhibits.suites import SuiteExhibits
 from harness.planning.planned import PlannedRun
+from harness.planning.sections import TuningSection
 from harness.planning.spec import NextFrameTask, NextTokenTask
 from harness.protocol import Frozen
 
@@ -66,7 +67,7 @@ class CostRow:
 
 
 def cost_rows(shown: Sequence[SuiteExhibits]) -> list[CostRow]:
-    """Every point that has a result, in the order of the suites."""
+    """Every point that has a result, in the order of the suites; without trials of tuning."""
     return [row for each in shown for row in _suite_rows(each)]
 
 
@@ -75,6 +76,8 @@ def _suite_rows(shown: SuiteExhibits) -> Iterator[CostRow]:
     if not len(rows):
         return
     for experiment in dict.fromkeys(run.experiment for run in shown.suite.runs):
+        if is_tuning(shown, experiment):
+            continue
         own = rows[rows["experiment"] == experiment]
         runs = {run.run_id: run for run in shown.suite.of(experiment)}
         asked = _asked(own, runs)
@@ -85,6 +88,12 @@ def _suite_rows(shown: SuiteExhibits) -> Iterator[CostRow]:
         baseline = _baseline(shown, experiment, found)
         for row in found.values():
             yield _beside(row, found.get((baseline, row.point)), baseline)
+
+
+def is_tuning(shown: SuiteExhibits, experiment: str) -> bool:
+    """All that is reported of it are learning rates, which cost alike."""
+    sections = [s for s in shown.suite.report if s.experiment == experiment]
+    return bool(sections) and all(isinstance(s, TuningSection) for s in sections)
 
 
 def _row(
