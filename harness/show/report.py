@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,7 @@ from harness.show.console import terminal
 
 def write_report(suites: Sequence[Suite], results: Path, out: Path, *, as_json: bool) -> None:
     """Write the report of `suites` to the file `out`; print its verdicts and what is missing."""
-    if out.is_dir():
-        raise HarnessError(
-            "this is a folder, not a file", where=f"--out {out}", hint=f"--out {out}/report.html"
-        )
+    _check(out)
     assembled = assemble(suites, results, out)
     rendered = render(assembled)
     try:
@@ -38,6 +36,19 @@ def write_report(suites: Sequence[Suite], results: Path, out: Path, *, as_json: 
         print(json.dumps(_document(assembled, rendered, out), indent=1, allow_nan=False))
     else:
         _print(assembled, rendered, out)
+
+
+def _check(out: Path) -> None:
+    """HarnessError where the report could not be written, before anything is read or drawn."""
+    if out.is_dir():
+        raise HarnessError(
+            "this is a folder, not a file", where=f"--out {out}", hint=f"--out {out}/report.html"
+        )
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise HarnessError(
+            "cannot write here", where=str(folder), hint="give another place with --out"
+        )
 
 
 def _document(assembled: Assembled, rendered: Rendered, out: Path) -> dict[str, Any]:

@@ -386,8 +386,9 @@ def test_the_focus_goes_through_the_page_in_order_and_is_seen(page):
     tops = []
     for _ in range(12):
         assert page.js("document.activeElement.closest('main') !== null")
-        width = page.js("parseFloat(getComputedStyle(document.activeElement).outlineWidth)")
-        assert width >= 2
+        style = "getComputedStyle(document.activeElement)"
+        assert page.js(f"parseFloat({style}.outlineWidth)") >= 2
+        assert page.js(f"{style}.outlineStyle") == "solid"
         tops.append(page.js(place))
         page.press("Tab")
     assert tops == sorted(tops)
