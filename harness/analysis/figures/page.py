@@ -193,14 +193,14 @@ def _lay_out(figure: Figure, rect: tuple[float, float, float, float]) -> None:
 
 
 def _fix_labels(figure: Figure) -> None:
-    """Leave the axes' labels where they are, those below one row of panels at one height.
+    """Leave the axes' labels where they are, those of one row of panels at one height.
 
     matplotlib would look for their places, and where it aligns them for those of all others, at
     every drawing.
     """
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     inside = figure.transFigure.inverted()
-    rows: dict[object, list[tuple[Axes, float]]] = {}
+    rows: dict[tuple[object, str], list[tuple[Axes, float]]] = {}
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             axis.get_tightbbox(renderer)
@@ -208,13 +208,21 @@ def _fix_labels(figure: Figure) -> None:
         beside = blended_transform_factory(figure.transFigure, axes.transAxes)
         axes.yaxis.set_label_coords(round(float(x), 5), 0.5, transform=beside)
         _, y = inside.transform(_place(axes.xaxis))
-        spec = axes.get_subplotspec()
-        rows.setdefault(axes if spec is None else spec.rowspan.stop, []).append((axes, float(y)))
-    for row in rows.values():
-        lowest = round(min(y for _, y in row), 5)
+        rows.setdefault(_row_of(axes), []).append((axes, float(y)))
+    for (_, side), row in rows.items():
+        height = round((max if side == "top" else min)(y for _, y in row), 5)
         for axes, _ in row:
-            below = blended_transform_factory(axes.transAxes, figure.transFigure)
-            axes.xaxis.set_label_coords(0.5, lowest, transform=below)
+            across = blended_transform_factory(axes.transAxes, figure.transFigure)
+            axes.xaxis.set_label_coords(0.5, height, transform=across)
+
+
+def _row_of(axes: Axes) -> tuple[object, str]:
+    """What panels share whose labels lie at one height: the row of a grid, and the side."""
+    spec, side = axes.get_subplotspec(), axes.xaxis.get_label_position()
+    if spec is None:
+        return axes, side
+    span = spec.rowspan
+    return (spec.get_gridspec(), span.start if side == "top" else span.stop), side
 
 
 def _place(axis: Axis) -> tuple[float, float]:
