@@ -361,7 +361,6 @@ def test_controls_have_names(page):
         "combobox",
         "textbox",
         "image",
-        "region",
         "table",
         "navigation",
         "search",
@@ -370,6 +369,10 @@ def test_controls_have_names(page):
         role = node.get("role", {}).get("value")
         if role in wanted and not node.get("ignored"):
             assert node.get("name", {}).get("value"), node
+    assert page.js(
+        "[...document.querySelectorAll('[role=group]')].every(g => g.getAttribute('aria-label')"
+        " || document.getElementById(g.getAttribute('aria-labelledby')).textContent.trim())"
+    )
     roles = [node.get("role", {}).get("value") for node in tree if not node.get("ignored")]
     for landmark in ("banner", "navigation", "main", "contentinfo", "search"):
         assert roles.count(landmark) == 1, landmark

@@ -144,7 +144,7 @@
         name.replace("_", " "))));
       const body = each.rows.map((row) => make("tr", {}, ...shown.map((name, i) => make(
         i ? "td" : "th", i ? {} : { scope: "row" }, number(row[i])))));
-      box.append(make("div", { class: "scroll tall", role: "region", tabindex: "0",
+      box.append(make("div", { class: "scroll tall", role: "group", tabindex: "0",
         "aria-label": `Measurements of ${each.name}` }, make("table", {},
         make("caption", { class: "sr" }, `Measurements of ${each.name}`),
         make("thead", {}, head), make("tbody", {}, ...body))));
@@ -182,7 +182,7 @@
   }
 
   function pre(value, label) {
-    return make("pre", { tabindex: "0", role: "region", "aria-label": label }, yaml(value).trim());
+    return make("pre", { tabindex: "0", role: "group", "aria-label": label }, yaml(value).trim());
   }
 
   async function toggle(row, open) {
