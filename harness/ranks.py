@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 Groups = NDArray[np.int64]
 
 #: Numbers of a table of ranks, and of a chunk of draws: what both may take of memory.
-_TABLE, _CHUNK = 2**26, 2**22
+_TABLE, _CHUNK = 2**26, 2**20
 #: Fewer draws than this are not worth a table.
 _WORTH = 16
 
@@ -36,12 +36,21 @@ def rank_correlations(x: ArrayLike, y: ArrayLike, groups: Groups, counts: Floats
         drawn = counts[start : start + step]
         weights = drawn[:, groups]  # (b, n)
         middle = weights.sum(1, keepdims=True) / 2  # the mean rank, whatever the ties
-        one, other = first.midranks(drawn) - middle, second.midranks(drawn) - middle
-        spread = (weights * one**2).sum(1) * (weights * other**2).sum(1)
-        shared = (weights * one * other).sum(1)
+        one, other = first.midranks(drawn), second.midranks(drawn)
+        one -= middle
+        other -= middle
+        # Halves and whole numbers: sums are exact in any order.
+        weighted = weights * one
+        spread, shared = _dots(weighted, one), _dots(weighted, other)
+        spread *= _dots(np.multiply(weights, other, out=weighted), other)
         varies = spread > 0
         found[start : start + step][varies] = shared[varies] / spread[varies] ** 0.5
     return found
+
+
+def _dots(x: Floats, y: Floats) -> Floats:
+    """Row by row (B,)."""
+    return np.asarray(np.einsum("bn,bn->b", x, y))
 
 
 def areas(
@@ -125,9 +134,15 @@ class _Table:
     """
 
     def __init__(self, values: NDArray[Any], groups: Groups) -> None:
-        self.below = np.zeros((len(values), int(groups.max()) + 1 if len(groups) else 0), "f4")
-        for group, own in _by_group(values, groups):
-            self.below[:, group] = _below(values, own)
+        order = np.argsort(values, kind="stable")
+        ordered, n = values[order], len(values)
+        upto = np.zeros((n + 1, int(groups.max()) + 1 if n else 0), "f4")
+        upto[np.arange(1, n + 1), groups[order]] = 1
+        np.cumsum(upto, axis=0, out=upto)
+        left = np.searchsorted(ordered, ordered, side="left")
+        right = np.searchsorted(ordered, ordered, side="right")
+        self.below = np.empty((n, upto.shape[1]), "f4")
+        self.below[order] = (upto[left] + upto[right]) / 2
 
     def midranks(self, counts: Floats) -> Floats:
         """Weighted ranks (b, n)."""
