@@ -134,11 +134,22 @@ def test_learning_rates_are_tried_or_not(folder):
     assert of(both[0], asks).given == "partly"
     assert "tuning" in of(both[0], asks).evidence
     assert of(both[1], asks).given == "partly"  # none of it is trained
-    assert "3 rates at each of 2 points" in of(both[1], asks).evidence
+    assert "4 trials not finished" in of(both[1], asks).evidence  # two are runs of the other
     write_records(tuning, results)
     assert of(answers(results, tuning)[0], asks) == Answer(
-        "yes", "3 rates at each of 2 points (model × size), equal budgets"
+        "yes",
+        "3 rates of each model at each of 1 size, as many trials for each model, equal budgets in "
+        "steps",
     )
+
+
+def test_a_model_with_longer_trials_is_no_equal(folder):
+    text = TUNING.replace("REPORTED", "test").replace(
+        "{adapter: ebt_text}", "{adapter: ebt_text, budget: {steps: 20}}"
+    )
+    answer = of(answers(folder / "results", suite_of(text, folder, "longer.yaml"))[0], "rate tried")
+    assert answer.given == "partly"
+    assert "unequal budgets" in answer.evidence
 
 
 @pytest.mark.parametrize(("reported", "given"), [("test", "yes"), ("validation", "no")])

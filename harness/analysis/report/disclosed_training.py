@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import log10
 
 from harness.analysis.report.data_sizes import SetSize, set_size
@@ -126,9 +126,9 @@ def schedules(facts: SuiteFacts) -> Answer:
 
 def learning_rates(facts: SuiteFacts) -> Answer:
     """Tried per size and model with equal trials, or set by hand."""
-    for section in facts.shown.suite.report:
-        if isinstance(section, TuningSection):
-            return _tried(facts, section)
+    tuning = [s for s in facts.shown.suite.report if isinstance(s, TuningSection)]
+    if tuning:
+        return _tried(facts, tuning)
     rates: dict[str, set[float]] = {}
     for run in facts.planned:
         rates.setdefault(run.adapter_label, set()).add(run.spec.optimizer.lr)
@@ -141,24 +141,32 @@ def learning_rates(facts: SuiteFacts) -> Answer:
     return Answer("no", f"{evidence}; no suite of this report tries others")
 
 
-def _tried(facts: SuiteFacts, section: TuningSection) -> Answer:
-    done = {run.run_id for run in facts.trained}
-    trials: dict[tuple[str, ...], set[str]] = {}
-    finished: dict[tuple[str, ...], set[str]] = {}
-    for run in facts.shown.suite.of(section.experiment):
-        rest = (v for axis, v in run.labels.items() if axis != section.over)
-        at = run.adapter_label, *rest
-        trials.setdefault(at, set()).add(run.labels.get(section.over, ""))
-        if run.run_id in done:
-            finished.setdefault(at, set()).add(run.labels.get(section.over, ""))
-    counts = [len(values) for values in trials.values()]
-    left = sum(counts) - sum(map(len, finished.values()))
-    evidence = (
-        f"{counted_range(counts, 'rate')} at each of {counted(len(trials), 'point')} "
-        f"(model × size), equal budgets" + (f"; {left} not finished" if left else "")
-    )
-    equal = len(set(counts)) == 1
-    return Answer("yes" if equal and not left else "partly", evidence)
+def _tried(facts: SuiteFacts, sections: Sequence[TuningSection]) -> Answer:
+    """How many rates each model had at each size, and whether all had as many, and as long."""
+    ended = {run.run_id for run in facts.runs if run.record is not None or run.diverged}
+    rates: dict[tuple[str, ...], set[str]] = {}
+    trials: dict[tuple[str, ...], Counter[str]] = {}
+    budgets: dict[tuple[str, ...], set[str]] = {}
+    left = 0
+    for section in {section.experiment: section for section in sections}.values():
+        for run in facts.shown.suite.of(section.experiment):
+            rest = (label for axis, label in run.labels.items() if axis != section.over)
+            size = section.experiment, *rest
+            rates.setdefault((run.adapter_label, *size), set()).add(run.labels[section.over])
+            trials.setdefault(size, Counter())[run.adapter_label] += 1
+            budgets.setdefault(size, set()).add(run.spec.budget.model_dump_json())
+            left += run.run_id not in ended
+    equal = all(len(set(counts.values())) == 1 for counts in trials.values())
+    alike = all(len(own) == 1 for own in budgets.values())
+    units = listed(dict.fromkeys(run.spec.budget.unit for run in facts.planned))
+    parts = [
+        f"{counted_range(map(len, rates.values()), 'rate')} of each model at each of "
+        f"{counted(len(trials), 'size')}",
+        "as many trials for each model" if equal else "not as many trials for each model",
+        f"equal budgets in {units}" if alike else "unequal budgets",
+    ]
+    parts += [f"{counted(left, 'trial')} not finished"] if left else []
+    return Answer("yes" if equal and alike and not left else "partly", ", ".join(parts))
 
 
 def batches(facts: SuiteFacts) -> Answer:
