@@ -7,7 +7,7 @@ that are not finite have no rank: with one of them among the given there is no s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import Any
 
@@ -25,26 +25,38 @@ _WORTH = 16
 
 def rank_correlations(x: ArrayLike, y: ArrayLike, groups: Groups, counts: Floats) -> Floats:
     """Spearman's correlation (B,) of pairs (n,); NaN where one side does not vary."""
-    x, y = np.asarray(x), np.asarray(y)
-    found = np.full(len(counts), np.nan)
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+    return np.asarray(each_rank_correlation([x], y, groups, counts)[0])
+
+
+def each_rank_correlation(
+    xs: Sequence[ArrayLike], y: ArrayLike, groups: Groups, counts: Floats
+) -> Floats:
+    """`rank_correlations` (k, B) of several with the same `y`, which is ranked once."""
+    y, sides = np.asarray(y), [np.asarray(x) for x in xs]
+    found = np.full((len(sides), len(counts)), np.nan)
+    known = [index for index, x in enumerate(sides) if np.isfinite(x).all()]
+    if not (known and np.isfinite(y).all()):
         return found
-    many = counts.shape[1] * len(x) > _TABLE or len(counts) < _WORTH
-    first, second = ((_Running if many else _Table)(each, groups) for each in (x, y))
-    step = max(1, _CHUNK // max(1, len(x)))
+    many = counts.shape[1] * len(y) > _TABLE or len(counts) < _WORTH
+    ranked = {index: (_Running if many else _Table)(sides[index], groups) for index in known}
+    against = (_Running if many else _Table)(y, groups)
+    step = max(1, _CHUNK // max(1, len(y)))
     for start in range(0, len(counts), step):
         drawn = counts[start : start + step]
         weights = drawn[:, groups]  # (b, n)
         middle = weights.sum(1, keepdims=True) / 2  # the mean rank, whatever the ties
-        one, other = first.midranks(drawn), second.midranks(drawn)
-        one -= middle
+        other = against.midranks(drawn)
         other -= middle
         # Halves and whole numbers: sums are exact in any order.
-        weighted = weights * one
-        spread, shared = _dots(weighted, one), _dots(weighted, other)
-        spread *= _dots(np.multiply(weights, other, out=weighted), other)
-        varies = spread > 0
-        found[start : start + step][varies] = shared[varies] / spread[varies] ** 0.5
+        weighted = weights * other
+        spread = _dots(weighted, other)
+        for index, side in ranked.items():
+            one = side.midranks(drawn)
+            one -= middle
+            shared = _dots(weighted, one)
+            both = spread * _dots(weights * one, one)
+            varies = both > 0
+            found[index, start : start + step][varies] = shared[varies] / both[varies] ** 0.5
     return found
 
 
@@ -139,10 +151,8 @@ class _Table:
         upto = np.zeros((n + 1, int(groups.max()) + 1 if n else 0), "f4")
         upto[np.arange(1, n + 1), groups[order]] = 1
         np.cumsum(upto, axis=0, out=upto)
-        left = np.searchsorted(ordered, ordered, side="left")
-        right = np.searchsorted(ordered, ordered, side="right")
-        self.below = np.empty((n, upto.shape[1]), "f4")
-        self.below[order] = (upto[left] + upto[right]) / 2
+        left, right = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+        self.below = (upto[left] + upto[right]) / 2
 
     def midranks(self, counts: Floats) -> Floats:
         """Weighted ranks (b, n)."""

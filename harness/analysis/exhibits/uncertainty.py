@@ -37,7 +37,7 @@ from harness.analysis.resampling import (
 from harness.errors import HarnessError
 from harness.planning.sections import UncertaintySection
 from harness.planning.spec import thinking_label
-from harness.ranks import areas, correlations_within, finite, rank_correlations
+from harness.ranks import areas, correlations_within, each_rank_correlation, finite
 
 REAL = "real"
 BINS = 10
@@ -290,9 +290,15 @@ def _against_real(drawn: _Drawn, index: int) -> tuple[Estimate, Estimate, Estima
 
 
 def _correlations(drawn: _Drawn) -> dict[str, Estimate]:
+    none = _no_entropy(drawn.runs[0])
+
     @cache
+    def with_loss(run: EnergySums, kept: KeptPredictions) -> Floats:
+        by = [kept.energy[0]] if none else [kept.energy[0], _entropy(kept)]
+        return each_rank_correlation(by, kept.loss[0], run.document, drawn.counts)
+
     def over_all(run: EnergySums, kept: KeptPredictions) -> Floats:
-        return rank_correlations(kept.energy[0], kept.loss[0], run.document, drawn.counts)
+        return np.asarray(with_loss(run, kept)[0])
 
     def in_documents(run: EnergySums, kept: KeptPredictions) -> Floats:
         values, pairs = correlations_within(kept.energy[0], kept.loss[0], run.document)
@@ -305,14 +311,13 @@ def _correlations(drawn: _Drawn) -> dict[str, Estimate]:
         mean = values @ pairs / pairs.sum() if pairs.sum() else np.nan
         return np.full(len(drawn.counts), mean)
 
-    @cache
     def of_entropy(run: EnergySums, kept: KeptPredictions) -> Floats:
-        return rank_correlations(_entropy(kept), kept.loss[0], run.document, drawn.counts)
+        return np.asarray(with_loss(run, kept)[1])
 
     def excess(run: EnergySums, kept: KeptPredictions) -> Floats:
         return of_entropy(run, kept) - over_all(run, kept)
 
-    within, none = drawn.one(in_positions), _no_entropy(drawn.runs[0])
+    within = drawn.one(in_positions)
     return {
         "correlation": drawn.one(over_all),
         "within_documents": drawn.one(in_documents),
