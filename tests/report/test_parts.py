@@ -15,8 +15,11 @@ from PIL import Image
 
 from harness.analysis.exhibits.suites import suite_exhibits
 from harness.analysis.report.curves import training_curve
+from harness.analysis.report.details import COLUMNS
 from harness.analysis.report.drawn import drawn_suites
 from harness.analysis.report.pictures import Picture, fitted
+from harness.analysis.report.run_rows import run_rows
+from harness.analysis.report.runs import reported_runs
 from harness.analysis.tables.sections import section_tables
 from harness.errors import HarnessError
 from harness.planning.planned import Suite
@@ -153,3 +156,23 @@ def test_a_process_that_is_killed_is_one_error(suites, tmp_path, monkeypatch):
 
 def _killed(suite: Suite, results: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+# --- rows of runs ----------------------------------------------------------------------------
+
+
+def test_a_runs_loss_is_as_trained_and_over_noise_seeds(suites, tmp_path):
+    shown = [suite_exhibits(suites[0], tmp_path / "results")]
+    run = reported_runs(shown, tmp_path / "results", curve_points=2)[0]
+    key = run.run_id, next(iter(run.evaluations))
+
+    def loss(*measured: tuple[str, float | None, int]) -> str:
+        rows = [
+            [{"metric": m, "value": v, "trained": t}.get(name) for name in COLUMNS]
+            for m, v, t in measured
+        ]
+        return run_rows([run], {key: rows})[0].loss.text
+
+    assert loss(("loss", 9.0, 0), ("psnr", 8.0, 1), ("loss", 2.0, 1), ("loss", 3.0, 1)) == "2.5000"
+    assert loss(("loss", 9.0, 0)) == ""
+    assert loss(("loss", None, 1), ("loss", 3.0, 1)) == "", "missing stays missing"
