@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.show.report import write_report
-from tests.report.browser import APT, Browser, chromium
+from tests.report.browser import APT, Browser, Page, chromium
 from tests.report.written import TEXT, UNTRAINED, suite_of, write_records
 
 
@@ -37,3 +37,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield started
     finally:
         started.close()
+
+
+@pytest.fixture
+def page(browser: Browser, written: Path) -> Iterator[Page]:
+    """The page, of which nothing may be asked for or complained."""
+    with browser.page(written) as opened:
+        yield opened
+        assert opened.complaints() == []
+        assert opened.requests() == []

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
 
+#: Selects the rows of runs, without those of their details.
+RUNS = "#run-table tbody tr:not(.detail)"
 _VOID = {"meta", "img", "br", "input", "link", "hr"}
 
 
