@@ -45,7 +45,8 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench",
-        description="Time the adapters against textbook forms and other libraries, interleaved.",
+        description="Time the adapters against textbook forms and other libraries, interleaved, "
+        "and the exhibits against their limits.",
     )
     add = parser.add_argument
     add("--only", nargs="+", default=[], metavar="TEXT", help="cases whose group or name has TEXT")
@@ -73,10 +74,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _cases(device: Any) -> list[Any]:
-    from tests.bench import image, prepare, reference, text
+    from tests.bench import exhibits, image, prepare, reference, text
 
     parts = text, reference, image, prepare
-    return [case for part in parts for case in part.cases(device)]
+    return [*(case for part in parts for case in part.cases(device)), *exhibits.cases()]
 
 
 def _matches(case: Any, wanted: list[str]) -> bool:
@@ -98,7 +99,7 @@ def _report(chosen: list[Any], setting: Any, given: Any) -> int:
     import torch
 
     from harness.cost import device_name
-    from tests.bench import report
+    from tests.bench import exhibits, report
     from tests.bench.measure import FULL, QUICK, matmul_peak
     from tests.bench.run import run
 
@@ -107,14 +108,16 @@ def _report(chosen: list[Any], setting: Any, given: Any) -> int:
         effort = dataclasses.replace(effort, seconds=given.seconds)
     if given.clock == "cpu":
         effort = dataclasses.replace(effort, clock=time.process_time)
-    peak = matmul_peak(setting, effort.clock)
+    limited = [case for case in chosen if isinstance(case, exhibits.Limited)]
+    alone = len(limited) == len(chosen)
+    peak = None if alone else matmul_peak(setting, effort.clock)
     device = device_name(setting.device, torch.get_num_threads())
     machine = {
         "device": device,
         "precision": setting.precision,
         "PyTorch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "matrix product": f"{peak * 1e-9:.0f} GFLOP/s",
+        "matrix product": "not timed" if peak is None else f"{peak * 1e-9:.0f} GFLOP/s",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": _commit(),
         "effort": "quick" if given.quick else "full",
@@ -123,11 +126,17 @@ def _report(chosen: list[Any], setting: Any, given: Any) -> int:
     print("\n".join(f"{name}: {value}" for name, value in machine.items()), flush=True)
     results = []
     for case in chosen:
-        results.append(run(case, setting, effort, peak))
+        if case in limited:
+            results.append(exhibits.run(case, repeats=1 if given.quick else 3))
+        else:
+            assert peak is not None
+            results.append(run(case, setting, effort, peak))
         print("  ".join(text for text in report.cells(results[-1]) if text), flush=True)
         if results[-1].reason:
             print(f"    {results[-1].status}: {results[-1].reason}", flush=True)
     name = device if setting.precision == "float32" else f"{device} {setting.precision}"
+    # Beside the record of all cases, not instead of it.
+    name = f"exhibits {name}" if alone else name
     for path in report.write(given.out, name, machine, results):
         print(path)
     return int(any(result.status == "failed" for result in results))

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from harness.analysis.exhibits.suites import suite_exhibits
+from harness.analysis.figures.sections import section_drawings
+from harness.analysis.tables.sections import section_tables
 from harness.cost import FlopCounter
-from tests.bench import image, measure, prepare, reference, report, text
+from harness.planning.suite import load_suite
+from harness.records import RunFolder
+from tests.bench import exhibits, image, measure, prepare, reference, report, text
 from tests.bench.case import Case, NotYet, Pair, Result, Setting
 from tests.bench.run import run
+from tests.bench.synthetic import write_records
 
 CPU = torch.device("cpu")
 SMALL = Setting(CPU, tiny=True)
@@ -189,3 +196,41 @@ def test_the_report_is_readable_by_people_and_programs(tmp_path: Path) -> None:
     assert "**2.50×** | ≥ 2× | ✓" in row
     assert "100 / 250" in row
     assert "- S2, 4xs: failed: RuntimeError: no" in lines
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_records(tmp_path_factory.mktemp("records"), sizes=3, seeds=2, lines=5)
+
+
+def test_synthetic_records_are_runs_that_every_section_shows(synthetic: Path) -> None:
+    """A case on records that nothing reads would time nothing."""
+    suite = load_suite(synthetic)
+    shown = suite_exhibits(suite, synthetic.parent / "results")
+    assert shown.frame.missing == ()
+    assert shown.frame.changed == ()
+    assert len({run.run_id for run in suite.runs}) == 2 * 3 * 2
+    logs = [RunFolder(synthetic.parent / "results", run.run_id).train_log for run in suite.runs]
+    assert {len(log.read_text().splitlines()) for log in logs} == {5}
+    for gathered in shown.gathered:
+        assert all(table.rows for table in section_tables(gathered)[:1]), gathered.stem
+        assert section_drawings(gathered), gathered.stem
+
+
+@pytest.mark.parametrize("case", exhibits.cases(), ids=lambda case: case.name)
+def test_exhibits_are_held_to_their_limits(case: exhibits.Limited, synthetic: Path) -> None:
+    result = exhibits.run(case, repeats=1, suite=synthetic)
+    assert result.status in ("passed", "missed"), result.reason
+    ours, limit = result.seconds or result.peak_bytes or (0, 0)
+    assert limit == case.limit
+    assert result.value == pytest.approx(limit / ours)
+    impossible = exhibits.run(replace(case, limit=1e-6), repeats=1, suite=synthetic)
+    assert impossible.status == "missed"
+    assert report.cells(result)[0] == case.name
+
+
+def test_a_verb_that_fails_is_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text("suite: broken\n")
+    result = exhibits.run(exhibits.cases()[0], repeats=1, suite=tmp_path / "suite.yaml")
+    assert result.status == "failed"
+    assert "harness table" in result.reason
