@@ -65,6 +65,6 @@ def test_a_suite_trains_probes_and_reports(room: Room) -> None:
         [HARNESS, "table", suite.name, "--json"], cwd=room.folder, text=True, capture_output=True
     )
     assert table.returncode == 0, table.stderr
-    shown, differences = json.loads(table.stdout)["tables"]
+    shown, differences = json.loads(table.stdout)[0]["tables"]
     assert [row["model"] for row in shown["rows"]][:3] == ["dit", "ebt", "pixels"]
     assert differences["rows"][0]["paired_by_image"] is True

@@ -862,11 +862,16 @@ def test_not_a_suite_file(
 
 
 @pytest.mark.parametrize(
-    ("name", "problem"), [("absent.yaml", "No such file"), (".", "Is a directory")]
+    ("name", "problem", "verbs"),
+    [
+        ("absent.yaml", "No such file", ("plan", "run", "table", "figures", "report", "publish")),
+        (".", "Is a directory", ("plan", "run")),
+    ],
 )
 def test_no_suite_file(
     name: str,
     problem: str,
+    verbs: tuple[str, ...],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -874,7 +879,7 @@ def test_no_suite_file(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(HarnessError, match=problem) as caught:
         load_suite(Path(name))
-    for verb in ("plan", "run", "table", "figures"):
+    for verb in verbs:
         _refused_by_cli([verb, name], str(caught.value), monkeypatch, capsys)
     assert not os.listdir()
 
