@@ -15,9 +15,10 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -75,15 +76,21 @@ class Status:
         return self.state == "failed" and (self.reason or "").startswith(_NOT_FINITE)
 
 
+def _within(name: str) -> cached_property[Path]:
+    """A path in an object's `path`, made where it is asked for: of a thousand runs few are."""
+    return cached_property(lambda folder: folder.path / name)
+
+
 class EvalFolder:
     """One evaluation of one run; finished once `done.json` exists."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.spec = path / "spec.json"
-        self.measurements = path / "measurements.jsonl"
-        self.done = path / "done.json"
-        self.error = path / "error.json"
+
+    spec = _within("spec.json")
+    measurements = _within("measurements.jsonl")
+    done = _within("done.json")
+    error = _within("error.json")
 
     def is_done(self) -> bool:
         return self.done.exists()
@@ -118,16 +125,17 @@ class RunFolder:
     def __init__(self, results: Path, run_id: str) -> None:
         self.run_id = run_id
         self.path = results / "runs" / run_id
-        self.spec = self.path / "spec.json"
-        self.provenance = self.path / "provenance.json"
-        self.status_path = self.path / "status.json"
-        self.train_log = self.path / "train.jsonl"
-        self.training = self.path / "training.json"
-        self.checkpoints = self.path / "checkpoints"
-        self.logs = self.path / "logs"
-        self.lock = self.path / ".lock"
-        self.claim = self.path / "claim.json"
-        self.owner = self.path / "owner.json"
+
+    spec = _within("spec.json")
+    provenance = _within("provenance.json")
+    status_path = _within("status.json")
+    train_log = _within("train.jsonl")
+    training = _within("training.json")
+    checkpoints = _within("checkpoints")
+    logs = _within("logs")
+    lock = _within(".lock")
+    claim = _within("claim.json")
+    owner = _within("owner.json")
 
     def evaluation(self, eval_id: str) -> EvalFolder:
         return EvalFolder(self.path / "evals" / eval_id)
@@ -301,9 +309,13 @@ def append_jsonl(path: Path, record: Mapping[str, Any]) -> None:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read every complete line; a last line cut short by a crash is left out."""
-    if not path.exists():
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
         return []
-    lines = path.read_bytes().split(b"\n")
+    whole = _all_objects([line for line in lines if line])
+    if whole is not None:
+        return whole
     records = []
     for number, line in enumerate(lines, start=1):
         if not line:
@@ -318,3 +330,13 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             raise HarnessError("the line holds no JSON object", where=f"{path}:{number}")
         records.append(record)
     return records
+
+
+def _all_objects(lines: Sequence[bytes]) -> list[dict[str, Any]] | None:
+    """The objects of lines that are one each, decoded at once; None where a line is not."""
+    try:
+        found = json.loads(b"[" + b",".join(lines) + b"]")
+    except ValueError:
+        return None
+    whole = len(found) == len(lines) and all(isinstance(each, dict) for each in found)
+    return found if whole else None

@@ -61,7 +61,7 @@ class Columns:
         if lacking := self._required - part.keys():
             named = f"{self.part}.{min(lacking)}".lstrip(".")
             raise HarnessError(f"the record has no {named!r}", where=str(place), hint=_REDO)
-        return [part.get(key) for key in self._keys]
+        return list(map(part.get, self._keys))
 
 
 _MEASURED = Columns(
@@ -294,6 +294,8 @@ class _Table:
 
     def _thinking(self, tags: Mapping[str, Any], place: Path) -> Any:
         """What the tags say; worked out once for all that say the same."""
+        if "kind" not in tags:
+            return None
         key = tuple(tags.get(name, ...) for name in _THINKING)
         try:
             if key not in self._thinkings:

@@ -17,6 +17,8 @@ from harness.planning.sections import (
 )
 from harness.planning.spec import NextFrameTask
 
+#: Where a run keeps what it costs.
+_COST = "_cost"
 #: The setting of an adapter by which checkpoints leave its replay buffer out (`drop`).
 REPLAY_CHECKPOINT = "replay_checkpoint"
 
@@ -40,6 +42,14 @@ class RunCost:
 
 def run_cost(run: PlannedRun) -> RunCost:
     """Parameters, steps, tokens and expected training FLOPs; None where seconds decide."""
+    # Worked out once: every section along an axis asks it of all its runs.
+    if _COST not in run.__dict__:
+        run.__dict__[_COST] = _run_cost(run)
+    found: RunCost = run.__dict__[_COST]
+    return found
+
+
+def _run_cost(run: PlannedRun) -> RunCost:
     record, config, shape = run.record, run.config, run.shape
     counted = record.parameters(config, shape)
     per_row = record.training_flops(config, shape).total

@@ -43,11 +43,11 @@ class PlannedRun:
         """`text/ebt size=large seed 0`: how people tell runs apart."""
         return f"{self.setting} seed {self.spec.seed}"
 
-    @property
+    @cached_property
     def record(self) -> AdapterRecord:
         return find_adapter(self.spec.adapter)
 
-    @property
+    @cached_property
     def config(self) -> Any:
         return self.record.config.model_validate(self.spec.config)
 
