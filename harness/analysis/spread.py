@@ -1,4 +1,4 @@
-"""Several suites, or sections of them, at once: in forked processes where there are cores."""
+"""Work on several things at once: in forked processes, where there are cores for it."""
 
 from __future__ import annotations
 
@@ -8,41 +8,55 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from pathlib import Path
-from typing import TypeVar
-
-from harness.analysis.exhibits.suites import SuiteExhibits, suite_exhibits
-from harness.planning.planned import Suite
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 #: More processes than this need memory more than they save time.
 _MOST = 4
+#: What forked processes find: the work and its items. Sending items would cost more than some work.
+_shared: tuple[Callable[[Any], Any], Sequence[Any]] | None = None
+_is_forked = False
 
 
-def every_suite(suites: Sequence[Suite], results: Path) -> Iterator[SuiteExhibits]:
-    """What each suite shows, in order."""
-    return spread(partial(suite_exhibits, results=results), suites)
+def spread(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    effort: Callable[[Item], float] = lambda item: 0.0,
+) -> Iterator[Result]:
+    """`work` of every item, in order, the ones of most effort begun first; results are pickled.
 
-
-def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """`work` of every item, in order; both, and the results, must be picklable.
-
-    Processes are forked, so that they need not import again what this one has; elsewhere than on
-    Linux, or on one core, this process does all.
+    Elsewhere than on Linux, on one core, and within such work, this process does all itself.
     """
+    global _shared
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
     processes = min(cores, len(items), _MOST)
-    if processes < 2:
+    if processes < 2 or _is_forked:
         yield from map(work, items)
         return
+    _shared = (work, items)
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(processes, context, initializer=_leave_interrupts) as pool:
-        yield from pool.map(work, items)
+    with ProcessPoolExecutor(processes, context, initializer=_begin) as pool:
+        order = sorted(range(len(items)), key=lambda index: -effort(items[index]))
+        waiting = {index: pool.submit(_do, index) for index in order}
+        _shared = None
+        try:
+            for index in range(len(items)):
+                yield waiting.pop(index).result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
+def _begin() -> None:
     """Ctrl-C reaches all processes of a terminal; one message is enough."""
+    global _is_forked
+    _is_forked = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _do(index: int) -> Any:
+    assert _shared is not None, "set before the fork"
+    work, items = _shared
+    return work(items[index])

@@ -43,7 +43,7 @@ class PlannedRun:
         """`text/ebt size=large seed 0`: how people tell runs apart."""
         return f"{self.setting} seed {self.spec.seed}"
 
-    @cached_property
+    @property
     def record(self) -> AdapterRecord:
         return find_adapter(self.spec.adapter)
 

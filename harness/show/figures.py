@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from harness.analysis.exhibits.every_suite import effort_of, every_suite
 from harness.analysis.exhibits.gather import Gathered
 from harness.analysis.exhibits.origins import changed_note
 from harness.analysis.exhibits.suites import SuiteExhibits
 from harness.analysis.figures.page import Drawing, write_figure
 from harness.analysis.figures.rates import rates_figures
 from harness.analysis.figures.sections import section_drawings
-from harness.analysis.spread import every_suite, spread
+from harness.analysis.spread import spread
 from harness.planning.planned import Suite
 from harness.quantities import counted
 
@@ -40,7 +41,7 @@ def write_figures(
     gathered = list(every_suite(suites, results))
     drawn = [shown for shown in gathered if not several or len(shown.frame.rows)]
     sections = [(section, out(shown.suite)) for shown in drawn for section in shown.gathered]
-    written = spread(_draw_section, sections)
+    written = spread(_draw_section, sections, effort=lambda given: effort_of(given[0].section))
     listed: Files = []
     for shown in gathered:
         if shown not in drawn:

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from harness.analysis.exhibits.every_suite import every_suite
 from harness.analysis.exhibits.suites import SuiteExhibits
 from harness.analysis.overview.tables import overview_tables
-from harness.analysis.spread import every_suite
 from harness.analysis.tables.sections import section_tables
 from harness.analysis.tables.table import Cell, Table
 from harness.planning.planned import Suite
