@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -37,11 +38,14 @@ def spread(
         yield from map(work, items)
         return
     _shared = (work, items)
+    # What is here already is no garbage; a collector that looks would copy all of it.
+    gc.freeze()
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes, context, initializer=_begin) as pool:
         order = sorted(range(len(items)), key=lambda index: -effort(items[index]))
         waiting = {index: pool.submit(_do, index) for index in order}
         _shared = None
+        gc.unfreeze()
         try:
             for index in range(len(items)):
                 yield waiting.pop(index).result()

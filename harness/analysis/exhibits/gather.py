@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from harness.analysis.exhibits.absent import Absent, absent, drawn_runs
@@ -25,7 +24,6 @@ from harness.analysis.exhibits.uncertainty import UncertaintyExhibit, uncertaint
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.paper.numbers import PaperNumber, PaperNumbers, PaperSetting, cited
 from harness.analysis.rates.holm import holm
-from harness.analysis.spread import spread
 from harness.planning.planned import PlannedRun, Suite
 from harness.planning.sections import (
     DenoisingSection,
@@ -75,18 +73,11 @@ class Gathered:
     settings: tuple[PaperSetting, ...] = ()
 
 
-#: Measurements of a suite whose sections are gathered side by side.
-_MANY = 5000
-
-
 def gather(suite: Suite, frame: SuiteFrame, paper: PaperNumbers | None = None) -> list[Gathered]:
     """The report's sections in order; scaling verdicts are adjusted over all axes (Holm)."""
     known = PaperNumbers() if paper is None else paper
     report = [_titled(section) for section in suite.report]
-    one = partial(_exhibit, suite=suite, frame=frame, known=known)
-    # Of few measurements a section is gathered before a process has begun.
-    many = len(frame.rows) > _MANY
-    exhibits = list(spread(one, report) if many else map(one, report))
+    exhibits = [_exhibit(section, suite, frame, known) for section in report]
     scaling = {
         index: exhibit.rate
         for index, exhibit in enumerate(exhibits)
