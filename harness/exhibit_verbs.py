@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,7 @@ def table(
     as_json: Json = False,
 ) -> None:
     """Print suites' tables and verdicts; write them as Markdown, CSV and LaTeX."""
+    _collect_rarely()
     from harness.show import tables as show
 
     loaded = load_all(suites, overrides, results)
@@ -51,6 +53,7 @@ def figures(
     as_json: Json = False,
 ) -> None:
     """Draw suites' figures as PNG and PDF, with the CSV they draw beside them."""
+    _collect_rarely()
     from harness.show import figures as show
 
     loaded = load_all(suites, overrides, results)
@@ -73,6 +76,7 @@ def publish(
     as_json: Json = False,
 ) -> None:
     """Copy finished runs' measurements to RESULTS/published, for others to make exhibits from."""
+    _collect_rarely()
     from harness.show import publish as show
 
     loaded = load_all(suites, overrides, results)
@@ -91,10 +95,16 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write one HTML file: verdicts on the paper's claims, exhibits, runs, definitions."""
+    _collect_rarely()
     from harness.show import report as show
 
     loaded = load_all(suites, overrides, results)
     show.write_report(loaded, results, out or results / "report.html", as_json=as_json)
+
+
+def _collect_rarely() -> None:
+    """Look for garbage a hundred times less often: records are many objects and none of it."""
+    gc.set_threshold(100_000, 20, 20)
 
 
 def _folders(suites: list[Suite], out: Path | None, default: Path) -> Callable[[Suite], Path]:

@@ -5,7 +5,7 @@ A required column that a record lacks is an error that names the file; any other
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -168,12 +168,15 @@ class SuiteFrame:
         """The ids of the runs that are read, in part or whole, as they were published."""
         return tuple(run_id for run_id, record in self.records.items() if record.reads_published)
 
-    def of(self, experiment: str, evaluation: str) -> pd.DataFrame:
-        """The rows of one experiment's evaluation."""
+    def of(
+        self, experiment: str, evaluation: str, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """The rows of one experiment's evaluation; fewer `columns` are taken faster."""
         rows = self.rows
         if rows.empty:
             return rows
-        return rows[(rows["experiment"] == experiment) & (rows["evaluation"] == evaluation)]
+        own = (rows["experiment"] == experiment) & (rows["evaluation"] == evaluation)
+        return (rows if columns is None else rows[list(columns)])[own]
 
 
 def load_frame(suite: Suite, results: Path) -> SuiteFrame:

@@ -133,12 +133,20 @@ class ScalingExhibit:
         return [row for row in self.rows if (row.loss.high or row.loss.value) < line]
 
 
+#: What is read of measurements.
+_COLUMNS = (
+    *("run", "adapter", "family", "point", "seed", "metric", "value", "n", "data", "split"),
+    *("non_embedding", "parameters", "training_rows", "training_tokens", "training_flops"),
+    *("training_seconds", "training_device"),
+)
+
+
 def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) -> ScalingExhibit:
     """Gather one scaling section from a suite's records."""
     runs = section_runs(section, suite)
     xs = {run.run_id: axis_value(run, run_cost(run), section.x) for run in runs}
     frames = _frames_per_row(runs)
-    rows = frame.of(section.experiment, section.evaluation)
+    rows = frame.of(section.experiment, section.evaluation, _COLUMNS)
     rows = rows[rows["run"].isin(xs)] if len(rows) else rows
     losses = rows
     if len(rows):

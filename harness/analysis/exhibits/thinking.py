@@ -91,9 +91,20 @@ class ThinkingExhibit:
         ]
 
 
+#: The columns that a setting's row is made of, and those that magnitudes are besides.
+_READ = (
+    *("adapter", "family", "point", "data", "steps", "samples", "kind", "thinking", "tokens"),
+    *("nfe", "flops", "seconds", "steps_used"),
+)
+READ = (
+    *(*_READ, "metric", "value", "folder", "device", "training_data", "training_tokens"),
+    "non_embedding",
+)
+
+
 def thinking_exhibit(section: ThinkingSection, frame: SuiteFrame) -> ThinkingExhibit:
     """Gather one thinking section from a suite's records."""
-    rows = frame.of(section.experiment, section.evaluation) if len(frame.rows) else frame.rows
+    rows = frame.of(section.experiment, section.evaluation, READ)
     found: list[ThinkingRow] = []
     losses = rows[rows["metric"] == "loss"] if len(rows) else rows
     if len(losses):
@@ -107,13 +118,6 @@ def thinking_exhibit(section: ThinkingSection, frame: SuiteFrame) -> ThinkingExh
         measured_by(rows),
         lost_settings(losses),
     )
-
-
-#: The columns that rows are made of.
-_READ = (
-    *("adapter", "family", "point", "data", "steps", "samples", "kind", "thinking", "tokens"),
-    *("nfe", "flops", "seconds", "steps_used"),
-)
 
 
 def setting_rows(group: pd.DataFrame) -> list[ThinkingRow]:

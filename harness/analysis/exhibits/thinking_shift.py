@@ -22,7 +22,7 @@ from harness.analysis.exhibits.magnitudes import (
     measured_by,
     shift_rows,
 )
-from harness.analysis.exhibits.thinking import ThinkingRow, lost_settings
+from harness.analysis.exhibits.thinking import READ, ThinkingRow, lost_settings
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.trends.trend import Trend
 from harness.planning.followed import followed_labels
@@ -82,7 +82,7 @@ def thinking_shift_exhibit(
     section: ThinkingShiftSection, frame: SuiteFrame
 ) -> ThinkingShiftExhibit:
     """Gather one thinking_shift section from a suite's records."""
-    rows = frame.of(section.experiment, section.evaluation) if len(frame.rows) else frame.rows
+    rows = frame.of(section.experiment, section.evaluation, READ)
     if not len(rows):
         return ThinkingShiftExhibit(section, (), (), (), ())
     losses = rows[rows["metric"] == "loss"]

@@ -74,7 +74,7 @@ def write_figure(drawing: Drawing, folder: Path) -> Written:
         _save(drawing.figure, written.png, {"Software": None})
         dates = {"Creator": None, "Producer": None, "CreationDate": None, "ModDate": None}
         _save(drawing.figure, written.pdf, dates)
-    write_text(written.csv, as_csv(drawing.data))
+    write_text(written.csv, as_csv(drawing.data), durable=False)
     return written
 
 
@@ -203,14 +203,16 @@ def _fix_labels(figure: Figure) -> None:
     rows: dict[tuple[object, str], list[tuple[Axes, float]]] = {}
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
-            axis.get_tightbbox(renderer)
+            if axis.label.get_text():
+                axis.get_tightbbox(renderer)
         x, _ = inside.transform(_place(axes.yaxis))
         beside = blended_transform_factory(figure.transFigure, axes.transAxes)
         axes.yaxis.set_label_coords(round(float(x), 5), 0.5, transform=beside)
         _, y = inside.transform(_place(axes.xaxis))
         rows.setdefault(_row_of(axes), []).append((axes, float(y)))
     for (_, side), row in rows.items():
-        height = round((max if side == "top" else min)(y for _, y in row), 5)
+        named = [y for axes, y in row if axes.get_xlabel()] or [y for _, y in row]
+        height = round((max if side == "top" else min)(named), 5)
         for axes, _ in row:
             across = blended_transform_factory(axes.transAxes, figure.transFigure)
             axes.xaxis.set_label_coords(0.5, height, transform=across)

@@ -99,7 +99,7 @@ class Table:
         forms = ((".md", self.markdown()), (".tex", self.latex()), (".csv", self.csv()))
         for suffix, text in forms:
             path = folder / (self.name + suffix)
-            write_text(path, text)
+            write_text(path, text, durable=False)
             written.append(path)
         return written
 
