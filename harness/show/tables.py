@@ -21,7 +21,7 @@ from harness.quantities import counted
 from harness.show.console import terminal
 
 #: Rows of a table over several suites that a terminal is shown.
-_MOST = 40
+_MOST = 25
 
 
 def print_tables(
