@@ -113,7 +113,7 @@ def rates_table(shown: Sequence[SuiteExhibits]) -> Table:
 
 def _cells(row: RateRow, rows: Sequence[RateRow], *, several: bool) -> list[Cell]:
     exhibit, rate = row.exhibit, row.exhibit.rate
-    along = axis_name(exhibit)
+    along = axis_name(exhibit).removeprefix("non-embedding ")
     alike = [r for r in rows if (r.suite, r.along) == (row.suite, row.along)]
     cells = [
         row.suite,
@@ -123,13 +123,13 @@ def _cells(row: RateRow, rows: Sequence[RateRow], *, several: bool) -> list[Cell
         "" if row.decades is None else f"{row.decades:.2f}",
     ]
     if rate is None or row.at is None or row.crossed is None:
-        cells += ["no rate", "", exhibit.no_rate, "", ""]
+        cells += ["no rate yet", "", "", "", ""]
     else:
         gain = f"{ratio_text(row.at.ratio)} {ratio_range(row.at.ratio)}".strip()
         cells += [
             _estimate(rate.rho) or "not identified",
             _estimate(rate.apparent),
-            rate.verdict.text,
+            rate.verdict.status + ("" if rate.gate.passed else ", exploratory"),
             gain or "not known",
             _crossover(row.crossed, exhibit),
         ]
@@ -211,8 +211,9 @@ def _notes(rows: Sequence[RateRow], shown: Sequence[SuiteExhibits]) -> list[str]
         notes = [
             "Scaling rate: a(candidate) / a(baseline) − 1 of L(x) = E + A·x^(−a). Its interval is "
             "at the level that Holm's step-down gives it among the axes of its own suite, never "
-            "over suites; exploratory ones are at 95 % and decide nothing. Slope ratio: the same "
-            "of raw log-log slopes, the paper's kind of number, biased by E and A.",
+            "over suites. Exploratory designs, of fewer than 5 points or 3 seeds, or too narrow "
+            "(the CSV says which), have 95 % and decide nothing. Slope ratio: the same of raw "
+            "log-log slopes, the paper's kind of number, biased by E and A.",
             "Gain: the baseline's cost over the candidate's, in the axis' own unit, at the lowest "
             "loss both fitted curves reach (along training FLOPs: compute-equivalent gain); "
             "crossover: where the fitted curves cross last, within the points of both.",
