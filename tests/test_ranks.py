@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from harness.ranks import areas, auroc, correlations_within, rank_correlations, spearman
+from harness.ranks import (
+    areas,
+    auroc,
+    correlations_within,
+    each_rank_correlation,
+    rank_correlations,
+    spearman,
+)
 
 PAIRS = st.lists(
     st.tuples(st.integers(-3, 3), st.integers(-3, 3), st.integers(0, 3)), min_size=2, max_size=30
@@ -66,3 +73,20 @@ def test_within_groups_offsets_between_groups_do_not_count() -> None:
     values, pairs = correlations_within(x, y, groups)
     np.testing.assert_allclose(values, [0, -1, -1, 0])  # too few; no variation
     assert pairs.tolist() == [0, 40, 60, 0]
+
+
+@pytest.mark.parametrize("draws", [3, 40], ids=["running", "by table"])
+def test_several_are_correlated_with_one_as_each_alone(draws: int) -> None:
+    """Also where one of them has no ranks, and where there are too many draws for one chunk."""
+    random = np.random.default_rng(1)
+    y = random.integers(0, 20, 300).astype(float)
+    sides = [y + random.normal(0, 9, 300), np.full(300, np.nan), np.round(random.normal(0, 2, 300))]
+    groups = random.integers(0, 12, 300)
+    counts = random.multinomial(12, np.full(12, 1 / 12), draws).astype(float)
+    found = each_rank_correlation(sides, y, groups, counts)
+    for one, side in zip(found, sides, strict=True):
+        expected = [
+            spearmanr(np.repeat(side, times), np.repeat(y, times)).statistic
+            for times in counts[:, groups].astype(int)
+        ]
+        np.testing.assert_allclose(one, expected, atol=1e-12)

@@ -23,12 +23,15 @@ def use_bare_fonts() -> None:
     They are kept beside matplotlib's list of fonts.
     """
     folder = Path(matplotlib.get_cachedir()) / f"harness-fonts-{matplotlib.__version__}"
-    folder.mkdir(parents=True, exist_ok=True)
     for face in _FACES:
         given = Path(str(findfont(f"{_FAMILY}{face}")))
         bare = folder / given.name
-        if not bare.exists():
-            _write_bare(given, bare)
+        try:
+            if not bare.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                _write_bare(given, bare)
+        except OSError:
+            return  # Where there is no room for them, PDFs take longer.
         fontManager.addfont(bare)
         # Of fonts that fit as well the first is taken.
         fontManager.ttflist.insert(0, fontManager.ttflist.pop())

@@ -1,0 +1,73 @@
+"""Fonts and settings of figures: lighter than what they stand for, and the same to a reader."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import pytest
+import seaborn
+from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.ft2font import FT2Font, LoadFlags
+
+from harness.analysis.figures.fonts import use_bare_fonts
+from harness.analysis.figures.style import theme
+
+WHOLE = Path(seaborn.__file__).parents[1] / "matplotlib" / "mpl-data" / "fonts" / "ttf"
+
+
+@pytest.mark.parametrize(
+    ("weight", "style", "name"),
+    [
+        ("normal", "normal", "DejaVuSans.ttf"),
+        ("bold", "normal", "DejaVuSans-Bold.ttf"),
+        ("normal", "oblique", "DejaVuSans-Oblique.ttf"),
+    ],
+)
+def test_bare_faces_draw_every_character_alike(weight: str, style: str, name: str) -> None:
+    use_bare_fonts()
+    found = findfont(FontProperties(family="DejaVu Sans", weight=weight, style=style))
+    assert Path(str(found)).name == name
+    assert Path(str(found)).parent.name.startswith("harness-fonts-")
+    bare, whole = FT2Font(str(found)), FT2Font(str(WHOLE / name))
+    assert bare.get_charmap() == whole.get_charmap()
+    for character in map(ord, "Aegµρ±−×≤→0123456789"):
+        glyphs = [f.load_char(character, flags=LoadFlags.NO_HINTING) for f in (bare, whole)]
+        assert glyphs[0].linearHoriAdvance == glyphs[1].linearHoriAdvance
+        outlines = [font.get_path() for font in (bare, whole)]
+        assert (outlines[0][0] == outlines[1][0]).all()
+    size = {each: Path(each).stat().st_size for each in (str(found), str(WHOLE / name))}
+    assert size[str(found)] < size[str(WHOLE / name)]
+
+
+def test_without_room_for_them_figures_are_drawn_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "full").write_text("no folder")
+    monkeypatch.setattr(matplotlib, "get_cachedir", lambda: str(tmp_path / "full"))
+    use_bare_fonts.__wrapped__()
+
+
+def test_the_theme_is_seaborns_where_figures_say_nothing_else() -> None:
+    with theme():
+        assert matplotlib.rcParams["lines.solid_capstyle"] == "round"
+        assert (
+            matplotlib.rcParams["patch.linewidth"]
+            == seaborn.plotting_context("paper")["patch.linewidth"]
+        )
+        assert (
+            matplotlib.rcParams["xtick.direction"] == seaborn.axes_style("ticks")["xtick.direction"]
+        )
+
+
+def test_figures_leave_scipys_statistics_to_who_wants_them() -> None:
+    code = (
+        "import sys; from harness.analysis.figures.style import theme\n"
+        "with theme(): pass\n"
+        "assert 'seaborn' in sys.modules and 'scipy.stats' not in sys.modules\n"
+        "import scipy.stats; print(scipy.stats.norm.ppf(0.5))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0.0"
