@@ -148,3 +148,33 @@ def test_gain_and_crossover_are_those_of_the_planted_curves(tmp_path: Path) -> N
     assert gain["low"] < gain["value"] < gain["high"]
     titles = [row[0].text for row in equal_loss_tables(exhibit, "stem")[0].rows]
     assert titles == ["compute-equivalent gain", "crossover"]
+
+
+WIDTHS = SUITE.replace(
+    "budget: {path: budget.UNIT, values: [3e9, 1e10, 3e10, 1e11, 3e11]}", "WIDTH"
+)
+
+
+def test_at_equal_width_the_difference_is_told_though_costs_differ(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    axis = "width: {path: config.width, values: [16, 32, 64, 128, 256]}"
+    text = WIDTHS.replace("WIDTH", axis).replace("AXIS", "width")
+    path.write_text(text.replace("SETTINGS", "budget: {steps: 10}"))
+    suite = load_suite(path)
+
+    def by_width(run, spec, folder):
+        ebt = run.adapter_label == "ebt"
+        loss = 4 * run.spec.config["width"] ** -0.3 + (0.1 + OWN[run.spec.seed] if ebt else 0.0)
+        return [measured(run, "loss", loss + SEEDS[run.spec.seed] / 10)]
+
+    write_suite(suite, tmp_path / "results", by_width)
+    frame = load_frame(suite, tmp_path / "results")
+    exhibit = scaling_exhibit(suite.report[0], suite, frame)
+    found = budget_differences(exhibit)
+    assert [one.budget for one in found] == [16, 32, 64, 128, 256]
+    assert {one.lower for one in found} == {"baseline"}
+    table = equal_loss_tables(exhibit, "stem")[-1]
+    assert [row[0].text for row in table.rows] == ["16", "32", "64", "128", "256"]
+    # Of parameters no two are equal: the families' differ.
+    by_parameters = suite.report[0].model_copy(update={"x": "parameters"})
+    assert budget_differences(scaling_exhibit(by_parameters, suite, frame)) == []

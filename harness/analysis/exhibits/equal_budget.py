@@ -1,4 +1,4 @@
-"""Two families at equal tokens, FLOPs or seconds: the difference of their losses, by seed."""
+"""Two families at an equal place on the axis: the difference of their losses, by seed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Spent:
 
 
 def budget_differences(exhibit: ScalingExhibit) -> list[BudgetDifference]:
-    """One per budget that both families were given; none where budgets are in another unit."""
+    """One per tokens, FLOPs, seconds, width … that both families were given."""
     section = exhibit.section
     found: dict[tuple[float, str], dict[str, dict[int, RunLoss]]] = {}
     for run in exhibit.runs:

@@ -88,8 +88,8 @@ class ScalingRow:
 class RunLoss:
     """One training run's loss, a mean over evaluation noise seeds, and what it cost.
 
-    `budget` is what the suite allows the run, where that is stated in the axis' own unit: both
-    families then have the same, though whole steps may make `x` differ by a hair.
+    `budget` is what the suite gives the run along the axis; None of FLOPs and seconds where it
+    states another budget, so that equal ones are no accident.
     """
 
     adapter: str
@@ -169,7 +169,7 @@ def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) ->
         no_rate=reason,
         device=tuple(sorted(set(losses["training_device"]))) if len(losses) else (),
         data=_data(losses),
-        runs=tuple(_runs(losses, xs, frames, _budgets(section, runs))) if len(losses) else (),
+        runs=tuple(_runs(losses, xs, frames, _budgets(section, runs, xs))) if len(losses) else (),
         families=_families(section, runs),
         unit=_unit(section, runs),
         lost=tuple(_names(lost)),
@@ -204,10 +204,18 @@ def _families(section: ScalingSection, runs: Sequence[PlannedRun]) -> tuple[str,
     return tuple(families.get(label, "") for label in (section.baseline, section.candidate))
 
 
-def _budgets(section: ScalingSection, runs: Sequence[PlannedRun]) -> dict[str, float | None]:
-    """Run id -> its budget in the axis' unit; None where it is stated in another."""
-    unit = {"data": "tokens", "flops": "flops", "seconds": "seconds"}.get(section.x)
-    return {run.run_id: None if unit is None else getattr(run.spec.budget, unit) for run in runs}
+def _budgets(
+    section: ScalingSection, runs: Sequence[PlannedRun], xs: Mapping[str, float | None]
+) -> dict[str, float | None]:
+    """Run id -> what it was given of the axis; of FLOPs and seconds None where that is not stated.
+
+    Whole steps make FLOPs differ by a hair from what was given.
+    """
+    if section.x in ("flops", "seconds"):
+        return {run.run_id: getattr(run.spec.budget, section.x) for run in runs}
+    if section.x == "data":
+        return {run.run_id: run.spec.budget.tokens or xs[run.run_id] for run in runs}
+    return {run.run_id: xs[run.run_id] for run in runs}
 
 
 #: What is read of a run's first measurement.

@@ -29,7 +29,7 @@ def gain_name(axis: Axis) -> str:
 
 
 def equal_loss_tables(exhibit: ScalingExhibit, stem: str) -> list[Table]:
-    """What equal loss costs where there is a rate, and losses at equal budgets where there are."""
+    """What equal loss costs where there is a rate, and losses at an equal x where there are."""
     tables = []
     if exhibit.rate is not None:
         tables.append(_equal_loss(exhibit, f"{stem}-equal-loss"))
@@ -170,8 +170,12 @@ def _differences(exhibit: ScalingExhibit, differences: list[BudgetDifference], n
         data=[_difference_data(one, exhibit) for one in differences],
         notes=[
             f"Validation loss in {unit.full}; difference: mean over pairs of runs with the same "
-            "training seed, ± Student's t. A whole training step may go beyond a budget by a "
-            "hair.",
+            "training seed, ± Student's t."
+            + (
+                " A whole training step may go beyond a budget by a hair."
+                if section.x in ("data", "flops")
+                else ""
+            ),
             *_lost(exhibit),
         ],
         text_columns=1 + several,
