@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from harness.analysis.rates.verdict import MIN_RESAMPLES, gate_design
-from harness.planning.budget import run_cost, scaling_designs
+from harness.planning.budget import scaling_designs
 from harness.planning.planned import Suite
 from harness.planning.sections import PaperExhibit
 from harness.planning.suite import load_suite
@@ -147,7 +147,7 @@ def test_plan_says_which_design_is_exploratory(
 def test_sizes_and_tokens_are_the_papers(suites: dict[str, Suite]) -> None:
     def of(name: str, family: str = "transformer++") -> list[tuple[int, int | None]]:
         runs = [r for r in suites[name].runs if r.adapter_label == family and r.spec.seed == 33]
-        return [(c.non_embedding, c.tokens) for c in map(run_cost, runs)]
+        return [(c.non_embedding, c.tokens) for c in (run.cost for run in runs)]
 
     sizes = [6.18e6, 12.4e6, 48.8e6, 176e6, 396e6]
     batches = [32, 46, 90, 170, 256]
@@ -164,6 +164,6 @@ def test_sizes_and_tokens_are_the_papers(suites: dict[str, Suite]) -> None:
         32768,
         65536,
     ]
-    (large,) = {c.steps for c in map(run_cost, suites["data_large"].runs[-3:])}
+    (large,) = {c.steps for c in (run.cost for run in suites["data_large"].runs[-3:])}
     assert large == 500_000
     assert {run.spec.task.context for run in suites["data_large"].runs} == {1024}  # type: ignore[union-attr]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.planning.budget import run_cost
 from harness.planning.sections import evaluations_of
 from harness.planning.suite import load_suite
 
@@ -40,7 +39,7 @@ def test_suite(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     suite = load_suite(path)
     assert suite.description
     for run in suite.runs:
-        cost = run_cost(run)
+        cost = run.cost
         assert 0 < cost.non_embedding <= cost.parameters
         assert run.evaluations, f"{run.name} trains and is never evaluated"
         if run.spec.budget.seconds is None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from harness.launch.pending import Standing
 from harness.launch.slurm.profile import Profile
 from harness.launch.throughput import work_of_run
-from harness.planning.budget import RunCost
 from harness.planning.estimate import (
     MAX_ARRAY_SIZE,
     Estimate,
@@ -18,7 +17,7 @@ from harness.planning.estimate import (
     estimate,
     training_seconds,
 )
-from harness.planning.planned import PlannedRun
+from harness.planning.planned import PlannedRun, RunCost
 from harness.planning.speed import Hardware, Measured, Speed, speed
 from harness.records import KEPT_CHECKPOINTS, RunFolder
 

@@ -10,7 +10,6 @@ from harness.launch.claims import Claim, claim_of, claiming
 from harness.launch.pending import PendingRun, Standing, merged, prepare, set_aside, standing
 from harness.launch.slurm import commands
 from harness.launch.slurm.settle import Assignment, look_up, settle
-from harness.planning.budget import run_cost
 from harness.planning.eval_spec import EvalBase
 from harness.planning.planned import PlannedRun, Suite
 from harness.provenance import is_changed
@@ -34,7 +33,7 @@ class MissingRun:
 
     @property
     def flops(self) -> float:
-        return run_cost(self.run).flops or 0.0
+        return self.run.cost.flops or 0.0
 
 
 @dataclass

@@ -14,7 +14,6 @@ from harness.launch.missing import claims_of
 from harness.launch.pending import merged, standing_in
 from harness.launch.slurm.commands import NoSlurm
 from harness.launch.slurm.settle import UNKNOWN, Assignment, explain, look_up, settle_over
-from harness.planning.budget import run_cost
 from harness.planning.planned import PlannedRun, Suite
 from harness.records import RunFolder, Status
 
@@ -125,7 +124,7 @@ def _status(
     folder = RunFolder(results, run.run_id)
     status = RunStatus(run.run_id, run.name, "planned")
     if not folder.path.exists():
-        return replace(status, total_steps=run_cost(run).steps)
+        return replace(status, total_steps=run.cost.steps)
     recorded, owner = folder.status(), owner_of(folder)
     stands = standing_in(folder, recorded.state, run, evaluations)
     if owner is not None:
@@ -190,7 +189,7 @@ def _is_free(folder: RunFolder) -> bool:
 
 def _progress(run: PlannedRun, folder: RunFolder, state: str) -> dict[str, Any]:
     """Step, share and time left, from the last line of the log."""
-    total = run_cost(run).steps
+    total = run.cost.steps
     line = _last_line(folder.train_log)
     if line is None:
         return {"total_steps": total}

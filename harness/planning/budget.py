@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.planning.planned import PlannedRun, Suite
+from harness.planning.planned import PlannedRun, RunCost, Suite
 from harness.planning.sections import (
     Axis,
     DenoisingSection,
@@ -17,65 +17,17 @@ from harness.planning.sections import (
 )
 from harness.planning.spec import NextFrameTask
 
-#: Where a run keeps what it costs.
-_COST = "_cost"
-#: The setting of an adapter by which checkpoints leave its replay buffer out (`drop`).
-REPLAY_CHECKPOINT = "replay_checkpoint"
 
-
-@dataclass(frozen=True)
-class RunCost:
-    """What one run will train, by the adapter's formulas.
-
-    `replay_bytes` is the size of its replay buffer, `replay_checkpoint_bytes` of what each of its
-    checkpoints keeps of it.
-    """
-
-    parameters: int
-    non_embedding: int
-    steps: int | None
-    tokens: int | None
-    flops: float | None
-    replay_bytes: int = 0
-    replay_checkpoint_bytes: int = 0
-
-
-def run_cost(run: PlannedRun) -> RunCost:
-    """Parameters, steps, tokens and expected training FLOPs; None where seconds decide."""
-    # Worked out once: every section along an axis asks it of all its runs.
-    if _COST not in run.__dict__:
-        run.__dict__[_COST] = _run_cost(run)
-    found: RunCost = run.__dict__[_COST]
-    return found
-
-
-def _run_cost(run: PlannedRun) -> RunCost:
-    record, config, shape = run.record, run.config, run.shape
-    counted = record.parameters(config, shape)
-    per_row = record.training_flops(config, shape).total
-    steps = run.spec.total_steps(per_row)
-    per_step = run.spec.tokens_per_step
-    replay = 0 if record.replay_bytes is None else record.replay_bytes(config, shape)
-    return RunCost(
-        parameters=counted.total,
-        non_embedding=counted.non_embedding,
-        steps=steps,
-        tokens=None if steps is None or per_step is None else steps * per_step,
-        flops=None if steps is None else steps * run.spec.batch_size * per_row,
-        replay_bytes=replay,
-        replay_checkpoint_bytes=0 if run.spec.config.get(REPLAY_CHECKPOINT) == "drop" else replay,
-    )
-
-
-def axis_value(run: PlannedRun, cost: RunCost, axis: Axis) -> float | None:
+def axis_value(run: PlannedRun, axis: Axis) -> float | None:
     """A run's nominal budget on a report's axis, equal for all its seeds; None where it has none.
 
     Parameters are non-embedding; FLOPs are the formula's; data are tokens, or predicted frames.
     """
+    cost = run.cost
     values: dict[str, Any] = {
         "parameters": cost.non_embedding,
         "flops": cost.flops,
-        "data": _data(run, cost),
+        "data": _data(run),
         "seconds": run.spec.budget.seconds,
         "depth": run.spec.config.get("depth"),
         "width": run.spec.config.get("width"),
@@ -84,9 +36,9 @@ def axis_value(run: PlannedRun, cost: RunCost, axis: Axis) -> float | None:
     return None if values[axis] is None else float(values[axis])
 
 
-def _data(run: PlannedRun, cost: RunCost) -> int | None:
+def _data(run: PlannedRun) -> int | None:
     """Tokens, or frames of video, that training predicts; None where seconds decide."""
-    task = run.spec.task
+    task, cost = run.spec.task, run.cost
     if isinstance(task, NextFrameTask) and cost.steps is not None:
         return cost.steps * run.spec.batch_size * task.context
     return cost.tokens
@@ -132,7 +84,7 @@ def scaling_designs(suite: Suite) -> list[tuple[ScalingSection, Design]]:
 
 
 def _x(run: PlannedRun, section: ScalingSection | ThinkingScaleSection) -> float | None:
-    return axis_value(run, run_cost(run), section.x)
+    return axis_value(run, section.x)
 
 
 def check_report(suite: Suite) -> None:

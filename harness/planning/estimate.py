@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from harness.planning.budget import RunCost
+from harness.planning.planned import RunCost
 from harness.planning.speed import Source, Speed
 
 #: Slurm's own default of MaxArraySize.

@@ -17,6 +17,26 @@ from harness.planning.spec import TrainSpec
 from harness.protocol import AdapterRecord, Shape
 from harness.registry import adapter as find_adapter
 
+#: The setting of an adapter by which checkpoints leave its replay buffer out (`drop`).
+REPLAY_CHECKPOINT = "replay_checkpoint"
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What one run will train, by the adapter's formulas.
+
+    `replay_bytes` is the size of its replay buffer, `replay_checkpoint_bytes` of what each of its
+    checkpoints keeps of it.
+    """
+
+    parameters: int
+    non_embedding: int
+    steps: int | None
+    tokens: int | None
+    flops: float | None
+    replay_bytes: int = 0
+    replay_checkpoint_bytes: int = 0
+
 
 @dataclass(frozen=True)
 class PlannedRun:
@@ -54,6 +74,26 @@ class PlannedRun:
     @property
     def shape(self) -> Shape:
         return shape_of(self.spec.task)
+
+    @cached_property
+    def cost(self) -> RunCost:
+        """Parameters, steps, tokens and expected training FLOPs; None where seconds decide."""
+        record, config, shape = self.record, self.config, self.shape
+        counted = record.parameters(config, shape)
+        per_row = record.training_flops(config, shape).total
+        steps = self.spec.total_steps(per_row)
+        per_step = self.spec.tokens_per_step
+        replay = 0 if record.replay_bytes is None else record.replay_bytes(config, shape)
+        kept = 0 if self.spec.config.get(REPLAY_CHECKPOINT) == "drop" else replay
+        return RunCost(
+            parameters=counted.total,
+            non_embedding=counted.non_embedding,
+            steps=steps,
+            tokens=None if steps is None or per_step is None else steps * per_step,
+            flops=None if steps is None else steps * self.spec.batch_size * per_row,
+            replay_bytes=replay,
+            replay_checkpoint_bytes=kept,
+        )
 
 
 @dataclass(frozen=True)

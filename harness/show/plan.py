@@ -19,9 +19,9 @@ from harness.launch.slurm.limits import array_size
 from harness.launch.slurm.profile import Profile, load_profile
 from harness.launch.slurm.submit import fitted
 from harness.launch.throughput import measured_speeds
-from harness.planning.budget import RunCost, run_cost, scaling_designs, total_flops
+from harness.planning.budget import scaling_designs, total_flops
 from harness.planning.estimate import MAX_ARRAY_SIZE, Estimate
-from harness.planning.planned import PlannedRun, Suite
+from harness.planning.planned import PlannedRun, RunCost, Suite
 from harness.quantities import counted, si
 from harness.records import KEPT_CHECKPOINTS
 from harness.show.console import terminal
@@ -97,7 +97,7 @@ def _planned(suite: Suite, results: Path) -> _Plan:
     return _Plan(
         suite=suite,
         runs={run_id: run for run_id, (run, _) in found.items()},
-        costs={run_id: run_cost(run) for run_id, (run, _) in found.items()},
+        costs={run_id: run.cost for run_id, (run, _) in found.items()},
         states={run_id: standing(run, evals, results) for run_id, (run, evals) in found.items()},
         evaluations=sum(len(evals) for _, evals in found.values()),
     )

@@ -17,7 +17,7 @@ from harness.analysis.paper.numbers import PaperNumbers, PaperSetting
 from harness.analysis.paper.rates import scaling_rows
 from harness.analysis.paper.tables import paper_tables, paper_words
 from harness.analysis.tables.sections import section_tables
-from harness.planning.budget import axis_value, run_cost
+from harness.planning.budget import axis_value
 from harness.planning.planned import PlannedRun
 from harness.records import Measurement
 from tests.analysis import downstream_factory
@@ -77,7 +77,7 @@ def test_at_equal_flops_the_baseline_is_read_between_its_points(tmp_path: Path) 
         loss = 1e4 * xs[run.run_id] ** -0.4 * (1.1 if run.adapter_label == "ebt" else 1.0)
         return [measured(run, "loss", loss), measured(run, "bits_per_byte", loss / log(2))]
 
-    xs = {run.run_id: axis_value(run, run_cost(run), "flops") or 0.0 for run in suite.runs}
+    xs = {run.run_id: axis_value(run, "flops") or 0.0 for run in suite.runs}
     write_suite(suite, tmp_path, evaluator)
     exhibit = gather(suite, load_frame(suite, tmp_path), PAPER)[0].exhibit
     assert isinstance(exhibit, ScalingExhibit)

@@ -15,7 +15,7 @@ from harness.analysis.figures.scaling import scaling_figure
 from harness.analysis.frame import load_frame
 from harness.analysis.paper.reading import load_paper
 from harness.analysis.tables.scaling import losses_table, rate_table
-from harness.planning.budget import axis_value, run_cost
+from harness.planning.budget import axis_value
 from harness.planning.planned import PlannedRun
 from harness.records import Measurement
 from tests.analysis.frames_factory import TAGS, VIDEO, suite_of, words
@@ -42,7 +42,7 @@ def scaled(
     `diverged` names a run without a loss.
     """
     suite = suite_of(WIDTHS.replace("AXIS", axis, 1).replace("XAXIS", x), folder)
-    xs = {run.run_id: axis_value(run, run_cost(run), x) for run in suite.runs}  # type: ignore[arg-type]
+    xs = {run.run_id: axis_value(run, x) for run in suite.runs}  # type: ignore[arg-type]
     smallest = min(value for value in xs.values() if value is not None)
     drawn = np.random.default_rng(1)
 

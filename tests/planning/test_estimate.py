@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.planning.budget import RunCost
 from harness.planning.estimate import (
     Job,
     RunTime,
@@ -21,6 +20,7 @@ from harness.planning.estimate import (
     total,
     training_seconds,
 )
+from harness.planning.planned import RunCost
 from harness.planning.speed import Speed
 
 JOB = Job(nodes=1, gpus=2, cores=8, attempt_seconds=100.0, attempts=3, slots=2, array_size=4)

@@ -13,7 +13,7 @@ from harness.analysis.exhibits.pattern import MIN_SEEDS
 from harness.analysis.exhibits.thinking_shift import SETS_FOR_TREND
 from harness.analysis.rates.rate import DEFAULT_BOOTSTRAP
 from harness.analysis.rates.verdict import MIN_POINTS, gate_design
-from harness.planning.budget import axis_value, run_cost, section_runs
+from harness.planning.budget import axis_value, section_runs
 from harness.planning.compared import compared_runs
 from harness.planning.planned import PlannedRun, Suite
 from harness.planning.sections import (
@@ -60,7 +60,7 @@ def _deciding(claim: str, shown: Shown) -> Deciding | None:
         runs |= {run.run_id: run for run in _unfinished(gathered, shown)}
     if not evaluations:
         return None
-    costs = [run_cost(run).flops for run in runs.values()]
+    costs = [run.cost.flops for run in runs.values()]
     known = [cost for cost in costs if cost is not None]
     return Deciding(
         suite=shown.suite.name,
@@ -102,7 +102,7 @@ def _may_decide(section: Section, shown: Shown) -> bool:
             }
             return _thinks(runs) and len(sets) >= SETS_FOR_TREND
         case ThinkingScaleSection():
-            xs = {axis_value(run, run_cost(run), section.x) for run in runs}
+            xs = {axis_value(run, section.x) for run in runs}
             return section.x == "data" and _thinks(runs) and len(xs) >= MIN_POINTS
         case ThinkingSection() | ThinkingAblationSection():
             return _thinks(runs)
@@ -130,7 +130,7 @@ def _gate(section: ScalingSection, runs: Sequence[PlannedRun]) -> bool:
         own = [run for run in runs if run.adapter_label == label]
         if {run.record.family for run in own} != {family}:
             return False
-        xs = sorted({x for run in own if (x := axis_value(run, run_cost(run), section.x))})
+        xs = sorted({x for run in own if (x := axis_value(run, section.x))})
         if len(xs) < MIN_POINTS:
             return False
         both.append(tuple(xs))

@@ -15,7 +15,7 @@ from harness.analysis.intervals import SeedMean, over_seeds, perplexity
 from harness.analysis.paper.numbers import PaperNumber
 from harness.analysis.rates.points import Point
 from harness.analysis.rates.rate import ScalingRate, scaling_rate
-from harness.planning.budget import axis_value, run_cost, section_runs
+from harness.planning.budget import axis_value, section_runs
 from harness.planning.eval_spec import NextFrameEval
 from harness.planning.planned import PlannedRun, Suite
 from harness.planning.sections import ScalingSection
@@ -144,7 +144,7 @@ _COLUMNS = (
 def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) -> ScalingExhibit:
     """Gather one scaling section from a suite's records."""
     runs = section_runs(section, suite)
-    xs = {run.run_id: axis_value(run, run_cost(run), section.x) for run in runs}
+    xs = {run.run_id: axis_value(run, section.x) for run in runs}
     frames = _frames_per_row(runs)
     rows = frame.of(section.experiment, section.evaluation, _COLUMNS)
     rows = rows[rows["run"].isin(xs)] if len(rows) else rows

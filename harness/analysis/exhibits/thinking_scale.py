@@ -17,7 +17,7 @@ from harness.analysis.exhibits.thinking import ThinkingRow, lost_settings
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.rates.verdict import MIN_POINTS
 from harness.analysis.trends.trend import Trend
-from harness.planning.budget import axis_value, run_cost, section_runs
+from harness.planning.budget import axis_value, section_runs
 from harness.planning.followed import followed_labels
 from harness.planning.planned import Suite
 from harness.planning.sections import ThinkingScaleSection
@@ -75,7 +75,7 @@ def thinking_scale_exhibit(
     xs = {
         run.run_id: x
         for run in section_runs(section, suite)
-        if (x := axis_value(run, run_cost(run), section.x)) is not None
+        if (x := axis_value(run, section.x)) is not None
     }
     rows = frame.of(section.experiment, section.evaluation) if len(frame.rows) else frame.rows
     losses = rows[(rows["metric"] == "loss") & rows["run"].isin(xs)] if len(rows) else rows

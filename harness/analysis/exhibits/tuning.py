@@ -10,8 +10,7 @@ import pandas as pd
 
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import SeedMean, over_seeds
-from harness.planning.budget import RunCost, run_cost
-from harness.planning.planned import PlannedRun, Suite
+from harness.planning.planned import PlannedRun, RunCost, Suite
 from harness.planning.sections import TuningSection
 from harness.planning.tuned import Place, tuned_grids
 
@@ -208,7 +207,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _budget(place: Place, tried: Sequence[Sequence[PlannedRun]]) -> TuningBudget:
     runs = [runs[0] for runs in tried]
-    costs: list[RunCost] = [run_cost(run) for run in runs]
+    costs: list[RunCost] = [run.cost for run in runs]
     seeds = {tuple(run.spec.seed for run in each) for each in tried}
     tokens = {cost.tokens for cost in costs}
     flops = {cost.flops for cost in costs}

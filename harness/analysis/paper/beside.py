@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from harness.analysis.paper.numbers import PaperNumber, PaperSetting
 from harness.analysis.set_names import short_names
-from harness.planning.budget import run_cost
 from harness.planning.planned import PlannedRun
 from harness.planning.spec import NextTokenTask
 from harness.quantities import si
@@ -112,7 +111,7 @@ class Scale:
 def scale_of(runs: Iterable[PlannedRun]) -> Scale:
     """What runs train, by the adapters' formulas."""
     one_each = {(run.setting, run.spec.budget.seconds): run for run in runs}.values()
-    costs = [run_cost(run) for run in one_each]
+    costs = [run.cost for run in one_each]
     shapes = [(run.spec.config.get("depth"), run.spec.config.get("width")) for run in one_each]
     tasks = [run.spec.task for run in one_each]
     return Scale(

@@ -10,9 +10,8 @@ from typing import Any
 from harness.analysis.exhibits.suites import SuiteExhibits
 from harness.analysis.report.curves import Curve, training_curve
 from harness.analysis.run_records import EvalRecord, RunRecord, taken
-from harness.planning.budget import RunCost, run_cost
 from harness.planning.evaluations import PlannedEval
-from harness.planning.planned import PlannedRun
+from harness.planning.planned import PlannedRun, RunCost
 from harness.planning.sections import evaluations_of
 from harness.records import RunFolder, Status, read_json
 
@@ -136,7 +135,7 @@ def _run(
         run_id=folder.run_id,
         places=places,
         status=folder.status() if record is None else Status("done"),
-        counted=run_cost(places[0].run),
+        counted=places[0].run.cost,
         record=record,
         provenance=read_json(provenance) if provenance.exists() else {},
         curve=training_curve(log, curve_points),

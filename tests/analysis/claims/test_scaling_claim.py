@@ -16,7 +16,6 @@ from harness.analysis.claims.judging import judge
 from harness.analysis.claims.tables import claims_table, findings_table
 from harness.analysis.exhibits.scaling import ScalingExhibit
 from harness.analysis.exhibits.suites import SuiteExhibits
-from harness.planning.budget import run_cost
 from harness.planning.planned import PlannedRun, Suite
 from harness.planning.suite import load_suite
 from harness.records import Measurement
@@ -72,7 +71,7 @@ def losses(
     """Exponents 0.4 and 0.4 × (1 + rate) over the same floor, with noise per run."""
 
     def evaluate(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
-        tokens = run_cost(run).tokens
+        tokens = run.cost.tokens
         assert tokens is not None
         ebt = run.adapter_label == "ebt"
         exponent = 0.4 * (1 + rate if ebt else 1)
@@ -196,7 +195,7 @@ def test_a_run_without_a_finite_loss_leaves_nothing_decided(label: str, tmp_path
     """What is left without it might be the better half: whichever family it is of."""
 
     def first(run: PlannedRun) -> bool:
-        cost = run_cost(run)
+        cost = run.cost
         return run.adapter_label == label and cost.tokens == 128_000
 
     verdict = scaling([written(tmp_path, losses(0.35, lost=first), "data")])
@@ -215,7 +214,7 @@ def test_a_suite_without_records_is_named_with_what_it_takes(tmp_path: Path) -> 
     (each,) = verdict.deciding
     assert each.command == f"harness run {suite.path}"
     assert (each.runs, each.evaluations) == (36, 36)
-    assert each.flops == sum(run_cost(run).flops or 0.0 for run in suite.runs)
+    assert each.flops == sum(run.cost.flops or 0.0 for run in suite.runs)
 
 
 @pytest.mark.parametrize(
