@@ -47,6 +47,12 @@ class SuiteDocument(Frozen):
     suite: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="name of its output folders")
     version: int = Field(default=1, ge=1, description="rises when the suite's numbers change")
     description: str = ""
+    exploratory: str | None = Field(
+        default=None,
+        min_length=1,
+        description="why nothing that reads a run of this suite decides a claim, such as settings "
+        "found by looking at the sets that it reports",
+    )
     base: Settings = Field(default_factory=dict, description="settings shared by all experiments")
     experiments: dict[str, Experiment] = Field(min_length=1)
     report: list[Section] = Field(default_factory=list)

@@ -101,6 +101,7 @@ class Suite:
     """Every run of a suite file, in file order, and what to report.
 
     `results` are the user's, where not the default ones: commands that are proposed name them.
+    `exploratory` says why nothing that reads one of its runs decides a claim; empty where it may.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Suite:
     report: tuple[Section, ...]
     overrides: tuple[str, ...] = ()
     results: Path | None = None
+    exploratory: str = ""
 
     def command(self, verb: str) -> str:
         """The command line that applies `verb` to this suite as it was loaded."""

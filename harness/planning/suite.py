@@ -79,6 +79,7 @@ def _load(path: Path, overrides: Sequence[str]) -> Suite:
         tuple(runs),
         tuple(suite.report),
         tuple(overrides),
+        exploratory=suite.exploratory or "",
     )
     check_report(loaded)
     check_compared(loaded, document)

@@ -20,6 +20,7 @@ TASK = {"kind": "next_token", "data": "builtin/docs", "context": 16}
 SIZE = {"depth": 1, "width": 8, "heads": 1}
 PLAIN = {"adapter": "transformer_pp_text", "config": SIZE}
 ENERGY = {"adapter": "ebt_text", "config": SIZE}
+QUICKSTART = Path(__file__).parents[2] / "suites" / "quickstart.yaml"
 
 
 def _load(path: Path, experiment: dict[str, Any], *overrides: str, **suite: Any) -> Suite:
@@ -358,3 +359,18 @@ def test_compile_is_a_setting_of_the_run_and_of_the_schema(
     assert json_schema()["$defs"]["Settings"]["properties"]["compile"]["type"] == "boolean"
     with pytest.raises(HarnessError, match=r"compile: must be true or false"):
         _load(tmp_path, {"adapters": {"energy": ENERGY | {"compile": "perhaps"}}})
+
+
+def test_why_a_suite_decides_nothing_is_its_own_and_enters_no_id(tmp_path: Path) -> None:
+    quickstart = load_suite(QUICKSTART)
+    assert quickstart.exploratory == "its settings were found by looking at these validation sets"
+    text = QUICKSTART.read_text()
+    path = tmp_path / "suite.yaml"
+    path.write_text(text.replace(f"exploratory: {quickstart.exploratory}\n", ""))
+    plain = load_suite(path)
+    assert plain.exploratory == ""
+    assert [run.run_id for run in plain.runs] == [run.run_id for run in quickstart.runs]
+    assert load_suite(path, overrides=["exploratory=tried before"]).exploratory == "tried before"
+    path.write_text(text.replace(quickstart.exploratory, '""'))
+    with pytest.raises(HarnessError, match="exploratory"):
+        load_suite(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-from harness.analysis.claims.grounds import NO_EVIDENCE
 from harness.analysis.rates.power_law import MAX_EXPONENT, MIN_EXPONENT, MIN_FIT_POINTS
 from harness.analysis.rates.rate import ScalingRate
 from harness.analysis.rates.verdict import MIN_RESAMPLES
@@ -38,8 +37,8 @@ def evaluation_sets(facts: SuiteFacts) -> Answer:
 def chosen_apart(facts: SuiteFacts) -> Answer:
     """Whether what is reported was measured on other data than settings were chosen on."""
     suite = facts.shown.suite
-    if suite.name in NO_EVIDENCE:
-        return Answer("no", NO_EVIDENCE[suite.name])
+    if suite.exploratory:
+        return Answer("no", suite.exploratory)
     tuning = [section for section in suite.report if isinstance(section, TuningSection)]
     reported = _reported(facts, [s.kind for s in suite.report if not isinstance(s, TuningSection)])
     if tuning:
