@@ -12,8 +12,9 @@ import pytest
 
 from harness.analysis.exhibits.gather import Gathered
 from harness.analysis.exhibits.thinking import ThinkingExhibit
+from harness.analysis.exhibits.thinking_ablation import ThinkingAblationExhibit
 from harness.analysis.exhibits.thinking_shift import ThinkingShiftExhibit
-from harness.analysis.paper.gains import ablation_rows, thinking_rows
+from harness.analysis.paper.gains import ablation_rows, lacking, thinking_rows
 from harness.analysis.paper.images import denoising_rows, papers_settings
 from harness.analysis.paper.rates import next_frame_rows
 from harness.analysis.paper.scores import downstream_rows, probe_rows, uncertainty_rows
@@ -191,6 +192,56 @@ def test_an_ablation_is_found_by_what_it_lacks(tmp_path: Path) -> None:
     assert paper["gain of full, longer and verified"] == 18.7
 
 
+@pytest.mark.parametrize(
+    ("label", "lacks"),
+    [
+        ("no random alpha", {"alpha"}),
+        ("without Langevin noise", {"langevin"}),
+        ("no-replay", {"replay"}),
+        ("two steps", set()),
+        ("alpha 5", set()),
+        ("no alphabet", set()),
+        ("no random alpha, no replay", {"alpha", "replay"}),
+    ],
+)
+def test_what_a_model_lacks_is_read_off_whole_words(label: str, lacks: set[str]) -> None:
+    assert lacking(label) == lacks
+
+
+def ablation(folder: Path, names: tuple[str, ...]) -> ThinkingAblationExhibit:
+    """Models of the same losses, `full` first."""
+    adapters = ", ".join(f"{n}: {{adapter: ebt_text}}" for n in names)
+    given = {"adapters": f"{{{adapters}}}", "section": thoughts.ABLATION}
+    text = thoughts.suite_of(folder, data="builtin/dyck", **given).path.read_text()
+    for index, name in enumerate(names):
+        own = f"{name}: {{adapter: ebt_text, optimizer.lr: {index + 1}e-3}}"
+        text = text.replace(f"{name}: {{adapter: ebt_text}}", own)
+    suite = downstream_factory.suite_of(folder, text)
+    exhibit = thoughts.write(suite, folder, lambda run, data, setting: 3.0).exhibit
+    assert isinstance(exhibit, ThinkingAblationExhibit)
+    return exhibit
+
+
+def test_an_ablation_takes_its_own_numbers_alone(tmp_path: Path) -> None:
+    """Fig 6a has a setting that is called "longer" too."""
+    exhibit = ablation(tmp_path, ("full", "two steps", "no alpha and replay"))
+    rows = ablation_rows(exhibit, PAPER.of("Table 2", "Fig 6a", "Fig 6b"))
+    assert {r.number.exhibit for r in rows} == {"Table 2"}
+    assert len(rows) == 10
+    assert {r.model for r in rows if r.measured} == {"full"}, "two steps are no lack of steps"
+
+
+def test_gains_are_within_one_exhibit_of_the_paper(tmp_path: Path) -> None:
+    section = thoughts.SHIFT.replace("thinking_shift", "thinking")
+    gathered = thoughts.write(
+        thoughts.suite_of(tmp_path, section=section), tmp_path, thoughts.planted
+    )
+    both = PAPER.of("Table 3", "Fig 6a", "Fig 6b", "Fig 7", "Table 2")
+    rows = thinking_rows(gathered.exhibit, both)  # type: ignore[arg-type]
+    assert rows == thinking_rows(gathered.exhibit, PAPER.of("Fig 6a"))  # type: ignore[arg-type]
+    assert {r.number.exhibit for r in rows} == {"Fig 6a"}
+
+
 # --- downstream, probe, uncertainty ------------------------------------------------------------
 
 
@@ -212,6 +263,8 @@ def test_perplexities_are_those_of_sets_named_like_the_papers(tmp_path: Path) ->
         f"no set named like {n}" for n in ("gsm8k", "squad", "math_qa")
     }
     assert len(absent) == 6
+    more = downstream_rows(exhibit, PAPER.of("Table 3", "Fig 6a"))
+    assert {r.number.exhibit for r in more} == {"Table 3"}, "a mean of four sets is of none of ours"
 
 
 def test_accuracies_stand_beside_the_papers_in_percent(tmp_path: Path) -> None:
@@ -232,7 +285,8 @@ def test_five_classes_or_fewer_have_no_second_accuracy(tmp_path: Path) -> None:
 
 def test_what_the_paper_shows_by_example_is_measured(tmp_path: Path) -> None:
     found = energies.gathered(energies.TEXT, energies.Planted(), tmp_path)
-    rows = uncertainty_rows(found.exhibit, PAPER.of("Fig 8"))  # type: ignore[arg-type]
+    rows = uncertainty_rows(found.exhibit, PAPER.of("Fig 8", "Fig B.2"))  # type: ignore[arg-type]
+    assert [r.quantity for r in rows] == ["hard tokens end high", "random text ends higher"]
     row = found.exhibit.rows[0]  # type: ignore[union-attr]
     assert of(rows, "hard tokens").value == row.correlation.value  # type: ignore[union-attr]
     random = of(rows, "random text")

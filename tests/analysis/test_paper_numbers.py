@@ -106,6 +106,41 @@ def test_no_number_of_the_files_is_beyond_the_notes(paper: PaperNumbers) -> None
         assert not invented, f"{exhibits}: {invented}"
 
 
+def test_sources_say_no_more_than_the_notes(paper: PaperNumbers) -> None:
+    """Where in the paper a number stands they tell of those of tables alone."""
+    for number in paper.numbers:
+        in_table = number.exhibit.startswith("Table ")
+        in_abstract = number.exhibit == "Abstract" and number.value in (29, 35)
+        assert (number.source == "table") is in_table, number
+        assert (number.source == "text") is in_abstract, number
+    assert [n.source for n in paper.of("Abstract")] == ["text", "text", "worked out"]
+    assert "about equal" in notes()
+    data = {s.exhibit: s.data for s in paper.settings.values() if s.data}
+    assert data == {"Fig B.3": "FineWeb"}
+    assert "| FineWeb, small, ctx 1024" in notes()
+
+
+def test_what_the_notes_tell_of_several_exhibits_is_in_each(paper: PaperNumbers) -> None:
+    worse = {n.setting for n in paper.of("Fig 9") if n.quantity == "worse at each point"}
+    assert worse == {"width", "parameters"}
+    hard = [n.exhibit for n in paper.numbers if n.quantity == "hard tokens end high"]
+    assert sorted(hard) == ["Fig 11", "Fig 8", "Fig B.2"]
+    random = [n.exhibit for n in paper.numbers if n.quantity == "random text ends higher"]
+    assert sorted(random) == ["Fig 8", "Fig B.2"]
+    assert not [n for n in paper.of("Fig C.1") if n.quantity == "worse at each point"]
+
+
+def test_only_ten_samples_tell_their_nfe(paper: PaperNumbers) -> None:
+    """Of Fig 6a's NFE one alone is ten samples of whole steps; which the others are is not said."""
+    nfe = [
+        int(v) for v in re.findall(r"\d+", reported()[("Fig 6a",)].split("NFE")[1].split("|")[0])
+    ]
+    assert nfe == [2, 3, 6, 15, 30]
+    assert [v for v in nfe if v % 10 == 0] == [30]
+    known = {n.setting: n.x for n in paper.of("Fig 6a") if n.model == "ebt"}
+    assert known == {"trained": None, "longer": None, "best of 10": 30}
+
+
 def test_numbers_of_tables_belong_to_whom_the_notes_give_them(paper: PaperNumbers) -> None:
     cells = {exhibits[0]: text.split("|")[1] for exhibits, text in reported().items()}
 
@@ -304,7 +339,7 @@ def test_without_any_a_note_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 # --- malformed files ---------------------------------------------------------------------------
 
-RATE = "Fig 4b,ebt,transformer++,batch,,scaling rate,,,28.46,,%,caption,,"
+RATE = "Fig 4b,ebt,transformer++,batch,,scaling rate,,,28.46,,%,notes,,"
 #: A line of rates.csv -> what it becomes, where that is, and what is said of it.
 BROKEN = {
     "exhibit": (RATE.replace("Fig 4b", "Fig 4d"), "exhibit", ["'Fig 4d'", "allowed: ", "Fig 4a"]),
@@ -312,7 +347,7 @@ BROKEN = {
     "against": (RATE.replace("transformer++", "gpt"), "against", ["'gpt'", "transformer++"]),
     "quantity": (RATE.replace("scaling rate", "speed"), "quantity", ["'speed'", "scaling rate"]),
     "unit": (RATE.replace("%", "percent"), "unit", ["'percent'", "%"]),
-    "source": (RATE.replace("caption", "plot"), "source", ["'plot'", "read off the plot"]),
+    "source": (RATE.replace("notes", "plot"), "source", ["'plot'", "read off the plot"]),
     "no number": (RATE.replace("28.46", "28,46"), "", ["15 cells", "14 columns", "quotes"]),
     "word": (RATE.replace("28.46", "about 28"), "value", ["is not a number", "35.98"]),
     "infinite": (RATE.replace("28.46", "inf"), "value", ["is not a number"]),

@@ -12,18 +12,25 @@ import pytest
 from harness.analysis.exhibits.gather import Gathered, gather
 from harness.analysis.exhibits.scaling import ScalingExhibit
 from harness.analysis.frame import load_frame
-from harness.analysis.paper.beside import Scale, differences
+from harness.analysis.paper import rates
+from harness.analysis.paper.beside import Scale, differences, shown
 from harness.analysis.paper.numbers import PaperNumbers, PaperSetting
-from harness.analysis.paper.rates import scaling_rows
+from harness.analysis.paper.rates import papers_rates, scaling_rows
 from harness.analysis.paper.tables import paper_tables, paper_words
+from harness.analysis.paper.variants import variant_of
+from harness.analysis.rates.equal_loss import Crossover
+from harness.analysis.rates.points import Estimate
 from harness.analysis.tables.sections import section_tables
 from harness.planning.budget import axis_value
 from harness.planning.planned import PlannedRun
+from harness.planning.suite import load_suite
 from harness.records import Measurement
 from tests.analysis import downstream_factory
 from tests.analysis.paper_rows import PAPER, of
 from tests.analysis.records_factory import measured, write_run, write_suite
 from tests.analysis.test_exhibits import TEXT, suite_of, text_losses
+
+SUITES = Path(__file__).parents[2] / "suites"
 
 
 def gathered_text(folder: Path, paper: str, *, write: bool = True, x: str = "") -> Gathered:
@@ -103,9 +110,62 @@ def test_a_variant_is_compared_with_a_variant(tmp_path: Path) -> None:
     gathered = gathered_text(tmp_path, "Fig C.1")
     exhibit = gathered.exhibit
     assert isinstance(exhibit, ScalingExhibit)
-    rows = scaling_rows(replace(exhibit, families=("ebt", "ebt")), gathered.paper)
+    two = replace(exhibit, families=("ebt", "ebt"), variants=("s1", "s2"))
+    rows = scaling_rows(two, gathered.paper)
     assert of(rows, "scaling rate").number.value == 3.30
-    assert "higher intercept" in of(rows, "worse at each point").number.note
+    assert [n.value for n in papers_rates(two, gathered.paper)] == [3.30]
+    stated = of(rows, "higher intercept")
+    assert shown(stated.number) == "S2 has the higher intercept"
+    assert not stated.measured, "of single points it says nothing"
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize("variants", [("s2", "s1"), ("s1", "s1"), ("", "s2"), ("s1", ""), ()])
+def test_the_rate_of_s2_over_s1_is_of_no_other_two(
+    tmp_path: Path, variants: tuple[str, ...]
+) -> None:
+    gathered = gathered_text(tmp_path, "Fig C.1", write=False)
+    exhibit = gathered.exhibit
+    assert isinstance(exhibit, ScalingExhibit)
+    two = replace(exhibit, families=("ebt", "ebt"), variants=variants)
+    assert papers_rates(two, gathered.paper) == []
+    assert scaling_rows(two, gathered.paper) == []
+
+
+def test_a_variant_is_known_by_its_settings_and_not_by_its_label() -> None:
+    suite = load_suite(SUITES / "cpu" / "thinking_ablation.yaml")
+    found = {run.adapter_label: variant_of(run.spec.config) for run in suite.runs}
+    assert found.pop("full") == "s2"
+    assert set(found.values()) == {""}, "without one of its regularizers it is neither"
+    both = load_suite(SUITES / "paper" / "s1_vs_s2.yaml")
+    assert {f"ebt {variant_of(r.spec.config)}" for r in both.runs} == {"ebt s1", "ebt s2"}
+    (gathered,) = gather(both, load_frame(both, SUITES), PAPER)
+    assert isinstance(gathered.exhibit, ScalingExhibit)
+    assert gathered.exhibit.variants == ("s1", "s2")
+    assert variant_of({"depth": 2}) == ""
+
+
+@pytest.mark.parametrize(
+    ("at", "above", "value", "said"),
+    [
+        (2e9, "candidate", 2e9, ""),
+        (2e9, "baseline", None, "the other way: transformer++ lower beyond 2 G"),
+        (None, "baseline", None, "none: transformer++ lower throughout"),
+        (None, "candidate", None, "none: ebt lower throughout"),
+    ],
+)
+def test_a_crossover_stands_beside_the_papers_where_it_is_the_same_way_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: Any, above: Any, value: Any, said: str
+) -> None:
+    gathered = gathered_text(tmp_path, "Fig 4a")
+    exhibit = gathered.exhibit
+    assert isinstance(exhibit, ScalingExhibit)
+    found = Crossover(Estimate(at, None, 5, 3, "", ""), above, None)
+    monkeypatch.setattr(rates, "crossover", lambda rate: found)
+    section = exhibit.section.model_copy(update={"x": "data"})
+    row = of(scaling_rows(replace(exhibit, section=section), gathered.paper), "crossover")
+    assert (row.value, row.said, row.n, row.seeds) == (value, said, 5, 3)
+    assert "EBT is below from here on" in row.number.note
 
 
 def test_the_tail_has_no_counterpart_and_says_why(tmp_path: Path) -> None:
@@ -125,11 +185,11 @@ def test_the_table_says_what_differs(tmp_path: Path) -> None:
     assert table.name == "scaling-parameters-paper"
     assert table.title == "Scaling (cf. paper Fig 5a): the paper's numbers and ours"
     cells = [cell.text for cell in table.rows[0]]
-    assert cells[1:4] == ["Fig 5a, caption", "ebt over transformer++", "+2.91 %"]
+    assert cells[1:4] == ["Fig 5a", "ebt over transformer++", "+2.91 %"]
     assert cells[6:8] == ["3 points", "2"]
-    assert cells[8].startswith("no: size, training tokens, tokenizer, data differ; ")
+    assert cells[8].startswith("no: size, training tokens, tokenizer differ; ")
     row = table.data[0]
-    assert (row["paper"], row["exhibit"], row["source"]) == (2.91, "Fig 5a", "caption")
+    assert (row["paper"], row["exhibit"], row["source"]) == (2.91, "Fig 5a", "notes")
     assert row["value"] == pytest.approx(float(cells[4].replace("−", "-").split()[0]), abs=0.005)
     notes = " ".join(table.notes)
     assert "Here: 1.84 k to 29.1 k non-embedding parameters, 1.28 k training tokens" in notes
@@ -204,6 +264,10 @@ SCALE = Scale(
         ({}, {"models": ()}, "yes, as far as the paper says (size: not)"),
         ({"data": ("builtin/docs",)}, {"models": (), "tokens": None}, "no: data differs"),
         ({}, {"data": "web text"}, "no: data differs"),
+        ({"data": ("hub:Skylion007/openwebtext#text",)}, {"data": "web text"}, "no: data differs"),
+        ({"data": ("hub:HuggingFaceFW/fineweb-edu#text",)}, {}, "no: data differs"),
+        ({"data": ("file:data/Fine-Web?holdout=0.1",)}, {}, "yes"),
+        ({}, {"data": ""}, "yes, as far as the paper says (data: not)"),
         ({"data": ("file:data/coco2014/{split}2014?size=128",)}, {"data": "COCO 2014"}, "yes"),
     ],
 )

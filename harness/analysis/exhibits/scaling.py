@@ -13,6 +13,7 @@ import pandas as pd
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import SeedMean, over_seeds, perplexity
 from harness.analysis.paper.numbers import PaperNumber
+from harness.analysis.paper.variants import variant_of
 from harness.analysis.rates.points import Point
 from harness.analysis.rates.rate import ScalingRate, scaling_rate
 from harness.planning.budget import axis_value, section_runs
@@ -109,9 +110,9 @@ class ScalingExhibit:
     the loss of copying the last frame, and no bits.
 
     `rate` is None, with the reason in `no_rate`, where a family has no finished run or two points
-    cannot be told apart. `families` are those of the baseline and of the candidate.
-    `lost` are the runs that are left out since their loss is not finite; `paper` the numbers of the
-    paper that the section names.
+    cannot be told apart. `families` are those of the baseline and of the candidate, `variants`
+    which of the paper's EBTs they are, or empty. `lost` are the runs that are left out since their
+    loss is not finite; `paper` the numbers of the paper that the section names.
     """
 
     section: ScalingSection
@@ -123,6 +124,7 @@ class ScalingExhibit:
     data: str
     runs: tuple[RunLoss, ...] = ()
     families: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
     unit: LossUnit = NATS
     lost: tuple[str, ...] = ()
     paper: tuple[PaperNumber, ...] = ()
@@ -171,6 +173,7 @@ def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) ->
         data=_data(losses),
         runs=tuple(_runs(losses, xs, frames, _budgets(section, runs, xs))) if len(losses) else (),
         families=_families(section, runs),
+        variants=_variants(section, runs),
         unit=_unit(section, runs),
         lost=tuple(_names(lost)),
     )
@@ -202,6 +205,15 @@ def _families(section: ScalingSection, runs: Sequence[PlannedRun]) -> tuple[str,
     """Families of the baseline and of the candidate."""
     families = {run.adapter_label: run.record.family for run in runs}
     return tuple(families.get(label, "") for label in (section.baseline, section.candidate))
+
+
+def _variants(section: ScalingSection, runs: Sequence[PlannedRun]) -> tuple[str, ...]:
+    """Of the baseline and of the candidate, at all points alike."""
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        found.setdefault(run.adapter_label, set()).add(variant_of(run.spec.config))
+    each = (found.get(label, set()) for label in (section.baseline, section.candidate))
+    return tuple(next(iter(names)) if len(names) == 1 else "" for names in each)
 
 
 def _budgets(

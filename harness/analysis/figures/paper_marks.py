@@ -58,7 +58,7 @@ def rate_guide(exhibit: ScalingExhibit) -> Guide | None:
     None where the section names no rate of the paper, or the baseline's loss does not fall.
     """
     section = exhibit.section
-    found = papers_rates(section, exhibit.families, exhibit.paper)
+    found = papers_rates(exhibit, exhibit.paper)
     rate = next((n.value for n in found if n.value is not None), None)
     baseline, candidate = (_logs(exhibit, name) for name in (section.baseline, section.candidate))
     if rate is None or len(baseline) < 2 or len(candidate) < 2:
@@ -96,14 +96,14 @@ class PaperGain:
 
 def paper_gains(numbers: Sequence[PaperNumber]) -> list[PaperGain]:
     """The paper's points that have an NFE, as gains of loss over its own trained thinking."""
-    own = [n for n in numbers if n.quantity == "perplexity" and n.model == THINKS and n.x]
+    own = [n for n in numbers if n.quantity == "perplexity" and n.model == THINKS and n.setting]
     trained = next((n for n in own if n.setting == "trained" and n.value), None)
     if trained is None or trained.value is None:
         return []
     return [
         PaperGain(n.x, 100 * (1 - log(n.value) / log(trained.value)), n.exhibit)
         for n in own
-        if n.value is not None and n.x is not None
+        if n.value is not None and n.x is not None and n.exhibit == trained.exhibit
     ]
 
 

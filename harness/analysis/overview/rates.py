@@ -85,7 +85,7 @@ def rate_rows(shown: Sequence[SuiteExhibits]) -> list[RateRow]:
                     exhibit,
                     None if rate is None else equal_loss(rate),
                     None if rate is None else crossover(rate),
-                    tuple(papers_rates(exhibit.section, exhibit.families, gathered.paper)),
+                    tuple(papers_rates(exhibit, gathered.paper)),
                 )
             )
     return rows

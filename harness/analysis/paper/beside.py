@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.analysis.paper.numbers import PaperNumber, PaperSetting
@@ -14,6 +15,8 @@ from harness.quantities import si
 Interval = tuple[float, float]
 Span = tuple[float, float]
 
+#: What stands between the parts of a data set's name: `hub:owner/name:config#field`.
+_BETWEEN_PARTS = re.compile(r"[/:#@]")
 #: Sizes and tokens this close are the same.
 _ALIKE = 0.1
 
@@ -55,6 +58,14 @@ def or_absent(
 ) -> list[Beside]:
     """The counterparts, or one row that says why there is none."""
     return list(found) or [absent_row(number, quantity, why)]
+
+
+def once(numbers: Sequence[PaperNumber], key: Callable[[PaperNumber], str]) -> list[PaperNumber]:
+    """The first of those with one key."""
+    found: dict[str, PaperNumber] = {}
+    for number in numbers:
+        found.setdefault(key(number), number)
+    return list(found.values())
 
 
 NOT_MEASURED = "not measured yet"
@@ -147,8 +158,11 @@ def _same(ours: Span | None, papers: Span | None) -> bool | None:
 
 
 def _like(papers: str, ours: Iterable[str]) -> bool:
-    """The paper's set is named in all of ours, whatever their spelling."""
-    return all(_letters(papers) in _letters(name) for name in ours)
+    """The paper's set is one part of each of our names, whatever its spelling."""
+    return all(
+        _letters(papers) in map(_letters, _BETWEEN_PARTS.split(name.partition("?")[0]))
+        for name in ours
+    )
 
 
 def _letters(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -30,18 +31,27 @@ BEST_OF = 10
 LONGER = 2
 _WAYS: dict[str, Way] = {"longer": "longer", "longer and verified": "verify"}
 _FULL = "full"
-#: What an adapter's label says of the regularizer that it lacks.
+#: What an adapter's label calls the regularizer that it lacks, after one of `_WITHOUT`.
 _LACKS = {
     "no random alpha": "alpha",
     "no random steps": "steps",
     "no Langevin noise": "langevin",
     "no replay": "replay",
 }
+_WITHOUT = {"no", "without"}
 
 
 def papers_gains(numbers: Sequence[PaperNumber]) -> list[tuple[PaperNumber, bool]]:
     """Gains over EBT's own trained thinking, and whether each is worked out from perplexities."""
-    own = [n for n in numbers if n.model == THINKS]
+    by_exhibit: dict[str, list[PaperNumber]] = {}
+    for number in numbers:
+        if number.model == THINKS and number.setting:
+            by_exhibit.setdefault(number.exhibit, []).append(number)
+    return [gain for own in by_exhibit.values() for gain in _of_exhibit(own)]
+
+
+def _of_exhibit(own: Sequence[PaperNumber]) -> list[tuple[PaperNumber, bool]]:
+    """Perplexities of two exhibits of the paper are of other sets, and not compared."""
     trained = next((n for n in own if n.quantity == "perplexity" and n.setting == "trained"), None)
     stated = {n.setting: n for n in own if n.quantity == GAIN}
     found = []
@@ -79,7 +89,7 @@ def thinking_rows(exhibit: ThinkingExhibit, numbers: Sequence[PaperNumber]) -> l
         ]
         rows += or_absent(number, quantity, found, why if exhibit.rows else NOT_MEASURED)
     for number in numbers:
-        if number.model == FLAT and number.quantity == "perplexity":
+        if (number.model, number.quantity, number.setting) == (FLAT, "perplexity", "trained"):
             rows.append(_flat(exhibit, number))
     return rows
 
@@ -152,7 +162,9 @@ def percents(interval: Interval | None) -> Interval | None:
 def ablation_rows(exhibit: ThinkingAblationExhibit, numbers: Sequence[PaperNumber]) -> list[Beside]:
     """Gains of the model that lacks nothing, and of those that lack a regularizer each."""
     rows: list[Beside] = []
-    for number in (n for n in numbers if n.setting in _WAYS):
+    for number in (n for n in numbers if n.quantity == GAIN and n.setting in _WAYS):
+        if number.model != _FULL and number.model not in _LACKS:
+            continue
         way = _WAYS[number.setting]
         quantity = f"gain of {number.model}, {number.setting}"
         found = [_ablation_row(row, way, number, quantity) for row in _like(exhibit, number)]
@@ -167,9 +179,15 @@ def _like(exhibit: ThinkingAblationExhibit, number: PaperNumber) -> list[Ablatio
         own = [row for row in exhibit.rows if row.full]
     else:
         lacks = _LACKS[number.model]
-        own = [row for row in exhibit.rows if not row.full and lacks in row.adapter.lower()]
+        own = [row for row in exhibit.rows if not row.full and lacking(row.adapter) == {lacks}]
     same = [row for row in own if number.data in row.data.lower()]
     return same or own
+
+
+def lacking(label: str) -> set[str]:
+    """The regularizers that an adapter lacks by its label: `without Langevin noise`."""
+    words = set(re.findall(r"[a-z]+", label.lower()))
+    return words & set(_LACKS.values()) if words & _WITHOUT else set()
 
 
 def _ablation_row(row: AblationRow, way: Way, number: PaperNumber, quantity: str) -> Beside:

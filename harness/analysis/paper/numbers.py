@@ -8,7 +8,10 @@ from typing import Literal, get_args
 
 from harness.planning.sections import PaperExhibit
 
-Source = Literal["table", "text", "caption", "read off the plot"]
+#: `notes`: from notes on the paper, which do not say where in it the number stands.
+Source = Literal[
+    "table", "text", "caption", "read off the plot", "notes", "notes, approximate", "worked out"
+]
 #: What is no exhibit of the paper: its headline claims, its models' sizes, its count of costs.
 Elsewhere = Literal["Abstract", "Sizes", "Costs"]
 Quantity = Literal[
@@ -16,6 +19,7 @@ Quantity = Literal[
     "scaling rate on the tail",
     "crossover",
     "worse at each point",
+    "higher intercept",
     "perplexity",
     "perplexity gain",
     "PSNR",
@@ -83,8 +87,8 @@ class PaperNumber:
 
     @property
     def approximate(self) -> bool:
-        """Read off a plot, not printed."""
-        return self.source == "read off the plot"
+        """Not as it is printed: read off a plot, or approximate in the notes."""
+        return self.source in ("read off the plot", "notes, approximate")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from math import exp, log
 
 import numpy as np
@@ -10,45 +11,44 @@ import numpy as np
 from harness.analysis.exhibits.next_frame import NextFrameExhibit
 from harness.analysis.exhibits.scaling import ScalingExhibit
 from harness.analysis.intervals import over_seeds
-from harness.analysis.paper.beside import NOT_MEASURED, Beside, absent_row, or_absent
+from harness.analysis.paper.beside import NOT_MEASURED, Beside, absent_row, once, or_absent
 from harness.analysis.paper.numbers import PaperNumber
-from harness.analysis.rates.equal_loss import crossover
+from harness.analysis.rates.equal_loss import Crossover, crossover
 from harness.analysis.rates.points import Interval as RateInterval
 from harness.analysis.tables.table import percent, percent_range
-from harness.planning.sections import ScalingSection
+from harness.quantities import si
 
 _RATE = "scaling rate"
 #: Axes along which runs of equal settings lie apart: one family spends more than the other.
 _SPENT = ("flops", "seconds")
-_FAMILIES = {"ebt s1": "ebt", "ebt s2": "ebt"}
 
 
-def papers_rates(
-    section: ScalingSection, families: Sequence[str], numbers: Sequence[PaperNumber]
-) -> list[PaperNumber]:
-    """The paper's scaling rate of the section's axis and two families; none or one."""
-    return [n for n in _own(section, families, numbers) if n.quantity == _RATE]
+def papers_rates(exhibit: ScalingExhibit, numbers: Sequence[PaperNumber]) -> list[PaperNumber]:
+    """The paper's scaling rates of the section's axis and two models."""
+    return [n for n in _own(exhibit, numbers) if n.quantity == _RATE]
 
 
-def _own(
-    section: ScalingSection, families: Sequence[str], numbers: Sequence[PaperNumber]
-) -> list[PaperNumber]:
+def _own(exhibit: ScalingExhibit, numbers: Sequence[PaperNumber]) -> list[PaperNumber]:
+    models = list(zip_longest(exhibit.families, exhibit.variants, fillvalue=""))
     return [
         number
         for number in numbers
-        if number.setting in ("", section.x)
-        and (_family(number.against), _family(number.model)) == tuple(families)
+        if number.setting in ("", exhibit.section.x)
+        and len(models) == 2
+        and all(_is(*names) for names in zip((number.against, number.model), models, strict=True))
     ]
 
 
-def _family(model: str) -> str:
-    return _FAMILIES.get(model, model)
+def _is(papers: str, model: tuple[str, str]) -> bool:
+    """`ebt` is any EBT, `ebt s2` that variant alone."""
+    family, variant = model
+    return papers in (family, f"{family} {variant}")
 
 
 def scaling_rows(exhibit: ScalingExhibit, numbers: Sequence[PaperNumber]) -> list[Beside]:
     """Rates beside the paper's kind of rate, crossovers, and at how many points EBT is worse."""
     rows = []
-    for number in _own(exhibit.section, exhibit.families, numbers):
+    for number in _own(exhibit, numbers):
         quantity = f"{number.quantity}, along {exhibit.section.x}"
         if number.quantity == _RATE:
             rows.append(_rate(exhibit, number, quantity))
@@ -58,6 +58,9 @@ def scaling_rows(exhibit: ScalingExhibit, numbers: Sequence[PaperNumber]) -> lis
             rows.append(_points(exhibit, number, quantity))
         elif number.quantity == "scaling rate on the tail":
             rows.append(absent_row(number, quantity, number.note))
+        elif number.quantity == "higher intercept":
+            why = "an intercept is a loss at one unit of an axis, which the paper does not name"
+            rows.append(absent_row(number, quantity, why))
     return rows
 
 
@@ -94,21 +97,35 @@ def _percent(interval: RateInterval | None) -> tuple[float, float] | None:
 def _crossover(exhibit: ScalingExhibit, number: PaperNumber, quantity: str) -> Beside:
     if exhibit.rate is None:
         return absent_row(number, quantity, exhibit.no_rate if exhibit.rows else NOT_MEASURED)
-    found = crossover(exhibit.rate).budget
-    if found.value is None:
+    crossed = crossover(exhibit.rate)
+    found, interval = crossed.budget, crossed.budget.interval
+    if crossed.above is None:
         return absent_row(number, quantity, found.reason)
-    interval = found.interval
+    if crossed.above != "candidate" or found.value is None:
+        value, interval, said, note = None, None, _other_way(exhibit, crossed), ""
+    else:
+        value, said, note = found.value, "", found.reason
     return Beside(
         number,
         quantity,
         _model(exhibit),
-        found.value,
+        value,
         None if interval is None else (interval.low, interval.high),
+        said=said,
         n=found.points,
         counted="points",
         seeds=found.seeds,
-        note=found.reason,
+        note=note,
     )
+
+
+def _other_way(exhibit: ScalingExhibit, crossed: Crossover) -> str:
+    """Where the baseline becomes the lower one, or which is lower where the curves do not cross."""
+    assert crossed.above is not None
+    lower, x = getattr(exhibit.section, crossed.above), crossed.budget.value
+    if x is None:
+        return f"none: {lower} lower throughout"
+    return f"the other way: {lower} lower beyond {si(x).strip()}"
 
 
 def _points(exhibit: ScalingExhibit, number: PaperNumber, quantity: str) -> Beside:
@@ -172,7 +189,9 @@ def _at_equal_x(exhibit: ScalingExhibit) -> dict[str, list[float]]:
 def next_frame_rows(exhibit: NextFrameExhibit, numbers: Sequence[PaperNumber]) -> list[Beside]:
     """Whether EBT's next frames are worse at each size."""
     rows: list[Beside] = []
-    for number in (n for n in numbers if n.quantity == "worse at each point"):
+    stated = [n for n in numbers if n.quantity == "worse at each point"]
+    # The paper says it along width and along parameters; a next frame has no axis.
+    for number in once(stated, lambda n: n.exhibit):
         quantity = "next frames, worse at each size"
         found = []
         for data, split in exhibit.sets:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.analysis.exhibits.downstream import DownstreamExhibit, DownstreamRow, Score
 from harness.analysis.exhibits.probe import TOPS, ProbeExhibit, ProbeScore, ProbeSet
 from harness.analysis.exhibits.uncertainty import UncertaintyExhibit, UncertaintyRow
-from harness.analysis.paper.beside import NOT_MEASURED, Beside, or_absent
+from harness.analysis.paper.beside import NOT_MEASURED, Beside, once, or_absent
 from harness.analysis.paper.gains import percents
 from harness.analysis.paper.numbers import PaperNumber
 
@@ -19,7 +19,7 @@ _RANDOM = "random"
 def downstream_rows(exhibit: DownstreamExhibit, numbers: Sequence[PaperNumber]) -> list[Beside]:
     """Perplexities over all tokens of the sets that bear the names of the paper's."""
     rows: list[Beside] = []
-    for number in (n for n in numbers if n.quantity == "perplexity" and n.data):
+    for number in (n for n in numbers if n.quantity == "perplexity" and not n.setting):
         quantity = f"perplexity of {number.data}"
         found = [
             _perplexity(row, score, number, quantity)
@@ -92,9 +92,12 @@ def _accuracy(one: ProbeSet, score: ProbeScore, number: PaperNumber) -> Beside |
 
 
 def uncertainty_rows(exhibit: UncertaintyExhibit, numbers: Sequence[PaperNumber]) -> list[Beside]:
-    """What the paper shows by example, as rank correlation and area under the ROC curve."""
+    """What the paper shows by example, as rank correlation and area under the ROC curve.
+
+    It says one thing of several figures: once is enough.
+    """
     rows: list[Beside] = []
-    for number in numbers:
+    for number in once(numbers, lambda n: n.quantity):
         if number.quantity == "hard tokens end high":
             found = [_hard(row, number) for row in exhibit.rows]
         elif number.quantity == "random text ends higher":

@@ -110,10 +110,9 @@ def _words(row: Beside) -> str:
 
 def _cells(row: Beside, scale: Scale, setting: PaperSetting | None) -> list[Cell]:
     number = row.number
-    source = "worked out" if row.derived else number.source
     return [
         Cell(row.quantity),
-        Cell(f"{number.exhibit}, {source}" + (f", p. {number.page}" if number.page else "")),
+        Cell(_place(row)),
         Cell(row.model),
         Cell(shown(number)),
         Cell(_ours(row)),
@@ -122,6 +121,14 @@ def _cells(row: Beside, scale: Scale, setting: PaperSetting | None) -> list[Cell
         Cell("" if row.seeds is None else str(row.seeds)),
         Cell(_remark(row, scale, setting)),
     ]
+
+
+def _place(row: Beside) -> str:
+    """`Table 3, table`, `Fig 7, worked out`; the exhibit alone where no more is known."""
+    number = row.number
+    source = "worked out" if row.derived else number.source.partition("notes")[0]
+    page = f"p. {number.page}" if number.page else ""
+    return ", ".join(filter(None, (number.exhibit, source, page)))
 
 
 def _remark(row: Beside, scale: Scale, setting: PaperSetting | None) -> str:
@@ -181,10 +188,11 @@ def _notes(rows: Sequence[Beside], scale: Scale, settings: Sequence[PaperSetting
     for of in settings:
         if any(row.number.exhibit == of.exhibit for row in rows):
             shows = f"{of.shows}; {of.setting}" if of.setting else of.shows
-            notes.append(f"The paper's {of.exhibit}: {shows}. Trained on: {of.data}.")
+            data = f" Trained on: {of.data}." if of.data else ""
+            notes.append(f"The paper's {of.exhibit}: {shows}.{data}")
     notes.append(
-        "The paper has one training seed and gives no interval. ≈: read off a plot. "
-        "Worked out: from numbers that it gives."
+        "The paper has one training seed and gives no interval. ≈: approximate, as what is read "
+        "off a plot. Worked out: from numbers that it gives."
     )
     remarks = dict.fromkeys(
         f"{r.number.exhibit}: {r.number.note}"

@@ -181,10 +181,7 @@ def rate_table(exhibit: ScalingExhibit, name: str) -> Table:
     rows = [
         [*_estimate("apparent slope ratio", rate.apparent), Cell("biased by E and A; no verdict")],
         [*_estimate("scaling rate", rate.rho), Cell(rate.verdict.text)],
-        *(
-            _paper_cells(number)
-            for number in papers_rates(section, exhibit.families, exhibit.paper)
-        ),
+        *(_paper_cells(number) for number in papers_rates(exhibit, exhibit.paper)),
     ]
     return Table(
         name,
