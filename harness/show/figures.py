@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness.analysis.exhibits.every_suite import effort_of, every_suite
-from harness.analysis.exhibits.gather import Gathered
+from harness.analysis.exhibits.every_suite import every_suite
+from harness.analysis.exhibits.gather import Gathered, effort_of
 from harness.analysis.exhibits.origins import changed_note
 from harness.analysis.exhibits.suites import SuiteExhibits
 from harness.analysis.figures.page import Drawing, write_figure

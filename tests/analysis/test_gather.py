@@ -1,4 +1,4 @@
-"""Names of the files of a report's sections: what is in them, and none twice."""
+"""A report's sections in their order, and the names of their files: none twice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.analysis.exhibits.gather import gather
+from harness.analysis import spread as spreading
+from harness.analysis.exhibits.gather import Gathered, gather
 from harness.analysis.frame import load_frame
 from harness.planning.suite import load_suite
 
@@ -32,8 +33,8 @@ EVALUATION = """{name}: {{kind: denoising, data: builtin/digits, levels: [0.1],
 EVALUATIONS = ("denoising", "cifar", "examples", "examples-2", "paper", "2")
 
 
-def stems(folder: Path, *sections: tuple[str, str]) -> list[str]:
-    """Of denoising sections of these (experiment, evaluation), of which nothing has run."""
+def sections_of(folder: Path, *sections: tuple[str, str]) -> list[Gathered]:
+    """Denoising sections of these (experiment, evaluation), of which nothing has run."""
     evaluations = ", ".join(EVALUATION.format(name=f'"{name}"') for name in EVALUATIONS)
     experiments = "".join(
         EXPERIMENT.format(name=name, evaluations=evaluations) for name in ("image", "wide")
@@ -45,7 +46,23 @@ def stems(folder: Path, *sections: tuple[str, str]) -> list[str]:
     path = folder / "suite.yaml"
     path.write_text(SUITE.format(experiments=experiments, report=report))
     suite = load_suite(path)
-    return [gathered.stem for gathered in gather(suite, load_frame(suite, folder))]
+    return gather(suite, load_frame(suite, folder))
+
+
+def stems(folder: Path, *sections: tuple[str, str]) -> list[str]:
+    return [gathered.stem for gathered in sections_of(folder, *sections)]
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_sections_keep_their_order_whoever_gathers_them(
+    processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spreading, "_MOST", processes)
+    given = [("image", "cifar"), ("wide", "cifar"), ("image", "paper"), ("image", "cifar")]
+    found = sections_of(tmp_path, *given)
+    assert [(g.section.experiment, g.exhibit.section) for g in found] == [
+        (experiment, g.section) for (experiment, _), g in zip(given, found, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("evaluation", ["denoising", "cifar", "examples"])

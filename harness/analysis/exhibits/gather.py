@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from harness.analysis.exhibits.uncertainty import UncertaintyExhibit, uncertaint
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.paper.numbers import PaperNumber, PaperNumbers, PaperSetting, cited
 from harness.analysis.rates.holm import holm
+from harness.analysis.spread import spread
 from harness.planning.planned import PlannedRun, Suite
 from harness.planning.sections import (
     DenoisingSection,
@@ -77,7 +78,7 @@ def gather(suite: Suite, frame: SuiteFrame, paper: PaperNumbers | None = None) -
     """The report's sections in order; scaling verdicts are adjusted over all axes (Holm)."""
     known = PaperNumbers() if paper is None else paper
     report = [_titled(section) for section in suite.report]
-    exhibits = [_exhibit(section, suite, frame, known) for section in report]
+    exhibits = _exhibits(report, suite, frame, known)
     scaling = {
         index: exhibit.rate
         for index, exhibit in enumerate(exhibits)
@@ -100,6 +101,33 @@ def gather(suite: Suite, frame: SuiteFrame, paper: PaperNumbers | None = None) -
         )
         for section, exhibit in zip(report, exhibits, strict=True)
     ]
+
+
+def effort_of(section: Section) -> float:
+    """How long a section takes, to gather or to draw, over one that takes little."""
+    return _EFFORT.get(section.kind, 1.0)
+
+
+def _exhibits(
+    report: Sequence[Section], suite: Suite, frame: SuiteFrame, known: PaperNumbers
+) -> list[Exhibit]:
+    """Each section's, in order; those of the same evaluations one by one, for what they share."""
+    alike: dict[object, list[int]] = {}
+    for index, section in enumerate(report):
+        names = tuple(name for _, name in evaluations_of(section))
+        alike.setdefault((section.experiment, names), []).append(index)
+    groups = list(alike.values())
+    found = spread(
+        lambda group: [_exhibit(report[index], suite, frame, known) for index in group],
+        groups,
+        effort=lambda group: sum(effort_of(report[index]) for index in group),
+    )
+    exhibits = {
+        index: exhibit
+        for group, own in zip(groups, found, strict=True)
+        for index, exhibit in zip(group, own, strict=True)
+    }
+    return [exhibits[index] for index in range(len(report))]
 
 
 def _exhibit(section: Section, suite: Suite, frame: SuiteFrame, known: PaperNumbers) -> Exhibit:
@@ -134,6 +162,9 @@ _EXHIBITS: dict[type[Section], Callable[[Any, Suite, SuiteFrame], Exhibit]] = {
     TuningSection: tuning_exhibit,
 }
 
+
+#: Kinds of sections that take longer than others, to gather or to draw.
+_EFFORT = {"uncertainty": 8.0, "thinking": 3.0, "denoising": 3.0, "downstream": 2.0}
 
 #: What further files of one section end with: a section of that name would overwrite them.
 _ENDINGS = {
