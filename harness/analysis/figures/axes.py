@@ -17,6 +17,8 @@ _TIMES = ((3600.0, "h"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _CLIP = 3.0
 #: From here on powers of ten are better known than prefixes.
 _HUGE = 1e15
+#: Half a pixel beyond its end, and more, an axis still has a tick.
+_BESIDE = 1.05
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,9 @@ class _UnitLog(LogLocator):
         self._unit = unit
 
     def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
-        return [t * self._unit for t in super().tick_values(vmin / self._unit, vmax / self._unit)]
+        ticks = (t * self._unit for t in super().tick_values(vmin / self._unit, vmax / self._unit))
+        # Those of the decades around are never seen, and each tick takes long to make.
+        return [tick for tick in ticks if vmin / _BESIDE <= tick <= vmax * _BESIDE]
 
 
 def loss_axis(axes: Axes, limits: Span, label: str) -> None:
@@ -121,7 +125,7 @@ def loss_axis(axes: Axes, limits: Span, label: str) -> None:
     axes.set_yscale("log")
     axes.set_ylim(*padded(limits, log=True))
     if limits.high > 2.2 * limits.low:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)))
+        axes.yaxis.set_major_locator(_UnitLog(1.0, (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)))
     else:
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_minor_locator(NullLocator())
