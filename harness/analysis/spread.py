@@ -9,7 +9,11 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, TypeVar
+
+from harness.errors import HarnessError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,14 +47,32 @@ def spread(
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes, context, initializer=_begin) as pool:
         order = sorted(range(len(items)), key=lambda index: -effort(items[index]))
-        waiting = {index: pool.submit(_do, index) for index in order}
-        _shared = None
-        gc.unfreeze()
+        try:
+            with whole():
+                waiting = {index: pool.submit(_do, index) for index in order}
+        finally:
+            _shared = None
+            gc.unfreeze()
         try:
             for index in range(len(items)):
-                yield waiting.pop(index).result()
+                with whole():
+                    result = waiting.pop(index).result()
+                yield result
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def whole() -> Iterator[None]:
+    """HarnessError where one of the processes that share the work was ended from outside."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise HarnessError(
+            "a process that makes exhibits ended unexpectedly",
+            hint="often the machine has no memory left: close other programs, or give fewer suites "
+            "at a time",
+        ) from error
 
 
 def _begin() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from harness.analysis.outputs import written_to
 from harness.analysis.report.assemble import Assembled, assemble
 from harness.analysis.report.render import LIMIT, Rendered, render
 from harness.errors import HarnessError
@@ -21,17 +22,12 @@ from harness.show.console import terminal
 
 def write_report(suites: Sequence[Suite], results: Path, out: Path, *, as_json: bool) -> None:
     """Write the report of `suites` to the file `out`; print its verdicts and what is missing."""
-    _check(out)
+    with written_to(out):
+        _check(out)
     assembled = assemble(suites, results, out)
     rendered = render(assembled)
-    try:
+    with written_to(out):
         write_text(out, rendered.html)
-    except OSError as error:
-        raise HarnessError(
-            f"cannot write the report: {error.strerror or error}",
-            where=str(out),
-            hint="what was there before is kept; give another place with --out",
-        ) from error
     if as_json:
         print(json.dumps(_document(assembled, rendered, out), indent=1, allow_nan=False))
     else:
@@ -77,8 +73,8 @@ def _print(assembled: Assembled, rendered: Rendered, out: Path) -> None:
     page = assembled.page
     for claim in page.claims:
         verdict = claim.verdict
-        words = f"{verdict.claim.title}: [bold]{escape(verdict.text)}[/], {escape(verdict.reason)}"
-        console.print(words)
+        title, text, reason = map(escape, (verdict.claim.title, verdict.text, verdict.reason))
+        console.print(f"{title}: [bold]{text}[/], {reason}")
     for suite in page.suites:
         for note in suite.notes:
             console.print(f"[yellow]{escape(suite.name)}: {escape(note)}[/]")
@@ -91,7 +87,7 @@ def _print(assembled: Assembled, rendered: Rendered, out: Path) -> None:
         )
     done = sum(run.record is not None for run in assembled.runs)
     console.print(
-        f"{out} ({size:.2g} MB): {counted(len(page.suites), 'suite')}, {done} of "
+        f"{escape(str(out))} ({size:.2g} MB): {counted(len(page.suites), 'suite')}, {done} of "
         f"{counted(len(page.runs), 'run')}, {counted(len(page.figures), 'figure')}",
         soft_wrap=True,
     )

@@ -92,7 +92,7 @@ def _print_suite(
     if written:
         console.print(_where(written, out), soft_wrap=True)
     elif not suite.report:
-        console.print(f"{suite.path} has no report sections, so there is no table")
+        console.print(escape(f"{suite.path} has no report sections, so there is no table"))
 
 
 def _nothing_yet(suite: Suite) -> str:

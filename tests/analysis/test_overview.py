@@ -250,6 +250,45 @@ def test_times_of_different_devices_are_not_compared(tmp_path: Path) -> None:
     assert {row["training_flops_ratio"] for row in rows} == {"", "4.0"}
 
 
+def test_where_runs_of_a_point_are_of_several_devices_times_are_not_compared(
+    tmp_path: Path,
+) -> None:
+    """Both models were trained on the same two devices, one of them more often on the slow one."""
+    text = exhibits(tmp_path, TEXT.replace("NAME", "text"), text_losses)
+    slow = {("transformer++", 0), ("ebt", 0), ("ebt", 1)}
+    for run in text.suite.runs:
+        if (run.adapter_label, run.spec.seed) in slow:
+            path = RunFolder(tmp_path / "results", run.run_id).training
+            write_json(path, json.loads(path.read_text()) | {"device": "slow"})
+            for evaluation in path.parent.glob("evals/*/measurements.jsonl"):
+                old = evaluation.read_text()
+                evaluation.write_text(old.replace('"test device"', '"slow"'))
+    tables = overview_tables([suite_exhibits(text.suite, tmp_path / "results")])
+    for name, ratio, device in (
+        ("costs", "training_seconds_ratio", "training_device"),
+        ("costs-prediction", "seconds_ratio", "device"),
+    ):
+        rows = read(named(tables, name))
+        assert {row[device] for row in rows} == {"slow, test device"}
+        assert {row[ratio] for row in rows} == {""}
+        assert "on slow, test device" in " ".join(named(tables, name).notes)
+    assert {row["flops_ratio"] for row in rows} != {""}
+
+
+def test_what_training_saw_is_a_mean_over_runs(tmp_path: Path) -> None:
+    """Of equal seconds a run sees more, another less."""
+    text = exhibits(tmp_path, TEXT.replace("NAME", "text"), text_losses)
+    for run in text.suite.runs:
+        path = RunFolder(tmp_path / "results", run.run_id).training
+        seen = 1000 + 500 * run.spec.seed + 2 * (run.spec.seed == 2)
+        write_json(path, json.loads(path.read_text()) | {"tokens": seen})
+    shown = suite_exhibits(text.suite, tmp_path / "results")
+    assert {row["seen"] for row in read(named(overview_tables([shown]), "costs"))} == {"1501"}
+    exhibit = shown.gathered[0].exhibit
+    assert isinstance(exhibit, ScalingExhibit)
+    assert {row.seen for row in exhibit.rows} == {1501}
+
+
 def test_without_any_result_the_papers_exhibits_and_claims_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "suite.yaml"
     path.write_text(TEXT.replace("NAME", "text"))

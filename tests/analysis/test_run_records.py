@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import provenance
+from harness.analysis.exhibits.origins import changed_note
 from harness.analysis.exhibits.suites import suite_exhibits
 from harness.analysis.frame import SuiteFrame, load_frame
 from harness.analysis.run_records import EvalRecord, RunRecord, taken
@@ -238,6 +239,21 @@ def test_published_runs_of_other_source_are_to_be_run_not_redone(
         "3 runs, 2 of them published, were made by other source code or data than now. "
         f"Redo them: {run} --redo-changed"
     )
+
+
+def test_a_run_of_here_with_a_published_evaluation_is_redone_here(
+    suite: Suite, tmp_path: Path
+) -> None:
+    run = suite.runs[0]
+    write_published((run,), tmp_path, suite, digest="0ld")
+    write_trained(run, tmp_path, digest="0ld")
+    remove(run, tmp_path, "thinking")
+    frame = load_frame(suite, tmp_path)
+    assert frame.published == (run.run_id,), "some of it was read there"
+    note = changed_note(frame, suite)
+    assert note is not None
+    assert note.startswith("1 run was made by other source code or data than now. Redo it: ")
+    assert note.endswith(" --redo-changed")
 
 
 def test_an_evaluation_of_other_source_makes_its_run_changed(suite: Suite, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -158,3 +160,16 @@ def test_work_is_spread_in_order_and_mistakes_come_back_whole() -> None:
     with pytest.raises(HarnessError, match="no such thing") as refused:
         list(spreading.spread(_refuse, [1, 2, 3]))
     assert refused.value.allowed == ("1",)
+
+
+def _end(number: int) -> int:
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_process_that_was_ended_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spreading.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    with pytest.raises(HarnessError, match=r"ended unexpectedly\n.*no memory left"):
+        list(spreading.spread(_end, [1, 2, 3, 4]))
+    assert list(spreading.spread(_refuse, [1, 3])) == [10, 30], "and is not in the way of others"

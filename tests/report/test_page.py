@@ -314,5 +314,11 @@ def test_a_full_disk_is_one_error_and_keeps_the_old_page(untrained, tmp_path, mo
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_brackets_of_a_path_are_no_markup(untrained, tmp_path, capsys):
+    out = tmp_path / "m[" / "x]" / "report.html"
+    write_report([untrained], tmp_path / "results", out, as_json=False)
+    assert "m[/x]/report.html (" in "".join(capsys.readouterr().out.split("\n"))
+
+
 def _full(descriptor: int) -> None:
     raise OSError(28, "No space left on device")

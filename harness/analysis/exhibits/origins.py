@@ -22,15 +22,15 @@ def published_note(frame: SuiteFrame) -> str | None:
 
 
 def changed_note(frame: SuiteFrame, suite: Suite) -> str | None:
-    """How many runs other source code or data made, and how to redo them; published ones have
-    nothing here to be redone.
+    """How many runs other source code or data made, and how to redo them; those that were trained
+    elsewhere have nothing here to be redone.
     """
     if not frame.changed:
         return None
-    published = set(frame.changed) & set(frame.published)
-    redo = suite.command("run") + (" --redo-changed" if set(frame.changed) - published else "")
+    published = [run for run in frame.changed if frame.records[run].published is not None]
+    here = len(published) < len(frame.changed)
+    redo = suite.command("run") + (" --redo-changed" if here else "")
     shown = f", {len(published)} of them published," if published else ""
-    return (
-        f"{len(frame.changed)} runs{shown} were made by other source code or data than now. "
-        f"Redo them: {redo}"
-    )
+    runs = counted(len(frame.changed), "run")
+    were, them = ("was", "it") if len(frame.changed) == 1 else ("were", "them")
+    return f"{runs}{shown} {were} made by other source code or data than now. Redo {them}: {redo}"

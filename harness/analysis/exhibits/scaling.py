@@ -263,7 +263,7 @@ def _runs(
             )
 
 
-def _seen(record: Mapping[Any, Any] | pd.Series, frames: Mapping[str, int]) -> int | None:
+def _seen(record: Mapping[Any, Any], frames: Mapping[str, int]) -> int | None:
     """Tokens, or frames of video."""
     if str(record["run"]) in frames:
         return int(record["training_rows"]) * frames[str(record["run"])]
@@ -293,6 +293,7 @@ def _row(
     spread = None if noise_seeds < 2 else float(by_seed.std().max())
     x = xs[str(first["run"])]
     assert x is not None
+    seen = [_seen(record, frames) for record in point.drop_duplicates("run").to_dict("records")]
     return ScalingRow(
         adapter=str(first["adapter"]),
         family=str(first["family"]),
@@ -300,7 +301,7 @@ def _row(
         x=x,
         non_embedding=int(first["non_embedding"]),
         parameters=int(first["parameters"]),
-        seen=_seen(first, frames),
+        seen=_mean_seen(seen),
         training_flops=float(point["training_flops"].mean()),
         training_seconds=float(point["training_seconds"].mean()),
         loss=over_seeds([float(v) for v in by_seed.mean()]),
@@ -310,6 +311,12 @@ def _row(
         noise_spread=spread,
         seeds=tuple(sorted(int(s) for s in point["seed"].unique())),
     )
+
+
+def _mean_seen(seen: Sequence[int | None]) -> int | None:
+    """Runs that were given time see as much as their machine lets them."""
+    known = [each for each in seen if each is not None]
+    return round(float(np.mean(known))) if len(known) == len(seen) else None
 
 
 def _references(rows: pd.DataFrame) -> dict[str, tuple[float, float | None]]:

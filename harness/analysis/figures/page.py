@@ -26,6 +26,7 @@ from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
 from harness.analysis.figures.style import DPI, WIDTH, theme
+from harness.analysis.outputs import written_to
 from harness.records import write_text
 
 DataRow = Mapping[str, object]
@@ -67,14 +68,17 @@ class Frame:
 
 
 def write_figure(drawing: Drawing, folder: Path) -> Written:
-    """Write NAME.png (200 dpi), NAME.pdf and NAME.csv; the same drawing gives the same bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write NAME.png (200 dpi), NAME.pdf and NAME.csv; the same drawing gives the same bytes.
+
+    HarnessError where they cannot be written.
+    """
     written = Written(*(folder / f"{drawing.name}.{suffix}" for suffix in ("png", "pdf", "csv")))
-    with theme():
+    with written_to(folder), theme():
+        folder.mkdir(parents=True, exist_ok=True)
         _save(drawing.figure, written.png, {"Software": None})
         dates = {"Creator": None, "Producer": None, "CreationDate": None, "ModDate": None}
         _save(drawing.figure, written.pdf, dates)
-    write_text(written.csv, as_csv(drawing.data), durable=False)
+        write_text(written.csv, as_csv(drawing.data), durable=False)
     return written
 
 

@@ -112,7 +112,7 @@ def _training_data(row: CostRow) -> dict[str, object]:
         "training_seconds": row.training_seconds,
         "training_seconds_ratio": row.training_seconds_ratio,
         "training_peak_memory_bytes": row.training_memory,
-        "training_device": row.training_device,
+        "training_device": ", ".join(row.training_devices),
     }
 
 
@@ -128,20 +128,20 @@ def _asking_data(row: CostRow, asking: Asking) -> dict[str, object]:
         "seconds_ratio": row.asking_seconds_ratio,
         "evaluation": asking.evaluation,
         "data": asking.data,
-        "device": asking.device,
+        "device": ", ".join(asking.devices),
     }
 
 
 _BESIDE = (
     "× baseline: over what a section of the experiment compares with, else its Transformer++ or "
-    "DiT, at the same point; times only where both are of one device."
+    "DiT, at the same point; times only where all runs of both were on one device."
 )
 
 
 def _training_notes(rows: Sequence[CostRow]) -> list[str]:
     if not rows:
         return []
-    devices = ", ".join(sorted({row.training_device for row in rows}))
+    devices = ", ".join(sorted({d for row in rows for d in row.training_devices}))
     return [
         "Means over a point's runs (training seeds), memory the largest of them. FLOPs are counted "
         "as they run, inner gradients included; without vocab. leaves out the vocabulary "
@@ -154,7 +154,7 @@ def _training_notes(rows: Sequence[CostRow]) -> list[str]:
 def _asking_notes(asked: Sequence[tuple[CostRow, Asking]]) -> list[str]:
     if not asked:
         return []
-    devices = ", ".join(sorted({asking.device for _, asking in asked}))
+    devices = ", ".join(sorted({d for _, asking in asked for d in asking.devices}))
     return [
         "At the thinking that the model was trained with. NFE counts calls of the network forward "
         "alone, forward and backward the passes of either kind; an EBT's step is one of each.",

@@ -31,7 +31,7 @@ class Asking:
     flops: float | None
     flops_core: float | None
     seconds: float | None
-    device: str
+    devices: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class CostRow:
 
     `seen` counts tokens, predicted frames or images of training; `…_core` leaves the vocabulary
     projection out and is None where there is none. Ratios are over `baseline` at the same point,
-    None for the baseline itself and where it has no result.
+    None for the baseline itself and where it has no result; those of seconds also where not all
+    runs of both were on one device.
     """
 
     suite: str
@@ -57,7 +58,7 @@ class CostRow:
     training_flops_core: float | None
     training_seconds: float
     training_memory: int
-    training_device: str
+    training_devices: tuple[str, ...]
     asking: Asking | None
     baseline: str
     training_ratio: float | None = None
@@ -102,8 +103,7 @@ def _row(
     """`own` are all measurements of one point."""
     each = own.drop_duplicates("run")
     first = each.iloc[0]
-    planned = runs[str(first["run"])]
-    seen, unit = _seen(first, planned)
+    seen, unit = _seen(each, runs[str(first["run"])])
     flops = float(each["training_flops"].mean())
     return CostRow(
         suite=suite,
@@ -120,20 +120,25 @@ def _row(
         training_flops_core=_core(flops, each["training_flops_vocabulary"]),
         training_seconds=float(each["training_seconds"].mean()),
         training_memory=int(each["training_peak_memory_bytes"].max()),
-        training_device=", ".join(sorted(set(map(str, each["training_device"])))),
+        training_devices=_names(each["training_device"]),
         asking=_asking(asked[asked["run"].isin(each["run"])] if len(asked) else asked),
         baseline="",
     )
 
 
-def _seen(record: pd.Series, run: PlannedRun) -> tuple[int | None, str]:
+def _seen(each: pd.DataFrame, run: PlannedRun) -> tuple[int | None, str]:
+    """The mean over runs of one task, and its unit."""
     if isinstance(run.spec.task, NextTokenTask):
-        tokens = record["training_tokens"]
-        return None if pd.isna(tokens) else int(tokens), "tokens"
-    rows = int(record["training_rows"])
+        tokens = _mean(each["training_tokens"])
+        return None if tokens is None else round(tokens), "tokens"
+    rows = float(each["training_rows"].mean())
     if isinstance(run.spec.task, NextFrameTask):
-        return rows * run.spec.task.context, "frames"
-    return rows, "images"
+        return round(rows * run.spec.task.context), "frames"
+    return round(rows), "images"
+
+
+def _names(devices: pd.Series) -> tuple[str, ...]:
+    return tuple(sorted(set(map(str, devices))))
 
 
 def _core(flops: float, vocabulary: pd.Series) -> float | None:
@@ -189,7 +194,7 @@ def _asking(own: pd.DataFrame) -> Asking | None:
         flops=flops,
         flops_core=None if flops is None else _core(flops, own["flops_vocabulary"]),
         seconds=_mean(own["seconds"]),
-        device=", ".join(sorted(set(map(str, own["device"])))),
+        devices=_names(own["device"]),
     )
 
 
@@ -218,7 +223,7 @@ def _beside(row: CostRow, other: CostRow | None, baseline: str) -> CostRow:
         row,
         training_ratio=_over(row.training_flops, other.training_flops),
         training_seconds_ratio=_over(row.training_seconds, other.training_seconds)
-        if row.training_device == other.training_device
+        if _alike(row.training_devices, other.training_devices)
         else None,
     )
     ours, theirs = row.asking, other.asking
@@ -228,9 +233,14 @@ def _beside(row: CostRow, other: CostRow | None, baseline: str) -> CostRow:
         row,
         asking_ratio=_over(ours.flops, theirs.flops),
         asking_seconds_ratio=_over(ours.seconds, theirs.seconds)
-        if ours.device == theirs.device
+        if _alike(ours.devices, theirs.devices)
         else None,
     )
+
+
+def _alike(ours: tuple[str, ...], theirs: tuple[str, ...]) -> bool:
+    """All of one device: of two devices the shares may differ, and with them the time."""
+    return ours == theirs and len(ours) == 1
 
 
 def _over(ours: float | None, theirs: float | None) -> float | None:

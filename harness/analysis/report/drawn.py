@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from typing import Any, TypeAlias
 from harness.analysis.exhibits.gather import Gathered
 from harness.analysis.exhibits.suites import SuiteExhibits, suite_exhibits
 from harness.analysis.report.pictures import Picture, resolution, section_pictures
-from harness.errors import HarnessError
+from harness.analysis.spread import whole
 from harness.planning.planned import Suite
 
 #: Applies a function to each item, in order, as `map` does.
@@ -59,12 +58,8 @@ def _side_by_side(workers: int) -> Iterator[Mapped]:
         return list(pool.map(function, items))
 
     try:
-        yield mapped
-    except BrokenProcessPool as error:
-        raise HarnessError(
-            "a process that draws exhibits ended unexpectedly",
-            hint="often it is a lack of memory: report fewer suites at a time",
-        ) from error
+        with whole():
+            yield mapped
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)

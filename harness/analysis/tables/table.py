@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.analysis.outputs import written_to
 from harness.records import write_text
 
 
@@ -99,7 +100,8 @@ class Table:
         forms = ((".md", self.markdown()), (".tex", self.latex()), (".csv", self.csv()))
         for suffix, text in forms:
             path = folder / (self.name + suffix)
-            write_text(path, text, durable=False)
+            with written_to(path):
+                write_text(path, text, durable=False)
             written.append(path)
         return written
 

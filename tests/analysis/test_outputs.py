@@ -1,0 +1,80 @@
+"""Exhibits that cannot be written: one error each, which says where, and nothing half-written."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.analysis.figures.page import Drawing, blank, write_figure
+from harness.analysis.tables.table import Cell, Table
+from harness.errors import HarnessError
+from harness.show.report import write_report
+from harness.show.tables import print_tables
+from tests.analysis.test_exhibits import TEXT, suite_of
+
+TABLE = Table("long", "Long", ["text"], [[Cell("word " * 2000)]], [{"text": "word"}])
+
+
+@contextmanager
+def small_files() -> Iterator[None]:
+    """The system itself refuses files of more than 4 kB, as it refuses any on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def drawing() -> Drawing:
+    figure = blank()
+    axes = figure.subplots()
+    axes.scatter(range(500), [i % 7 for i in range(500)], c=range(500))
+    return Drawing("dots", "Dots", figure, ({"x": 1},))
+
+
+def test_a_disk_that_takes_no_more_is_one_error_of_a_table(tmp_path: Path) -> None:
+    (tmp_path / "long.md").write_text("old")
+    with small_files(), pytest.raises(HarnessError, match="cannot write here: File too large") as e:
+        TABLE.write(tmp_path)
+    assert e.value.where == str(tmp_path / "long.md")
+    assert "--out" in str(e.value)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"long.md": "old"}
+
+
+def test_and_of_a_figure(tmp_path: Path) -> None:
+    with small_files(), pytest.raises(HarnessError, match="cannot write here: File too large") as e:
+        write_figure(drawing(), tmp_path)
+    assert e.value.where == str(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert write_figure(drawing(), tmp_path).pdf.stat().st_size > 4096
+
+
+@pytest.mark.parametrize("place", ["file/inside", "x" * 300])
+def test_a_place_that_can_be_no_folder_is_one_error(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    for write in (lambda folder: write_figure(drawing(), folder), TABLE.write):
+        with pytest.raises(
+            HarnessError, match=r"cannot write here: (Not a dir|File name too long)"
+        ):
+            write(tmp_path / place)
+
+
+def test_a_report_of_too_long_a_name_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="cannot write here: File name too long"):
+        write_report([], tmp_path, tmp_path / f"{'x' * 300}.html", as_json=False)
+
+
+def test_brackets_of_a_suites_path_are_no_markup(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "m[" / "x]"
+    folder.mkdir(parents=True)
+    suite = suite_of(TEXT.partition("report:")[0], folder)
+    print_tables([suite], tmp_path, lambda _: tmp_path / "out", as_json=False)
+    said = "".join(capsys.readouterr().out.split("\n"))
+    assert "m[/x]/suite.yaml has no report sections" in said
