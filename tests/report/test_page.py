@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from harness.analysis.claims.claim import STATUSES
 from harness.analysis.report import render as rendering
 from harness.analysis.report.assemble import Assembled, assemble
-from harness.analysis.report.render import LIMIT, render
+from harness.analysis.report.render import LIMIT, anchor, render
 from harness.cli import main
 from harness.errors import HarnessError
 from harness.planning.suite import load_suite
@@ -188,7 +190,7 @@ def test_the_head_says_what_the_page_is_made_of(page, written):
         for div in page.all("header")[0].all("div")
         if div.all("dt") and len(div.all("dt")) == 1
     }
-    assert facts["suites"] == "hostile 1, untrained 1"
+    assert facts["suites"] == "hostile v1, untrained v1"
     assert facts["runs"] == "27 of 32 done"
     assert facts["evaluations"] == "39 of 44 done"
     assert facts["training"] == "135 GFLOPs, 54 s"  # 27 of 5e9 and 2 s
@@ -213,9 +215,64 @@ def test_figures_and_tables_carry_their_numbers(html, page):
     keys = {e.attributes["data-csv"] for e in page.all("button") if "data-csv" in e.attributes}
     assert keys == set(large)
     assert len(keys) + len(small) >= 6
-    points = large["hostile/scaling-parameters"].splitlines()
+    points = large["figure/hostile/scaling-parameters"].splitlines()
     assert points[0].startswith("kind,") or "loss" in points[0]
     assert len(points) > 10
+
+
+def test_each_csv_is_that_of_its_table_or_figure(html, page, again):
+    large = unpacked(html, "packed-csv")
+
+    def offered(element: Element) -> tuple[str, str]:
+        """What its CSV control saves, and under which name."""
+        for button in element.all("button"):
+            if "data-csv" in button.attributes:
+                return large[button.attributes["data-csv"]], button.attributes["data-name"]
+        (link,) = (each for each in element.all("a") if "download" in each.attributes)
+        text = base64.b64decode(link.attributes["href"].partition("base64,")[2]).decode()
+        return text, link.attributes["download"].removesuffix(".csv")
+
+    parts = [part for suite in again.page.suites for part in suite.exhibits]
+    shown = [each for part in parts for each in part.tables if each.table.rows]
+    shown += [claim.findings for claim in again.page.claims if claim.findings.table.rows]
+    shown += again.page.overview
+    for each in shown:
+        block = page.all("div", id=anchor(each.anchor))[0]
+        assert offered(block) == (each.table.csv(), f"table-{each.table.name}")
+    for figure in again.page.figures:
+        drawn = page.all("figure", id=f"figure-{figure.number}")[0]
+        assert offered(drawn) == (figure.picture.csv, f"figure-{figure.picture.name}")
+    tables, figures = (
+        {each.table.name for each in shown},
+        {f.picture.name for f in again.page.figures},
+    )
+    assert tables & figures, "names that are shared keep their own data"
+
+
+def test_no_two_csv_files_share_a_key(again):
+    suite = again.page.suites[0]
+    part = next(part for part in suite.exhibits if part.figures and part.tables)
+    figure = replace(part.figures[0], csv=part.tables[0].csv)
+    clashing = replace(suite, exhibits=[replace(part, figures=[figure])])
+    with pytest.raises(AssertionError, match="share a key"):
+        render(replace(again, page=replace(again.page, suites=[clashing])))
+
+
+def test_a_name_may_break_where_it_is_read_apart(page):
+    cells = [e for e in page.all("th") if e.attributes.get("scope") == "row"]
+    broken = [e.text for e in cells if e.all("wbr")]
+    assert "builtin/docs" in broken
+    assert not [e.text for e in cells if e.all("wbr") and "/" not in e.text and "_" not in e.text]
+
+
+def test_long_notes_are_folded_and_all_there(html, page, again):
+    long = [shown for shown in again.page.overview if len(shown.table.notes) > 6]
+    assert long
+    for shown in long:
+        block = page.all("div", id=anchor(shown.anchor))[0]
+        assert [e.text for e in block.all("li")] == list(shown.table.notes)
+        folded = [e.text for e in block.all("details")[-1].all("li")]
+        assert folded == list(shown.table.notes)[4:]
 
 
 @pytest.fixture(scope="session")

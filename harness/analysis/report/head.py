@@ -27,7 +27,7 @@ def page_head(suites: Sequence[Suite], runs: Sequence[ReportedRun], out: Path) -
     training = [run.training for run in done]
     flops = sum(each.get("flops") or 0.0 for each in training)
     facts = [
-        ("suites", ", ".join(f"{suite.name} {suite.version}" for suite in suites)),
+        ("suites", ", ".join(f"{suite.name} v{suite.version}" for suite in suites)),
         ("runs", f"{len(done):,} of {len(runs):,} done"),
         ("evaluations", f"{measured:,} of {asked:,} done"),
         ("training", f"{si(flops)}FLOPs, {duration(sum(t.get('seconds') or 0 for t in training))}"),
