@@ -15,7 +15,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from harness.errors import HarnessError
-
-_REMOVE = "remove the run folder to redo the run"
+from harness.fields import STATUS, Kinds, check_document, check_lines, remedy
 
 #: The newest checkpoints that a run keeps.
 KEPT_CHECKPOINTS = 2
@@ -116,7 +115,8 @@ class EvalFolder:
         write_json(self.done, {"finished": time.time(), **done})
 
     def read(self) -> list[dict[str, Any]]:
-        return read_jsonl(self.measurements)
+        """Every measurement; HarnessError where the file is not what was written."""
+        return read_measurements(self.measurements)
 
 
 class RunFolder:
@@ -176,7 +176,9 @@ def read_status(path: Path) -> Status:
     known = {f.name for f in fields(Status)}
     recorded = read_json(path)
     if recorded.get("state") not in get_args(State):
-        raise HarnessError("not a status", where=str(path), hint=_REMOVE, allowed=get_args(State))
+        hint = remedy(path)
+        raise HarnessError("not a status", where=str(path), hint=hint, allowed=get_args(State))
+    check_document(recorded, STATUS, str(path))
     return Status(**{k: v for k, v in recorded.items() if k in known})
 
 
@@ -283,17 +285,34 @@ def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     write_text(path, text, durable=durable)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read one JSON object; HarnessError names the file where it is damaged."""
+def read_json(path: Path, kinds: Kinds | None = None) -> dict[str, Any]:
+    """Read one JSON object, its fields of these kinds; HarnessError names what is damaged."""
     try:
-        value = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise HarnessError(f"not valid JSON: {error}", where=str(path), hint=_REMOVE) from error
+        value = _finite(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        problem = f"not valid JSON: {error}"
+        raise HarnessError(problem, where=str(path), hint=remedy(path)) from error
     except OSError as error:
-        raise HarnessError(f"cannot read: {error.strerror or error}", where=str(path)) from error
+        raise _cannot_read(path, error) from error
     if not isinstance(value, dict):
-        raise HarnessError("the file holds no JSON object", where=str(path), hint=_REMOVE)
+        raise HarnessError("the file holds no JSON object", where=str(path), hint=remedy(path))
+    if kinds is not None:
+        check_document(value, kinds, str(path))
     return value
+
+
+def _finite(content: bytes) -> Any:
+    """Decoded JSON; ValueError for NaN and infinities, which nobody writes."""
+    return json.loads(content, parse_constant=_no_number)
+
+
+def _no_number(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+def _cannot_read(path: Path, error: OSError) -> HarnessError:
+    problem = f"cannot read: {error.strerror or error}"
+    return HarnessError(problem, where=str(path), hint=remedy(path))
 
 
 def append_jsonl(path: Path, record: Mapping[str, Any]) -> None:
@@ -313,30 +332,64 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
-    whole = _all_objects([line for line in lines if line])
+    except OSError as error:
+        raise _cannot_read(path, error) from error
+    whole = _all_objects([line for line in lines if line], json.loads)
     if whole is not None:
         return whole
-    records = []
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            if number == len(lines):
-                break
-            raise HarnessError(f"not valid JSON: {error}", where=f"{path}:{number}") from error
-        if not isinstance(record, dict):
-            raise HarnessError("the line holds no JSON object", where=f"{path}:{number}")
-        records.append(record)
-    return records
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line]
+    if lines[-1] and not _is_json(lines[-1]):
+        numbered.pop()
+    return [_object(line, f"{path}:{number}", json.loads) for number, line in numbered]
 
 
-def _all_objects(lines: Sequence[bytes]) -> list[dict[str, Any]] | None:
+def read_measurements(path: Path) -> list[dict[str, Any]]:
+    """Every measurement of a finished evaluation, which were written at once.
+
+    HarnessError where the file or a line of it is cut, a measurement is there twice, or a field
+    holds something else than was written.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _cannot_read(path, error) from error
+    *lines, rest = content.split(b"\n")
+    if rest or not lines:
+        problem = "the file is cut off within a measurement" if rest else "the file is empty"
+        raise HarnessError(problem, where=str(path), hint=remedy(path))
+    found = _all_objects(lines, _finite)
+    if found is None:
+        numbered = enumerate(lines, start=1)
+        found = [_object(line, f"{path}:{number}", _finite) for number, line in numbered]
+    check_lines(found, str(path))
+    return found
+
+
+def _object(line: bytes, place: str, decode: Callable[[bytes], Any]) -> dict[str, Any]:
+    try:
+        found = decode(line)
+    except (ValueError, RecursionError) as error:
+        raise HarnessError(f"not valid JSON: {error}", where=place) from error
+    if not isinstance(found, dict):
+        raise HarnessError("the line holds no JSON object", where=place)
+    return found
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _all_objects(
+    lines: Sequence[bytes], decode: Callable[[bytes], Any]
+) -> list[dict[str, Any]] | None:
     """The objects of lines that are one each, decoded at once; None where a line is not."""
     try:
-        found = json.loads(b"[" + b",".join(lines) + b"]")
-    except ValueError:
+        found = decode(b"[" + b",".join(lines) + b"]")
+    except (ValueError, RecursionError):
         return None
     whole = len(found) == len(lines) and all(isinstance(each, dict) for each in found)
     return found if whole else None

@@ -5,6 +5,7 @@ A required column that a record lacks is an error that names the file; any other
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,12 +18,18 @@ import pandas as pd
 from harness.analysis.run_records import RunRecord, suite_records
 from harness.analysis.set_names import short_names
 from harness.errors import HarnessError
+from harness.fields import NUMBER, TEXT, TRUTH, WHOLE, check_seed, refused
 from harness.planning.planned import PlannedRun, Suite
 from harness.planning.spec import thinking_of
 from harness.protocol import Descent, Diffusion, Single
-from harness.records import EvalFolder
+from harness.publishing.layout import PublishedRun, folders_now, published_folder
+from harness.records import EvalFolder, RunFolder
 
+#: Seconds before what is published is read again, if it was replaced meanwhile.
+_WAITS = (0.1, 0.5, 2.0, 5.0, 10.0)
 _REDO = "it was written by another version; remove the folder to redo it"
+#: What a column of a type is made of.
+_KINDS = {"string": TEXT, "Int64": WHOLE, "Float64": NUMBER, "boolean": TRUTH}
 #: The tags that say how a model thought.
 _THINKING = tuple(
     dict.fromkeys(name for kind in (Single, Descent, Diffusion) for name in kind.model_fields)
@@ -153,7 +160,7 @@ class SuiteFrame:
     other source code made. Results on data that have changed since count as missing. `records` are
     the trained runs by id, some of them published; `elsewhere` the devices that published runs of
     the suite too, which are not read. `diverged` are the ids of runs whose training ended in a loss
-    that is not finite: their evaluations are missing for good.
+    that is not finite: their evaluations are missing for good; `ended` are those runs' folders.
     """
 
     rows: pd.DataFrame
@@ -162,6 +169,7 @@ class SuiteFrame:
     records: Mapping[str, RunRecord] = field(default_factory=dict)
     elsewhere: tuple[str, ...] = ()
     diverged: frozenset[str] = frozenset()
+    ended: Mapping[str, RunFolder | PublishedRun] = field(default_factory=dict)
 
     @property
     def published(self) -> tuple[str, ...]:
@@ -180,7 +188,30 @@ class SuiteFrame:
 
 
 def load_frame(suite: Suite, results: Path) -> SuiteFrame:
-    """Read the record of every run of `suite` under `results`, made here or published."""
+    """Read the record of every run of `suite` under `results`, made here or published.
+
+    What is published anew meanwhile is read again, so that no old and new files are read together.
+    """
+    run_ids = {run.run_id for run in suite.runs}
+    for seconds in _WAITS:
+        before = folders_now(results, run_ids)
+        try:
+            frame = _load(suite, results)
+        except HarnessError:
+            if folders_now(results, run_ids) == before:
+                raise
+        else:
+            if folders_now(results, run_ids) == before:
+                return frame
+        time.sleep(seconds)
+    raise HarnessError(
+        "runs are being published while they are read",
+        where=str(published_folder(results)),
+        hint="run the same command again once that is done",
+    )
+
+
+def _load(suite: Suite, results: Path) -> SuiteFrame:
     found = suite_records(suite, results)
     table = _Table()
     missing: list[str] = []
@@ -199,11 +230,19 @@ def load_frame(suite: Suite, results: Path) -> SuiteFrame:
                 "eval_id": planned.eval_id,
                 "folder": str(evaluation.folder.path),
             }
-            table.add(common | identity, evaluation.folder)
+            table.add(common | identity, evaluation.folder, run.spec.seed)
     changed = tuple(run_id for run_id, record in found.runs.items() if record.changed)
     frame = table.frame()
     _shorten(frame)
-    return SuiteFrame(frame, tuple(missing), changed, found.runs, found.elsewhere, found.diverged)
+    return SuiteFrame(
+        frame,
+        tuple(missing),
+        changed,
+        found.runs,
+        found.elsewhere,
+        frozenset(found.diverged),
+        found.diverged,
+    )
 
 
 def _shorten(frame: pd.DataFrame) -> None:
@@ -253,19 +292,21 @@ class _Table:
     """Rows of measurements; what those of one evaluation have in common is held once."""
 
     def __init__(self) -> None:
+        self._places: list[Path] = []
         self._common: list[dict[str, Any]] = []
         self._counts: list[int] = []
         self._rows: list[list[Any]] = []
         self._thinkings: dict[tuple[Any, ...], Any] = {}
 
-    def add(self, common: dict[str, Any], evaluation: EvalFolder) -> None:
+    def add(self, common: dict[str, Any], evaluation: EvalFolder, train_seed: int) -> None:
         """Every measurement of an evaluation."""
         place = evaluation.measurements
-        rows = [self._row(line, place) for line in evaluation.read()]
-        if rows:
-            self._common.append(common)
-            self._counts.append(len(rows))
-            self._rows += rows
+        lines = evaluation.read()
+        check_seed(lines, train_seed, str(place))
+        self._common.append(common)
+        self._places.append(place)
+        self._counts.append(len(lines))
+        self._rows += [self._row(line, place) for line in lines]
 
     def frame(self) -> pd.DataFrame:
         """Typed columns; none at all where there is no row."""
@@ -276,14 +317,24 @@ class _Table:
         places = np.repeat(np.arange(len(common)), self._counts)
         *measured, thinkings = zip(*self._rows, strict=True)
         declared = (*_MEASURED.columns, *_TAGS.columns, *_COSTS.columns)
-        columns = {
-            column.name: pd.Series(values, dtype="object")
-            for column, values in zip(declared, measured, strict=True)
-        }
+        columns = {}
+        for column, values in zip(declared, measured, strict=True):
+            self._check(column, values)
+            columns[column.name] = pd.Series(values, dtype="object")
         own = pd.DataFrame(columns).astype({column.name: column.dtype for column in declared})
         own["thinking"] = pd.Series(thinkings, dtype="object")
         repeated = common.take(places).reset_index(drop=True)
         return pd.concat([repeated, own], axis=1)
+
+    def _check(self, column: Column, values: Sequence[Any]) -> None:
+        """HarnessError where a value of a column is of another type."""
+        kind = _KINDS[column.dtype].or_null
+        if (at := kind.fault(values)) is not None:
+            ends = np.cumsum(self._counts)
+            evaluation = int(np.searchsorted(ends, at, side="right"))
+            line = at - int(ends[evaluation]) + self._counts[evaluation] + 1
+            where = f"{self._places[evaluation]}:{line}"
+            raise refused(column.key, kind, values[at], where)
 
     def _row(self, line: Mapping[str, Any], place: Path) -> list[Any]:
         """A measurement's value for each declared column, and its thinking."""

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from harness.fields import DONE, ORIGIN, TRAINED, check_spec
+from harness.planning.eval_spec import EvalBase
 from harness.planning.planned import Suite
+from harness.planning.spec import TrainSpec
 from harness.protocol import AdapterRecord
 from harness.provenance import data_changed, source_digest
+from harness.publishing.checksums import check_files
 from harness.publishing.layout import PublishedRun, device_slug, published_runs
 from harness.records import EvalFolder, RunFolder, read_json
 
@@ -64,12 +68,12 @@ class RunRecord:
 class SuiteRecords:
     """A suite's trained runs by id; `elsewhere` are devices that published some of them too.
 
-    `diverged` are the runs, trained to the end nowhere, whose loss ceased to be finite.
+    `diverged` are the folders of those, trained to the end nowhere, whose loss ceased to be finite.
     """
 
     runs: Mapping[str, RunRecord]
     elsewhere: tuple[str, ...]
-    diverged: frozenset[str] = frozenset()
+    diverged: Mapping[str, RunFolder | PublishedRun] = field(default_factory=dict)
 
 
 def suite_records(suite: Suite, results: Path) -> SuiteRecords:
@@ -81,8 +85,8 @@ def suite_records(suite: Suite, results: Path) -> SuiteRecords:
     published = published_runs(results)
     found: dict[str, list[RunRecord]] = {}
     wanted = _wanted(suite)
-    for run_id, (record, eval_ids) in wanted.items():
-        reader = _Reader(record, eval_ids, results / "data")
+    for run_id, asked in wanted.items():
+        reader = _Reader(asked, results / "data")
         candidates = [reader.local(RunFolder(results, run_id))]
         candidates += map(reader.published, published.get(run_id, ()))
         if kept := [each for each in candidates if each is not None]:
@@ -94,23 +98,29 @@ def suite_records(suite: Suite, results: Path) -> SuiteRecords:
     }
     devices = {each.device for own in found.values() for each in own}
     elsewhere = devices - {record.device for record in read.values()}
-    diverged = {
-        run_id
-        for run_id in wanted.keys() - read.keys()
-        if any(
-            folder.status().has_diverged
-            for folder in (RunFolder(results, run_id), *published.get(run_id, ()))
-        )
-    }
-    return SuiteRecords(read, tuple(sorted(elsewhere)), frozenset(diverged))
+    diverged: dict[str, RunFolder | PublishedRun] = {}
+    for run_id in [each for each in wanted if each not in read]:
+        for folder in (RunFolder(results, run_id), *published.get(run_id, ())):
+            if run_id not in diverged and folder.status().has_diverged:
+                _check_spec(folder, wanted[run_id].spec)
+                diverged[run_id] = folder
+    return SuiteRecords(read, tuple(sorted(elsewhere)), diverged)
 
 
-def _wanted(suite: Suite) -> dict[str, tuple[AdapterRecord, dict[str, None]]]:
-    """Run id -> its adapter, and every evaluation that any experiment asks of it."""
-    found: dict[str, tuple[AdapterRecord, dict[str, None]]] = {}
+@dataclass(frozen=True)
+class _Asked:
+    """A run, and by id every evaluation that any experiment asks of it."""
+
+    adapter: AdapterRecord
+    spec: TrainSpec
+    evaluations: dict[str, EvalBase]
+
+
+def _wanted(suite: Suite) -> dict[str, _Asked]:
+    found: dict[str, _Asked] = {}
     for run in suite.runs:
-        _, eval_ids = found.setdefault(run.run_id, (run.record, {}))
-        eval_ids |= dict.fromkeys(planned.eval_id for planned in run.evaluations)
+        own = found.setdefault(run.run_id, _Asked(run.record, run.spec, {})).evaluations
+        own |= {planned.eval_id: planned.spec for planned in run.evaluations}
     return found
 
 
@@ -157,12 +167,15 @@ def _joined(records: Sequence[RunRecord]) -> RunRecord:
     )
 
 
+def _check_spec(folder: RunFolder | PublishedRun | EvalFolder, spec: TrainSpec | EvalBase) -> None:
+    check_spec(read_json(folder.spec), spec.model_dump(mode="json"), folder.spec)
+
+
 @dataclass(frozen=True)
 class _Reader:
-    """Reads the records of one run, for these evaluations of it."""
+    """Reads the records of one run; HarnessError for one that is damaged, or of another run."""
 
-    adapter: AdapterRecord
-    eval_ids: Iterable[str]
+    asked: _Asked
     cache: Path
 
     def local(self, folder: RunFolder) -> RunRecord | None:
@@ -173,18 +186,21 @@ class _Reader:
 
     def published(self, run: PublishedRun) -> RunRecord | None:
         """The run as a device published it; None where its files are gone, or its data changed."""
+        check_files(run.path, self.asked.evaluations)
         return self._read(run, run.device) if run.training.exists() else None
 
     def _read(self, folder: RunFolder | PublishedRun, device: str | None) -> RunRecord | None:
-        origin = read_json(folder.provenance) if folder.provenance.exists() else {}
+        _check_spec(folder, self.asked.spec)
+        origin = read_json(folder.provenance, ORIGIN) if folder.provenance.exists() else {}
         if self._is_outdated(origin, device):
             return None
         evaluations, outdated = {}, set()
-        for eval_id in self.eval_ids:
+        for eval_id, spec in self.asked.evaluations.items():
             evaluation = folder.evaluation(eval_id)
             if not evaluation.is_done():
                 continue
-            of = read_json(evaluation.done).get("provenance", {})
+            of = read_json(evaluation.done, DONE).get("provenance", {})
+            _check_spec(evaluation, spec)
             if self._is_outdated(of, device):
                 outdated.add(eval_id)
             else:
@@ -193,7 +209,7 @@ class _Reader:
         return RunRecord(
             path=folder.path,
             published=device,
-            training=read_json(folder.training),
+            training=read_json(folder.training, TRAINED),
             evaluations=evaluations,
             outdated=frozenset(outdated),
             changed=self._is_of_other(origin),
@@ -203,4 +219,4 @@ class _Reader:
         return data_changed(origin.get("data", {}), self.cache, needed=device is None)
 
     def _is_of_other(self, origin: Mapping[str, Any]) -> bool:
-        return bool(origin.get("source_digest") != source_digest(self.adapter))
+        return bool(origin.get("source_digest") != source_digest(self.asked.adapter))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,10 @@ from harness.errors import HarnessError
 
 #: What says where numbers come from; it holds none that exhibits show.
 _ORIGINS = ("spec.json", "provenance.json", "status.json", "done.json")
+#: What else a measurement says of its value.
+_BESIDE = ("n", "unit", "higher_is_better", "step", "tokens_seen", "train_seed", "device")
+#: Tags that all measurements of an evaluation have in common: its name tells them.
+_SHARED = ("data", "split")
 _WEIGHTS = "weights_sha256"
 
 Record = Mapping[str, bytes]
@@ -65,7 +70,7 @@ def _compared(before: Numbers, now: Numbers) -> Iterator[str]:
 
 
 def _told(what: str, before: Any, now: Any) -> str:
-    if not all(isinstance(each, int | float) for each in (before, now)):
+    if not all(type(each) in (int, float) for each in (before, now)):
         return f"other {what}"
     short = f"{before:.6g}", f"{now:.6g}"
     shown = short if short[0] != short[1] else (repr(before), repr(now))
@@ -85,12 +90,14 @@ def _numbers(name: str, content: bytes) -> Numbers:
 
 
 def _of_measurement(line: Mapping[str, Any]) -> Numbers:
-    """Its value, n and costs, by the metric and the setting that it was measured at."""
-    tags = {k: v for k, v in line.get("tags", {}).items() if k not in ("data", "split")}
-    at = "".join(f" {key}={value}" for key, value in tags.items() if value is not None)
+    """Its value, and what it says beside, by the metric and the setting that it was measured at."""
+    tags = line.get("tags", {})
+    setting = {k: v for k, v in tags.items() if k not in _SHARED and v is not None}
+    at = "".join(f" {key}={value}" for key, value in setting.items())
     metric = f"{line['name']}{at}, noise seed {line.get('noise_seed')}"
-    numbers = {"n": line.get("n")} | line.get("cost", {})
-    return {metric: line["value"]} | {f"{key} of {metric}": each for key, each in numbers.items()}
+    beside = {key: line[key] for key in _BESIDE if key in line}
+    beside |= {key: tags[key] for key in _SHARED if key in tags} | line.get("cost", {})
+    return {metric: line["value"]} | {f"{key} of {metric}": each for key, each in beside.items()}
 
 
 def _document(record: Record, name: str) -> dict[str, Any]:
@@ -113,5 +120,5 @@ def _parsed(name: str, content: bytes) -> dict[str, Any]:
 def _unpacked(name: str, content: bytes) -> bytes:
     try:
         return gzip.decompress(content) if name.endswith(".gz") else content
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         return content

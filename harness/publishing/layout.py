@@ -1,6 +1,7 @@
 """Published measurements: where they lie under a results folder, and which runs are there.
 
 published/<device>/<run_id>/
+    SHA256SUMS                       of every other file
     spec.json  provenance.json  status.json
     training.json  train.jsonl.gz    what training cost, and its log
     evals/<eval_id>/{spec.json, measurements.jsonl, done.json, ...}
@@ -11,15 +12,17 @@ They hold no weights: what trains and evaluates knows `runs/` alone, and exhibit
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
 from harness.errors import HarnessError
 from harness.records import EvalFolder, Status, read_status
 
-#: Ends the hidden name under which a published run waits while another takes its place.
-_BEFORE = ".before"
+#: The hidden name under which a published run waits while another takes its place.
+_BEFORE = re.compile(r"\.(.+)\.before(?:-[0-9a-f]+)?")
 #: Ends the prefix of the hidden name under which a run's files are written.
 _DRAFT = ".draft-"
 
@@ -82,27 +85,44 @@ def published_runs(results: Path) -> dict[str, list[PublishedRun]]:
     found: dict[str, list[PublishedRun]] = {}
     for folder in _folders(published_folder(results)):
         names = {path.name: path for path in _folders(folder, hidden=True)}
+        own: dict[str, PublishedRun] = {}
         for name, path in names.items():
             run_id = run_of_before(name) or name
             if not run_id.startswith(".") and (run_id == name or run_id not in names):
-                found.setdefault(run_id, []).append(PublishedRun(run_id, path))
+                own[run_id] = PublishedRun(run_id, path)
+        for run_id, run in own.items():
+            found.setdefault(run_id, []).append(run)
     return found
 
 
+def folders_now(results: Path, run_ids: Collection[str]) -> dict[Path, tuple[int, int]]:
+    """What tells each folder of these published runs from another that takes its place."""
+    while True:
+        paths = [
+            r.path
+            for run_id, own in published_runs(results).items()
+            if run_id in run_ids
+            for r in own
+        ]
+        with suppress(FileNotFoundError):  # replaced since it was listed
+            stats = {path: path.stat() for path in paths}
+            return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in stats.items()}
+
+
 def before(path: Path) -> Path:
-    """Where a run's folder waits while another takes its place."""
-    return path.with_name(f".{path.name}{_BEFORE}")
+    """Where a run's folder waits while another takes its place; another name each time."""
+    return path.with_name(f".{path.name}.before-{token_hex(4)}")
 
 
 def run_of_before(name: str) -> str | None:
     """The run that waits in a folder of that name; None for any other folder."""
-    waits = name.startswith(".") and name.endswith(_BEFORE)
-    return name[1:].removesuffix(_BEFORE) if waits else None
+    waits = _BEFORE.fullmatch(name)
+    return waits[1] if waits else None
 
 
-def draft_prefix(path: Path) -> str:
-    """How the names of folders begin in which a run's files are written."""
-    return f".{path.name}{_DRAFT}"
+def draft(path: Path) -> Path:
+    """Where a run's files are written, or go to be removed; another name each time."""
+    return path.with_name(f".{path.name}{_DRAFT}{token_hex(4)}")
 
 
 def is_draft(name: str) -> bool:

@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Literal
 
 from harness.errors import HarnessError
+from harness.fields import DONE, ORIGIN, TRAINED, check_seed, check_spec
 from harness.planning.evaluations import PlannedEval
 from harness.planning.planned import PlannedRun, Suite
 from harness.provenance import is_changed
+from harness.publishing.checksums import CHECKSUMS, check_files, checksums
 from harness.publishing.differences import differences, holds_the_same, same_weights
 from harness.publishing.layout import device_folder
 from harness.publishing.record import Files, PrivateRecord, run_files
 from harness.publishing.shelf import put, read_folder, shelf
-from harness.records import RunFolder, read_json
+from harness.records import RunFolder, read_json, read_measurements
 
-State = Literal["new", "updated", "unchanged", "unfinished", "private", "changed", "differs"]
-#: What a run is that is published now.
-PUBLISHED: tuple[State, ...] = ("new", "updated", "unchanged")
+State = Literal[
+    "new", "updated", "checksummed", "unchanged", "unfinished", "private", "changed", "differs"
+]
+#: What a run is that is published now; `checksummed` is unchanged but for the list of checksums.
+PUBLISHED: tuple[State, ...] = ("new", "updated", "checksummed", "unchanged")
 #: What could be published, and was refused.
 REFUSED: tuple[State, ...] = ("private", "changed", "differs")
 
@@ -29,7 +33,8 @@ REFUSED: tuple[State, ...] = ("private", "changed", "differs")
 class Outcome:
     """What became of one run: its place, and how many evaluations, files and bytes are there.
 
-    `missing` are its evaluations that are not done; `reasons` say why it was left out.
+    `missing` are its evaluations that are not done; `reasons` say why it was left out. `leftover`
+    is a folder of what was published before that could not be removed.
     """
 
     run: str
@@ -42,6 +47,7 @@ class Outcome:
     bytes: int = 0
     missing: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    leftover: Path | None = None
 
 
 @dataclass
@@ -90,6 +96,7 @@ def _wanted(suites: Iterable[Suite]) -> list[_Wanted]:
 def _publish(wanted: _Wanted, results: Path, *, changed: bool, replace: bool) -> Outcome:
     run, folder = wanted.run, RunFolder(results, wanted.run.run_id)
     done = [each for each in wanted.evaluations if folder.evaluation(each).is_done()]
+    _check(wanted, folder, done)
     lacking = () if folder.status().has_diverged else wanted.evaluations.keys() - set(done)
     missing = tuple(each.label for id, each in wanted.evaluations.items() if id in lacking)
     is_of_old = is_changed(run.record, folder, done)
@@ -102,19 +109,35 @@ def _publish(wanted: _Wanted, results: Path, *, changed: bool, replace: bool) ->
         return Outcome(run.run_id, run.name, "private", missing=missing, reasons=places)
     device = _device(folder)
     path = device_folder(results, device) / run.run_id
-    state, files, reasons = _placed(path, files, wanted, replace=replace)
+    placed = _placed(path, files, wanted, replace=replace)
     return Outcome(
         run.run_id,
         run.name,
-        state,
+        placed.state,
         device,
         path,
         len(done),
-        len(files),
-        sum(map(len, files.values())),
+        len(placed.files),
+        sum(map(len, placed.files.values())),
         missing,
-        reasons,
+        placed.reasons,
+        placed.leftover,
     )
+
+
+def _check(wanted: _Wanted, folder: RunFolder, eval_ids: Iterable[str]) -> None:
+    """HarnessError where a file is of another run or evaluation than its folder is named after, or
+    holds what nobody wrote.
+    """
+    check_spec(read_json(folder.spec), wanted.run.spec.model_dump(mode="json"), folder.spec)
+    if folder.provenance.exists():
+        read_json(folder.provenance, ORIGIN)
+    for eval_id in eval_ids:
+        evaluation = folder.evaluation(eval_id)
+        spec = wanted.evaluations[eval_id].spec.model_dump(mode="json")
+        check_spec(read_json(evaluation.spec), spec, evaluation.spec)
+        check_seed(evaluation.read(), wanted.run.spec.seed, str(evaluation.measurements))
+        read_json(evaluation.done, DONE)
 
 
 def _device(folder: RunFolder) -> str:
@@ -126,23 +149,50 @@ def _device(folder: RunFolder) -> str:
     return device
 
 
-def _placed(
-    path: Path, files: Files, wanted: _Wanted, *, replace: bool
-) -> tuple[State, Files, tuple[str, ...]]:
-    """Put a run's files in their place unless they are there; what became of it, and what is there.
+@dataclass(frozen=True)
+class _Placed:
+    """What became of a run's files, and which are there now."""
+
+    state: State
+    files: Mapping[str, bytes]
+    reasons: tuple[str, ...] = ()
+    leftover: Path | None = None
+
+
+def _placed(path: Path, files: Files, wanted: _Wanted, *, replace: bool) -> _Placed:
+    """Put a run's files in their place unless they are there.
 
     Evaluations that were published before of the same weights stay.
     """
-    old = read_folder(path)
+    old = _published(path)
+    listed = {CHECKSUMS: old.pop(CHECKSUMS)} if CHECKSUMS in old else None
     if same_weights(old, files):
         files = _others(old, files) | files
     if holds_the_same(old, files):
-        return "unchanged", old, ()
+        if listed is not None:
+            return _Placed("unchanged", old | listed)
+        return _put(path, old, "checksummed")
     labels = {eval_id: each.label for eval_id, each in wanted.evaluations.items()}
     if old and not replace and (found := differences(old, files, labels)):
-        return "differs", old, tuple(found)
-    put(path, files)
-    return ("updated" if old else "new"), files, ()
+        return _Placed("differs", old | (listed or {}), tuple(found))
+    return _put(path, files, "updated" if old else "new")
+
+
+def _published(path: Path) -> Files:
+    """The files that are there; HarnessError where they are not what was published."""
+    check_files(path, [folder.name for folder in path.glob("evals/*")])
+    files = read_folder(path)
+    for name in files:
+        if name.endswith("measurements.jsonl"):
+            read_measurements(path / name)
+    if "training.json" in files:
+        read_json(path / "training.json", TRAINED)
+    return files
+
+
+def _put(path: Path, files: Files, state: State) -> _Placed:
+    files = files | {CHECKSUMS: checksums(files)}
+    return _Placed(state, files, leftover=put(path, files))
 
 
 def _others(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Files:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from harness.arrays import stored_arrays
 from harness.errors import HarnessError
+from harness.fields import DONE, ORIGIN, TRAINED
 from harness.publishing.scrubbed import private_texts, scrubbed_command
-from harness.records import MEASUREMENT_FIELDS, EvalFolder, RunFolder, read_json, read_jsonl
+from harness.records import (
+    MEASUREMENT_FIELDS,
+    EvalFolder,
+    RunFolder,
+    read_json,
+    read_jsonl,
+)
 
 #: What evaluations keep beside their measurements and exhibits read. Answers to lm-eval's tasks,
 #: which may be texts of others, stay where they are.
@@ -60,12 +64,12 @@ def run_files(folder: RunFolder, eval_ids: Iterable[str], *, changed: bool) -> F
         state["reason"] = status.reason
     files = {
         "spec.json": _checked(read_json(folder.spec)),
-        "provenance.json": _json(_provenance(_optional(folder.provenance))),
+        "provenance.json": _json(_provenance(_origin(folder.provenance))),
         "status.json": _json(state | ({"changed": True} if changed else {})),
         "train.jsonl.gz": gzip.compress(_lines(map(_log_line, _spread(log))), mtime=0),
     }
     if not status.has_diverged:
-        files["training.json"] = _json(_training(read_json(folder.training)))
+        files["training.json"] = _json(_training(read_json(folder.training, TRAINED)))
     for eval_id in sorted(eval_ids):
         for name, content in _evaluation_files(folder.evaluation(eval_id)).items():
             files[f"evals/{eval_id}/{name}"] = content
@@ -73,7 +77,7 @@ def run_files(folder: RunFolder, eval_ids: Iterable[str], *, changed: bool) -> F
 
 
 def _evaluation_files(evaluation: EvalFolder) -> Files:
-    done = read_json(evaluation.done)
+    done = read_json(evaluation.done, DONE)
     measurements = [
         {name: line[name] for name in MEASUREMENT_FIELDS if name in line}
         for line in evaluation.read()
@@ -118,7 +122,8 @@ def _training(recorded: Mapping[str, Any]) -> dict[str, Any]:
 def _log_line(line: Mapping[str, Any]) -> dict[str, Any]:
     """Its numbers, with the seconds trained; not the time of day."""
     kept = {name: value for name, value in line.items() if _is_number(value)}
-    seconds = line.get("time", {}).get("seconds")
+    time = line.get("time")
+    seconds = time.get("seconds") if isinstance(time, Mapping) else None
     return kept if seconds is None else kept | {"time": {"seconds": seconds}}
 
 
@@ -143,15 +148,8 @@ def _examples(path: Path) -> bytes:
 def _arrays(path: Path) -> bytes:
     """The file as it is, once every array of it could be read and no text of them is private."""
     content = _read(path)
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            arrays = [stored[name] for name in stored.files]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise HarnessError(
-            f"not a file of arrays: {error}",
-            where=str(path),
-            hint="remove the evaluation's folder to redo it",
-        ) from error
+    with stored_arrays(path, content) as stored:
+        arrays = [stored[name] for name in stored.files]
     _check([str(text) for array in arrays if array.dtype.kind == "U" for text in array.ravel()])
     return content
 
@@ -177,8 +175,8 @@ def _lines(records: Iterable[Mapping[str, Any]]) -> bytes:
     return "".join(json.dumps(record) + "\n" for record in records).encode()
 
 
-def _optional(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.exists() else {}
+def _origin(path: Path) -> dict[str, Any]:
+    return read_json(path, ORIGIN) if path.exists() else {}
 
 
 def _read(path: Path) -> bytes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.publishing.layout import (
     before,
-    draft_prefix,
+    draft,
     is_draft,
     published_folder,
     run_of_before,
@@ -51,7 +52,7 @@ def _settle(device: Path) -> None:
         if run_id is not None and not (device / run_id).exists():
             path.rename(device / run_id)
         elif run_id is not None or is_draft(path.name):
-            shutil.rmtree(path, ignore_errors=True)
+            _removed(path)
 
 
 def read_folder(path: Path) -> dict[str, bytes]:
@@ -64,46 +65,72 @@ def read_folder(path: Path) -> dict[str, bytes]:
         raise HarnessError(f"cannot read: {error.strerror or error}", where=str(path)) from error
 
 
-def put(path: Path, files: Mapping[str, bytes]) -> None:
+def put(path: Path, files: Mapping[str, bytes]) -> Path | None:
     """Make `path` the folder of these files, in place of what it was.
 
-    Killed at any point, it leaves the one or the other, which `published_runs` finds. HarnessError
-    where it cannot be written; it is then what it was.
+    Killed at any point, it leaves the one or the other, which `published_runs` finds, also after a
+    crash of the machine. Returns the hidden folder of what was there before where that could not be
+    removed whole. HarnessError where nothing can be written; `path` is then what it was.
     """
+    new = draft(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=draft_prefix(path)))
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    try:
-        _fill(draft, files)
-        _swap(draft, path)
+        new.mkdir(parents=True)
+        _fill(new, files)
+        return _swap(new, path)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
 
 
-def _fill(draft: Path, files: Mapping[str, bytes]) -> None:
+def _fill(new: Path, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
-        target = draft / name
+        target = new / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-    draft.chmod(0o755)  # a temporary folder is its maker's alone
+    for written in (*new.rglob("*"), new):
+        _sync(written)
 
 
-def _swap(draft: Path, path: Path) -> None:
-    aside = before(path)
-    if not path.exists():
-        draft.rename(path)
-        return
-    path.rename(aside)
+def _swap(new: Path, path: Path) -> Path | None:
+    aside = before(path) if path.exists() else None
+    if aside is not None:
+        path.rename(aside)
     try:
-        draft.rename(path)
+        new.rename(path)
+        _sync(path.parent)
     except BaseException:
-        aside.rename(path)
+        if path.exists():
+            path.rename(new)
+        if aside is not None:
+            aside.rename(path)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    return None if aside is None else _removed(aside)
+
+
+def _removed(path: Path) -> Path | None:
+    """Remove a folder under a name that no reader takes for a run; returns what is left of it."""
+    gone = path
+    if not is_draft(path.name):
+        gone = draft(path)
+        try:
+            path.rename(gone)
+        except OSError:
+            return path
+    shutil.rmtree(gone, ignore_errors=True)
+    return gone if gone.exists() else None
+
+
+def _sync(path: Path) -> None:
+    """Have it on the disk; not every file system can do so with a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _cannot_write(path: Path, error: OSError) -> HarnessError:

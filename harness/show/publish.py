@@ -68,10 +68,15 @@ def _document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             for folder, own in _by_folder(outcomes).items()
         ],
         "runs": [
-            asdict(outcome) | {"folder": outcome.folder and str(outcome.folder)}
+            asdict(outcome)
+            | {name: value and str(value) for name, value in _paths(outcome).items()}
             for outcome in outcomes
         ],
     }
+
+
+def _paths(outcome: Outcome) -> dict[str, Path | None]:
+    return {"folder": outcome.folder, "leftover": outcome.leftover}
 
 
 _TOTALS = ("evaluations", "files", "bytes")
@@ -97,6 +102,9 @@ def _print(outcomes: Sequence[Outcome]) -> None:
 
 def _print_left_out(outcomes: Sequence[Outcome]) -> None:
     """On standard error, one message for each reason."""
+    if kept := [str(outcome.leftover) for outcome in outcomes if outcome.leftover is not None]:
+        what = "folders of what was published before could not be removed; nothing reads them"
+        _say(what, kept, "who may write in them can remove them")
     partly = [outcome for outcome in _of(outcomes, *PUBLISHED) if outcome.missing]
     if partly:
         lacking = counted(sum(len(outcome.missing) for outcome in partly), "evaluation")

@@ -63,6 +63,13 @@ def origin_of(frame: SuiteFrame, run: PlannedRun) -> dict[str, str]:
     }
 
 
+def without(folder: Path) -> None:
+    """As if a published run's evaluations had never been there."""
+    shutil.rmtree(folder)
+    run = folder.parent if folder.name == "evals" else folder.parents[1]
+    (run / "SHA256SUMS").unlink(missing_ok=True)
+
+
 # --- here or published -----------------------------------------------------------------------
 
 
@@ -118,7 +125,7 @@ def test_evaluations_of_other_weights_are_not(suite: Suite, tmp_path: Path) -> N
         remove(run, tmp_path, "thinking")
     place = tmp_path / "published" / device_slug(CPU) / second.run_id / "evals"
     (thinking,) = (e.eval_id for e in second.evaluations if e.name == "thinking")
-    shutil.rmtree(place / thinking)
+    without(place / thinking)
     frame = load_frame(suite, tmp_path)
     assert set(origin_of(frame, first).values()) == {device_slug(CPU)}, "it has both"
     assert origin_of(frame, second) == {"validation": "runs"}, "neither has more"
@@ -129,16 +136,20 @@ def test_a_run_that_is_being_replaced_is_read_as_it_was(suite: Suite, tmp_path: 
     run = suite.runs[0]
     write_published((run,), tmp_path, suite)
     place = tmp_path / "published" / device_slug(CPU) / run.run_id
-    place.rename(before(place))
+    aside = place.rename(before(place))
     assert losses(load_frame(suite, tmp_path)) == {run.run_id: 3.0}
-    shutil.copytree(before(place), place)
+    shutil.copytree(aside, place)
     assert origin_of(load_frame(suite, tmp_path), run)["validation"] == device_slug(CPU)
 
 
 def test_half_a_checkout_is_no_run(suite: Suite, tmp_path: Path) -> None:
     run = suite.runs[0]
     write_published((run,), tmp_path, suite)
-    (tmp_path / "published" / device_slug(CPU) / run.run_id / "training.json").unlink()
+    training = tmp_path / "published" / device_slug(CPU) / run.run_id / "training.json"
+    training.unlink()
+    with pytest.raises(HarnessError, match=rf"(?s){training}.*No such file.*restore the run's"):
+        load_frame(suite, tmp_path)
+    (training.parent / "SHA256SUMS").unlink()
     assert load_frame(suite, tmp_path).rows.empty
 
 
@@ -150,6 +161,7 @@ def test_a_damaged_published_record_is_named(suite: Suite, tmp_path: Path) -> No
     path.write_text("<<<<<<< HEAD")
     with pytest.raises(HarnessError, match=str(path)):
         load_frame(suite, tmp_path)
+    (path.parent / "SHA256SUMS").unlink()
     write_json(path, {name: value for name, value in whole.items() if name != "flops"})
     with pytest.raises(HarnessError, match=rf"(?s){path}.*no 'flops'"):
         load_frame(suite, tmp_path)
@@ -189,11 +201,11 @@ def test_of_as_many_runs_the_device_with_more_evaluations_is_read(
     write_published(suite.runs, tmp_path, suite, device=CPU, weights="aa")
     write_published(suite.runs, tmp_path, suite, device=GPU, weights="bb")
     for run in suite.runs[:2]:
-        shutil.rmtree(tmp_path / "published" / device_slug(CPU) / run.run_id / "evals")
+        without(tmp_path / "published" / device_slug(CPU) / run.run_id / "evals")
     write_published(suite.runs[:2], tmp_path, suite, device=CPU, weights="aa")
     (thinking,) = (e.eval_id for e in suite.runs[0].evaluations if e.name == "thinking")
     evals = tmp_path / "published" / device_slug(CPU) / suite.runs[0].run_id / "evals"
-    shutil.rmtree(evals / thinking)
+    without(evals / thinking)
     frame = load_frame(suite, tmp_path)
     assert {record.device for record in frame.records.values()} == {GPU}
 
@@ -216,7 +228,7 @@ def test_what_was_made_here_is_read_whatever_device_has_more(suite: Suite, tmp_p
 def test_a_device_without_evaluations_counts_for_nothing(suite: Suite, tmp_path: Path) -> None:
     write_published(suite.runs, tmp_path, suite, device=CPU, weights="aa")
     for run in suite.runs[1:]:
-        shutil.rmtree(tmp_path / "published" / device_slug(CPU) / run.run_id / "evals")
+        without(tmp_path / "published" / device_slug(CPU) / run.run_id / "evals")
     write_published(suite.runs[:2], tmp_path, suite, device=GPU, weights="bb")
     records = load_frame(suite, tmp_path).records
     assert [records[run.run_id].device for run in suite.runs[:2]] == [GPU, GPU]

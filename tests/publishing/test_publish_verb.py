@@ -114,7 +114,7 @@ def test_json_has_every_run_with_what_became_of_it(suite: Suite) -> None:
     assert found["runs"][0] == {
         **{"run": first.run_id, "name": first.name, "state": "unfinished", "device": None},
         **{"folder": None, "evaluations": 0, "files": 0, "bytes": 0, "missing": []},
-        "reasons": ["planned"],
+        **{"reasons": ["planned"], "leftover": None},
     }
 
 

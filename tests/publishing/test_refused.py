@@ -94,7 +94,11 @@ def test_other_numbers_replace_nothing_unless_asked(suite: Suite, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "change", ["n", "digit", "cost", "lost", "file", "twice", "log", "weights"]
+    "change",
+    [
+        *("n", "digit", "cost", "lost", "file", "log", "weights"),
+        *("step", "tokens_seen", "unit", "higher_is_better", "device", "data", "split"),
+    ],
 )
 def test_every_kind_of_number_counts(change: str, suite: Suite, tmp_path: Path) -> None:
     run = suite.runs[0]
@@ -110,9 +114,22 @@ def test_every_kind_of_number_counts(change: str, suite: Suite, tmp_path: Path) 
         "file": "thinking on builtin/docs: by_document.npz is there no more",
         "log": "other train.jsonl.gz",
         "weights": "other weights",
+        "step": "step of loss, noise seed 0 10 → 7",
+        "tokens_seen": "other tokens_seen of loss, noise seed 0",
+        "unit": "other unit of loss, noise seed 0",
+        "higher_is_better": "other higher_is_better of loss, noise seed 0",
+        "device": "other device of loss, noise seed 0",
+        "data": "other data of loss, noise seed 0",
+        "split": "other split of loss, noise seed 0",
     }
-    if change == "n":
-        evaluation.measurements.write_text(json.dumps(line | {"n": 99}) + "\n")
+    changed: dict[str, object] = {
+        **{"n": 99, "step": 7, "tokens_seen": None, "unit": "bits", "higher_is_better": True},
+        "device": "elsewhere",
+        **{key: line["tags"] | {key: "another"} for key in ("data", "split")},
+    }
+    if change in changed:
+        field = "tags" if change in ("data", "split") else change
+        evaluation.measurements.write_text(json.dumps(line | {field: changed[change]}) + "\n")
     elif change == "digit":
         again = line | {"value": 3.0000000000000004}
         evaluation.measurements.write_text(json.dumps(again) + "\n")
@@ -122,17 +139,10 @@ def test_every_kind_of_number_counts(change: str, suite: Suite, tmp_path: Path) 
         evaluation.measurements.write_text(json.dumps(line | {"cost": {"seconds": 2.0}}) + "\n")
         told["cost"] = "seconds of loss, noise seed 0 1 → 2"
     elif change == "lost":
-        evaluation.measurements.write_text("")
+        evaluation.measurements.write_text(json.dumps(line | {"name": "another"}) + "\n")
     elif change == "file":
         (path,) = folder.path.glob("evals/*/by_document.npz")
         path.unlink()
-    elif change == "twice":
-        lines = [line | {"value": value} for value in (1.0, 2.0)]
-        text = "".join(json.dumps(each) + "\n" for each in lines)
-        evaluation.measurements.write_text(text)
-        publish([suite], tmp_path, replace=True)
-        evaluation.measurements.write_text(text.replace("1.0", "1.5"))
-        told["twice"] = "loss, noise seed 0 1 → 1.5"
     elif change == "log":
         folder.train_log.write_text('{"step": 1, "loss": 2.5}\n')
     else:

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.resampling import joint_losses
+from harness.arrays import stored_arrays
 from harness.errors import HarnessError
+from harness.fields import remedy
 
 BY_DOCUMENT = "by_document.npz"
 #: Points whose files are larger together are read anew by every section.
@@ -49,7 +51,11 @@ class DocumentSums:
 def load_document_sums(folders: Iterable[str]) -> DocumentSums:
     """One folder per training seed; HarnessError where their documents or settings differ."""
     paths = [os.path.join(folder, BY_DOCUMENT) for folder in dict.fromkeys(folders)]
-    found = [os.stat(path) for path in paths]
+    try:
+        found = [os.stat(path) for path in paths]
+    except OSError as error:
+        problem, where = f"cannot read: {error.strerror or error}", str(error.filename)
+        raise HarnessError(problem, where=where, hint=remedy(where)) from error
     stamps = tuple((p, s.st_mtime_ns, s.st_size) for p, s in zip(paths, found, strict=True))
     small = sum(each.st_size for each in found) <= _KEPT_BYTES
     return (_kept if small else _load)(stamps)
@@ -75,7 +81,7 @@ _kept = lru_cache(maxsize=64)(_load)
 
 
 def _read(path: str) -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.float64]]:
-    with np.load(path) as stored:
+    with stored_arrays(path) as stored:
         n = stored["n"]
         covered = n > 0
         settings = tuple(str(s) for s in stored["settings"])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.fields import COUNT, NUMBER, remedy
 
 #: What of the log is drawn, where the log has it.
 CURVES = ("loss", "grad_norm", "energy_gap")
@@ -69,8 +71,8 @@ def _lines(log: Path) -> list[bytes]:
     try:
         content = log.read_bytes()
         content = gzip.decompress(content) if log.suffix == ".gz" else content
-    except (OSError, EOFError) as error:
-        raise HarnessError(f"cannot read: {error}", where=str(log)) from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise HarnessError(f"cannot read: {error}", where=str(log), hint=remedy(log)) from error
     lines = [line for line in content.split(b"\n") if line]
     if lines and not content.endswith(b"\n"):
         try:
@@ -85,12 +87,10 @@ def _line(log: Path, place: int, text: bytes) -> dict[str, Any]:
         found = json.loads(text)
     except ValueError:
         found = None
-    if not isinstance(found, dict) or not isinstance(found.get("step"), int):
+    if not isinstance(found, dict) or COUNT.fault([found.get("step")]) is not None:
         raise HarnessError("the line is not one of a training log", where=f"{log}:{place + 1}")
     return found
 
 
 def _finite(value: Any) -> float | None:
-    if not isinstance(value, int | float) or not abs(value) < float("inf"):
-        return None
-    return float(value)
+    return float(value) if NUMBER.fault([value]) is None else None

@@ -13,6 +13,7 @@ from harness.analysis.run_records import EvalRecord, RunRecord, taken
 from harness.planning.evaluations import PlannedEval
 from harness.planning.planned import PlannedRun, RunCost
 from harness.planning.sections import evaluations_of
+from harness.publishing.layout import PublishedRun
 from harness.records import RunFolder, Status, read_json
 
 
@@ -92,7 +93,7 @@ def reported_runs(
     places: dict[str, list[Place]] = {}
     exhibits: dict[str, dict[str, None]] = {}
     records: dict[str, RunRecord] = {}
-    diverged = {run_id for each in shown for run_id in each.frame.diverged}
+    ended = {run_id: at for each in shown for run_id, at in each.frame.ended.items()}
     for each in shown:
         suite = each.suite
         for run_id, record in each.frame.records.items():
@@ -108,19 +109,19 @@ def reported_runs(
                     exhibits.setdefault(run.run_id, {})[anchor] = None
     return [
         _run(
-            RunFolder(results, run_id),
+            ended.get(run_id) or RunFolder(results, run_id),
             tuple(used),
             records.get(run_id),
             tuple(exhibits.get(run_id, ())),
             curve_points,
-            diverged=run_id in diverged,
+            diverged=run_id in ended,
         )
         for run_id, used in places.items()
     ]
 
 
 def _run(
-    folder: RunFolder,
+    folder: RunFolder | PublishedRun,
     places: tuple[Place, ...],
     record: RunRecord | None,
     exhibits: tuple[str, ...],
