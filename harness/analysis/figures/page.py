@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -22,6 +23,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.ticker import NullFormatter, NullLocator
 from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
@@ -185,15 +187,29 @@ def _lay_out(figure: Figure, rect: tuple[float, float, float, float]) -> None:
     for text in figure.texts:
         text.set_in_layout(False)
     if figure.axes:
-        figure.set_layout_engine(engine)
-        engine.execute(figure)
-        # Without an engine, saving does not lay out, and draw, twice.
-        figure.set_layout_engine(None)
-        # The solver's last digits differ from one call to the next.
-        for axes in figure.axes:
-            left, low, width, tall = (round(float(v), 5) for v in axes.get_position().bounds)
-            axes.set_position((left, low, width, tall))
-        _fix_labels(figure)
+        with _without_minor_ticks(figure):
+            figure.set_layout_engine(engine)
+            engine.execute(figure)
+            # Without an engine, saving does not lay out, and draw, twice.
+            figure.set_layout_engine(None)
+            # The solver's last digits differ from one call to the next.
+            for axes in figure.axes:
+                left, low, width, tall = (round(float(v), 5) for v in axes.get_position().bounds)
+                axes.set_position((left, low, width, tall))
+            _fix_labels(figure)
+
+
+@contextmanager
+def _without_minor_ticks(figure: Figure) -> Iterator[None]:
+    """Nothing gives way to ticks without labels, and a layout would place each several times."""
+    axes = [axis for each in figure.axes for axis in (each.xaxis, each.yaxis)]
+    bare = [axis for axis in axes if isinstance(axis.get_minor_formatter(), NullFormatter)]
+    locators = [axis.get_minor_locator() for axis in bare]
+    for axis in bare:
+        axis.set_minor_locator(NullLocator())
+    yield
+    for axis, locator in zip(bare, locators, strict=True):
+        axis.set_minor_locator(locator)
 
 
 def _fix_labels(figure: Figure) -> None:
