@@ -23,6 +23,8 @@ class Candidate:
 
     `key` is the same for the same comparison of the same runs, whatever suite shows it.
     `untrusted` ones stay exploratory whoever else shows them. Without `p` nothing is rejected.
+    `open` says why what was found decides nothing: something of it is missing, or no number. The
+    comparison was planned all the same, so it counts among the others, as undecided.
     """
 
     finding: Finding
@@ -31,6 +33,7 @@ class Candidate:
     at: Callable[[float], Bounds | None]
     read: Reading
     untrusted: bool = False
+    open: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,34 +118,46 @@ def evidence_of(reason: str) -> Evidence:
 
 
 def widened(
-    finding: Finding, key: tuple[object, ...], read: Reading, *, untrusted: bool = False
+    finding: Finding,
+    key: tuple[object, ...],
+    read: Reading,
+    *,
+    untrusted: bool = False,
+    open_: str = "",
 ) -> Candidate:
     """A candidate whose interval is a mean's over training seeds, as `Widening` has it."""
     bounds = finding.interval
     if bounds is None or finding.estimate is None:
-        return unweighed(finding, key, untrusted=untrusted)
+        return unweighed(finding, key, untrusted=untrusted, open_=open_)
     wider = Widening(finding.estimate, (bounds.low, bounds.high), finding.sample.seeds)
-    return Candidate(finding, key, wider.p, wider.at, read, untrusted)
+    return Candidate(finding, key, wider.p, wider.at, read, untrusted, open_)
 
 
-def unweighed(finding: Finding, key: tuple[object, ...], *, untrusted: bool = False) -> Candidate:
+def unweighed(
+    finding: Finding, key: tuple[object, ...], *, untrusted: bool = False, open_: str = ""
+) -> Candidate:
     """A candidate without an interval, at any level: undecided, for its own reason."""
-    return Candidate(finding, key, None, lambda level: None, reading(), untrusted)
+    return Candidate(finding, key, None, lambda level: None, reading(), untrusted, open_)
 
 
 def distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Each comparison once, with all suites that show it.
 
-    Where they disagree whether it may decide it may, unless one of them is not to be trusted.
+    Where they disagree whether it may decide it may, unless one of them is not to be trusted; a
+    section that shows it goes before one that only asks for it.
     """
     groups: dict[tuple[object, ...], list[Candidate]] = {}
     for candidate in candidates:
         groups.setdefault((candidate.finding.claim, *candidate.key), []).append(candidate)
     found = []
     for group in groups.values():
-        kept = next((c for c in group if c.untrusted), None)
-        kept = kept or next((c for c in group if c.finding.confirmatory), group[0])
+        kept = max(group, key=_preferred)
         suites = tuple(dict.fromkeys(name for c in group for name in c.finding.suites))
         source = replace(kept.finding.source, suites=suites)
         found.append(replace(kept, finding=replace(kept.finding, source=source)))
     return found
+
+
+def _preferred(candidate: Candidate) -> tuple[bool, bool, bool]:
+    finding = candidate.finding
+    return candidate.untrusted, finding.confirmatory, finding.estimate is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,12 +18,13 @@ LEVEL = 0.95
 #: What each status means, of every claim; a claim's `definition` says what its findings are.
 STATUSES: dict[Status, str] = {
     "supported": "of the findings that may decide, more than half are for the claim and none is "
-    "against it; a claim of several parts needs this of each",
+    "against it; a claim of several parts needs this of each, and one that a model has to show at "
+    "once in several parts needs it of more than half of the models that are compared",
     "not supported": "of the findings that may decide, more than half are against the claim and "
-    "none is for it; of a claim of several parts one such part suffices",
-    "undecided": "there are findings, but they are too few, too uncertain, disagree, or are all "
-    "exploratory, which never decide",
-    "not tested": "no finding bears on it",
+    "none is for it; of several parts one such part suffices",
+    "undecided": "findings may decide, but they are too few, too uncertain, lack something, or "
+    "disagree; or some parts are decided and others are not",
+    "not tested": "no finding may decide it: there is none, or all are exploratory",
 }
 
 
@@ -33,7 +33,8 @@ class Claim:
     """What the paper claims, restated; `definition` says what is for and what is against it.
 
     `paper` is the paper's number in words, `parts` what it takes, `suites` the shipped ones that
-    are made to decide it.
+    are made to decide it, and `limits` what they need for that. `together` names what has to show
+    all parts at once; empty where each part stands for itself.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Claim:
     parts: tuple[str, ...]
     definition: str
     suites: str
+    limits: str = ""
+    together: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,6 @@ class Costs:
     training_seconds: float | None = None
 
 
-def costs_of(of: str, ratios: Sequence[Ratio]) -> Costs:
-    """Ratios of NFE, FLOPs and seconds, in this order."""
-    nfe, flops, seconds = ratios
-    return Costs(of, nfe, flops, seconds)
-
-
 @dataclass(frozen=True)
 class Sample:
     """What a finding stands on: `n` of what, the fewest training seeds, and points of a trend."""
@@ -116,7 +113,8 @@ class Finding:
 
     `estimate` is in `unit`, and what is above 0 (100 of passes) speaks for the claim; `paper` is
     the paper's number in the same unit. `p` is two-sided and adjusted as the interval is. An
-    exploratory finding never decides, and `reason` says why it is one.
+    exploratory finding never decides, and `reason` says why it is one. `shown_by` is what shows the
+    parts of a claim together: findings of equal ones are read as one.
     """
 
     claim: str
@@ -135,6 +133,12 @@ class Finding:
     reason: str
     bears: Bearing = "undecided"
     p: float | None = None
+    shown_by: tuple[object, ...] = field(default=(), repr=False)
+
+    @property
+    def together(self) -> tuple[object, ...]:
+        """What shows the parts of a claim: where nothing is said, the same model of the runs."""
+        return self.shown_by or (self.candidate, self.baseline, self.runs)
 
     @property
     def confirmatory(self) -> bool:
@@ -238,8 +242,13 @@ class ClaimVerdict:
             return ()
         return (
             "of the suites given none that is unfinished may decide it. Made for it: "
-            f"{self.claim.suites}. More seeds, points and documents narrow the intervals.",
+            f"{self.claim.suites}{self.claim.limits and f' ({self.claim.limits})'}. More seeds, "
+            "points and documents narrow the intervals.",
         )
+
+    def count(self, bears: Bearing) -> int:
+        """Of the findings that may decide."""
+        return sum(finding.bears == bears for finding in self.confirmatory)
 
     @property
     def confirmatory(self) -> tuple[Finding, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.analysis.claims.claim import Costs, Ratio, costs_of
-from harness.analysis.claims.grounds import Shown
+from harness.analysis.claims.claim import Costs
+from harness.analysis.claims.grounds import Asked, Shown
+from harness.analysis.claims.timing import Costed, costs_of, mean_ratio, seconds_ratio, timed
 from harness.analysis.claims.variants import not_s2
-from harness.analysis.exhibits.thinking import ThinkingRow
+from harness.analysis.exhibits.equal_quality import Cost
 from harness.planning.followed import followed_labels
 from harness.planning.planned import PlannedRun
 from harness.planning.sections import (
@@ -21,18 +22,19 @@ from harness.protocol import Descent
 from harness.quantities import counted
 
 EBT = "ebt"
+_COUNTED: tuple[Cost, Cost] = ("nfe", "flops")
 
 
 @dataclass(frozen=True)
 class Thinker:
     """A model that thinks: its trained descent, the settings tried and which of them are declared.
 
-    Labels are those of records. `other` says why it is not the paper's model.
+    Settings are by their labels in records. `other` says why it is not the paper's model.
     """
 
     model: str
     trained: Descent
-    tried: tuple[str, ...]
+    tried: Mapping[str, Descent]
     declared: tuple[str, ...]
     other: str
 
@@ -54,20 +56,53 @@ def thinkers(shown: Shown, experiment: str, evaluation: str) -> dict[str, Thinke
             continue
         more = [d for d in _descents(runs[0], evaluation) if _nfe(d) > _nfe(trained)]
         if more:
-            labels = tuple(dict.fromkeys(map(thinking_label, more)))
-            declared = tuple(label for label in labels if label in named) if named else ()
-            found[model] = Thinker(model, trained, labels, declared or _dearest(more), not_s2(runs))
+            tried = {thinking_label(each): each for each in more}
+            declared = tuple(label for label in tried if label in named) or _dearest(more)
+            found[model] = Thinker(model, trained, tried, declared, not_s2(runs))
     return found
 
 
-def costs_over(of: str, row: ThinkingRow, trained: ThinkingRow) -> Costs:
-    """A setting's costs over those of the trained thinking; `of` says so in words."""
-    pairs = (
-        (row.nfe, trained.nfe),
-        (row.flops, trained.flops),
-        (row.seconds, trained.seconds),
+def thinks(asked: Asked) -> bool:
+    """Whether an evaluation has a model descend, by its plan."""
+    return any(isinstance(each, Descent) for each in getattr(asked.evaluation.spec, "thinking", ()))
+
+
+def followed_of(
+    section: ThinkingShiftSection | ThinkingScaleSection, thinker: Thinker
+) -> tuple[str, ...]:
+    """The settings that a section follows of a model."""
+    followed = followed_labels(section.thinking)
+    return tuple(each for each in thinker.tried if followed is None or each in followed)
+
+
+def spoken(setting: str) -> str:
+    """`12 × 5`, with what else differs from the trained descent."""
+    return setting.replace("x", " × ", 1)
+
+
+def costs_over(costs: Sequence[Costed], setting: str, thinker: Thinker) -> Costs:
+    """What a setting takes over the trained thinking: of measurements of some models and sets."""
+    ours, theirs = (
+        [each for each in costs if each.setting == name]
+        for name in (setting, thinking_label(thinker.trained))
     )
-    return costs_of(of, [Ratio(ours / theirs if theirs else None) for ours, theirs in pairs])
+    places = dict.fromkeys((each.model, each.data) for each in ours)
+    nfe, flops = (
+        mean_ratio([each.of(cost) for each in ours], [each.of(cost) for each in theirs])
+        for cost in _COUNTED
+    )
+    return costs_of(
+        "one predicted token, over the trained thinking",
+        nfe=nfe,
+        flops=flops,
+        seconds=seconds_ratio(
+            (timed(_at(place, ours)), timed(_at(place, theirs))) for place in places
+        ),
+    )
+
+
+def _at(place: tuple[str, str], costs: Sequence[Costed]) -> list[Costed]:
+    return [each for each in costs if (each.model, each.data) == place]
 
 
 def _trained(run: PlannedRun) -> Descent | None:

@@ -1,29 +1,27 @@
-"""What findings stand on, read from a suite's measurements: runs, scale, device, training costs."""
+"""What findings stand on, read from a suite's plan and its measurements: runs, scale, device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import pandas as pd
 
-from harness.analysis.claims.claim import Costs, Ratio, Source
-from harness.analysis.exhibits.equal_quality import COSTS, Cost
+from harness.analysis.claims.claim import Costs, Source
+from harness.analysis.claims.timing import Costed, costed, model_names
 from harness.analysis.exhibits.gather import Gathered
 from harness.analysis.exhibits.suites import SuiteExhibits
 from harness.analysis.frame import point_names
+from harness.analysis.set_names import short_names
+from harness.planning.evaluations import PlannedEval
 from harness.planning.planned import PlannedRun, Suite
-from harness.planning.spec import thinking_label
-from harness.quantities import si
+from harness.planning.sections import evaluations_of
+from harness.quantities import counted, si
 
-#: Suites whose findings never decide, by name, and why.
-NO_EVIDENCE = {
-    "quickstart": "its settings were found by looking at these validation sets",
-    "smoke": "its numbers mean nothing: it trains for seconds, to see that every part works",
-}
 #: What training reads rows of, by task; of text tokens are counted.
 _ROWS = {"denoising": "images", "next_frame": "clips"}
+_LISTED = 2
 
 
 @dataclass(frozen=True)
@@ -40,43 +38,78 @@ class Evaluated:
     non_embedding: float
     training_flops: float
     training_seconds: float
+    training_device: str
     seen: float | None
     noun: str
     training_data: str
 
 
 @dataclass(frozen=True)
-class Costed:
-    """What one measured loss took, per prediction; None where it was not measured.
+class Asked:
+    """An evaluation of a run that the suite asks for, finished or not; `data` is its short name."""
 
-    `setting` is the label of the thinking, empty where the evaluation has none.
-    """
-
-    adapter: str
+    run: PlannedRun
+    evaluation: PlannedEval
     model: str
     data: str
-    setting: str
-    nfe: float | None
-    flops: float | None
-    seconds: float | None
 
-    def of(self, cost: Cost) -> float | None:
-        return {"nfe": self.nfe, "flops": self.flops, "seconds": self.seconds}[cost]
+    @property
+    def at_home(self) -> bool:
+        """On what the run is trained on."""
+        return bool(self.evaluation.spec.data == self.run.spec.task.data)
 
 
 @dataclass(frozen=True)
 class Ground:
-    """The finished evaluations of the models that a comparison compares."""
+    """What a comparison of models asks for, and what of it is finished.
+
+    `diverged` and `distrusted` are of all runs of the suite: ids, and why they decide nothing.
+    """
 
     rows: tuple[Evaluated, ...]
+    asked: tuple[Asked, ...] = ()
+    diverged: frozenset[str] = frozenset()
+    distrusted: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def runs(self) -> tuple[str, ...]:
         return tuple(sorted({row.run for row in self.rows}))
 
     @cached_property
-    def evaluations(self) -> tuple[str, ...]:
-        return tuple(sorted({row.eval_id for row in self.rows}))
+    def planned_runs(self) -> tuple[str, ...]:
+        return tuple(sorted({each.run.run_id for each in self.asked}))
+
+    @cached_property
+    def key(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Ids of the runs and evaluations asked for: the same for the same comparison."""
+        return self.planned_runs, tuple(sorted({a.evaluation.eval_id for a in self.asked}))
+
+    @cached_property
+    def seeds(self) -> int:
+        """The fewest training seeds that a model is planned with."""
+        found: dict[str, set[int]] = {}
+        for each in self.asked:
+            found.setdefault(each.model, set()).add(each.run.spec.seed)
+        return min(map(len, found.values()), default=0)
+
+    @cached_property
+    def untrusted(self) -> str:
+        """Why nothing that reads these runs decides; empty where it may."""
+        reasons = (self.distrusted.get(run, "") for run in self.planned_runs)
+        return "; ".join(dict.fromkeys(filter(None, reasons)))
+
+    @cached_property
+    def lacking(self) -> str:
+        """What is asked for and not there, in words; empty where all is."""
+        done = {(row.run, row.eval_id) for row in self.rows}
+        absent = [a for a in self.asked if (a.run.run_id, a.evaluation.eval_id) not in done]
+        if not absent:
+            return ""
+        lost = list(dict.fromkeys(a.run.name for a in absent if a.run.run_id in self.diverged))
+        more = f" and {len(lost) - _LISTED} more" if len(lost) > _LISTED else ""
+        said = f"{len(absent)} of {counted(len(self.asked), 'evaluation')} missing"
+        diverged = f"; training diverged: {', '.join(lost[:_LISTED])}{more}" if lost else ""
+        return said + diverged
 
     @cached_property
     def device(self) -> tuple[str, ...]:
@@ -84,8 +117,8 @@ class Ground:
 
     @property
     def sets(self) -> tuple[str, ...]:
-        """The data sets, in their order."""
-        return tuple(dict.fromkeys(row.data for row in self.rows))
+        """The data sets asked for, in their order."""
+        return tuple(dict.fromkeys(each.data for each in self.asked))
 
     @cached_property
     def scale(self) -> str:
@@ -102,7 +135,9 @@ class Ground:
         return ", ".join(filter(None, parts))
 
     def costs(self, costs: Costs) -> Costs:
-        """With what training all of the runs took."""
+        """With what training all of the runs took; nothing where none is finished."""
+        if not self.rows:
+            return costs
         return replace(
             costs,
             training_flops=sum(row.training_flops for row in self._each_run),
@@ -116,11 +151,15 @@ class Ground:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A suite with its exhibits, and its finished evaluations, each once."""
+    """A suite with its exhibits, and its finished evaluations, each once.
+
+    `distrusted`: run id -> why nothing that reads it decides, of this suite's runs and of others.
+    """
 
     exhibits: SuiteExhibits
+    distrusted: Mapping[str, str] = field(default_factory=dict)
     _known: dict[tuple[object, ...], Ground] = field(default_factory=dict)
-    _costs: dict[tuple[str, str], tuple[Costed, ...]] = field(default_factory=dict)
+    _costs: dict[tuple[str, str, str], tuple[Costed, ...]] = field(default_factory=dict)
 
     @property
     def suite(self) -> Suite:
@@ -130,11 +169,19 @@ class Shown:
     def gathered(self) -> tuple[Gathered, ...]:
         return self.exhibits.gathered
 
-    @property
-    def untrusted(self) -> str:
-        """Why nothing of this suite decides; empty where it may."""
-        reason = NO_EVIDENCE.get(self.suite.name, "")
-        return f"suite {self.suite.name}: {reason}" if reason else ""
+    def begun(self, gathered: Gathered) -> bool:
+        """Whether anything that the section asks for is finished, or diverged.
+
+        From then on all that its design compares belongs to the claim, whatever comes out.
+        """
+        section, runs = gathered.section, {run.run_id for run in gathered.runs}
+        if runs & self.exhibits.frame.diverged:
+            return True
+        return any(
+            row.run in runs
+            for _, name in evaluations_of(section)
+            for row in self._evaluated.get((section.experiment, name), ())
+        )
 
     @cached_property
     def finished(self) -> frozenset[str]:
@@ -151,34 +198,56 @@ class Shown:
             found.setdefault(run.experiment, {}).setdefault(model, []).append(run)
         return found
 
+    def models_of(self, gathered: Gathered) -> dict[str, list[PlannedRun]]:
+        """The models that a section reads."""
+        wanted = {(run.adapter_label, run.run_id) for run in gathered.runs}
+        return {
+            model: runs
+            for model, runs in self.models.get(gathered.section.experiment, {}).items()
+            if any((run.adapter_label, run.run_id) in wanted for run in runs)
+        }
+
     def family(self, experiment: str, adapter: str) -> str:
         """Of an adapter's label."""
         return next(
             r.record.family for r in self.suite.of(experiment) if r.adapter_label == adapter
         )
 
-    def costs(self, experiment: str, evaluation: str) -> tuple[Costed, ...]:
-        """What each measured loss of an evaluation cost."""
-        key = (experiment, evaluation)
+    def costs(self, experiment: str, evaluation: str, metric: str = "loss") -> tuple[Costed, ...]:
+        """What each measurement of a metric of an evaluation cost."""
+        key = (experiment, evaluation, metric)
         if key not in self._costs:
             rows = self.exhibits.frame.of(experiment, evaluation)
-            rows = rows[rows["metric"] == "loss"] if len(rows) else rows
-            self._costs[key] = tuple(_costed(rows)) if len(rows) else ()
+            rows = rows[rows["metric"] == metric] if len(rows) else rows
+            self._costs[key] = tuple(costed(rows)) if len(rows) else ()
         return self._costs[key]
 
     def ground(
-        self, experiment: str, evaluation: str, *, models: Iterable[str] = (), data: str = ""
+        self,
+        experiment: str,
+        evaluation: str,
+        *,
+        models: Iterable[str] = (),
+        data: str = "",
+        level: float | None = None,
     ) -> Ground:
-        """The evaluations of some models (`ebt large`) on one data set; empty: of all."""
-        key = (experiment, evaluation, tuple(models), data)
+        """The evaluations of some models (`ebt large`) on one set at one level; empty: of all."""
+        key = (experiment, evaluation, tuple(models), data, level)
         if key not in self._known:
+            asked = tuple(
+                each
+                for each in self._asked.get((experiment, evaluation), ())
+                if (not key[2] or each.model in key[2])
+                and data in ("", each.data)
+                and level in (None, getattr(each.evaluation.spec, "level", None))
+            )
+            wanted = {(each.run.run_id, each.evaluation.eval_id) for each in asked}
             rows = self._evaluated.get((experiment, evaluation), ())
             self._known[key] = Ground(
-                tuple(
-                    row
-                    for row in rows
-                    if (not key[2] or row.model in key[2]) and data in ("", row.data)
-                )
+                tuple(row for row in rows if (row.run, row.eval_id) in wanted),
+                asked,
+                self.exhibits.frame.diverged,
+                self.distrusted,
             )
         return self._known[key]
 
@@ -194,6 +263,20 @@ class Shown:
         )
 
     @cached_property
+    def _asked(self) -> dict[tuple[str, str], list[Asked]]:
+        known = {row.eval_id: row.data for rows in self._evaluated.values() for row in rows}
+        each = [(run, planned) for run in self.suite.runs for planned in run.evaluations]
+        short = short_names([planned.spec.data for _, planned in each])
+        short |= {p.spec.data: known[p.eval_id] for _, p in each if p.eval_id in known}
+        points = point_names(self.suite)
+        found: dict[tuple[str, str], list[Asked]] = {}
+        for run, planned in each:
+            model = f"{run.adapter_label} {points[run.experiment, run.run_id]}".strip()
+            asked = Asked(run, planned, model, short[planned.spec.data])
+            found.setdefault((run.experiment, planned.name), []).append(asked)
+        return found
+
+    @cached_property
     def _evaluated(self) -> dict[tuple[str, str], list[Evaluated]]:
         rows = self.exhibits.frame.rows
         found: dict[tuple[str, str], list[Evaluated]] = {}
@@ -201,7 +284,7 @@ class Shown:
             return found
         nouns = {run.run_id: _ROWS.get(run.spec.task.kind, "tokens") for run in self.suite.runs}
         each = rows.drop_duplicates(["experiment", "evaluation", "run", "eval_id"])
-        columns = zip(_models(each), *(each[name] for name in _COLUMNS), strict=True)
+        columns = zip(model_names(each), *(each[name] for name in _COLUMNS), strict=True)
         for model, *values in columns:
             of = dict(zip(_COLUMNS, values, strict=True))
             noun = nouns[str(of["run"])]
@@ -217,6 +300,7 @@ class Shown:
                 non_embedding=float(of["non_embedding"]),
                 training_flops=float(of["training_flops"]),
                 training_seconds=float(of["training_seconds"]),
+                training_device=str(of["training_device"]),
                 seen=None if pd.isna(seen) else float(seen),
                 noun=noun,
                 training_data=str(of["training_data"]),
@@ -227,29 +311,9 @@ class Shown:
 
 _COLUMNS = (
     *("experiment", "evaluation", "run", "eval_id", "data", "device", "non_embedding"),
-    *("training_flops", "training_seconds", "training_rows", "training_tokens", "training_data"),
+    *("training_flops", "training_seconds", "training_device", "training_rows"),
+    *("training_tokens", "training_data"),
 )
-
-
-def _costed(rows: pd.DataFrame) -> Iterator[Costed]:
-    known = [rows[name] for name in ("adapter", "data", "thinking", *COSTS)]
-    for model, adapter, data, thinking, *costs in zip(_models(rows), *known, strict=True):
-        nfe, flops, seconds = (None if pd.isna(cost) else float(cost) for cost in costs)
-        setting = "" if pd.isna(thinking) else thinking_label(thinking)
-        yield Costed(str(adapter), str(model), str(data), setting, nfe, flops, seconds)
-
-
-def mean_ratio(ours: Sequence[float | None], theirs: Sequence[float | None]) -> Ratio:
-    """Of two means; missing where one of the costs is."""
-    both = [[cost for cost in costs if cost is not None] for costs in (ours, theirs)]
-    if len(both[0]) < len(ours) or len(both[1]) < len(theirs) or not all(map(sum, both)):
-        return Ratio(None)
-    return Ratio(sum(both[0]) / len(both[0]) / (sum(both[1]) / len(both[1])))
-
-
-def _models(rows: pd.DataFrame) -> pd.Series:
-    """`ebt large`: adapter and place on the axes."""
-    return (rows["adapter"].astype(str) + " " + rows["point"].astype(str)).str.strip()
 
 
 def _range(values: list[float]) -> str:

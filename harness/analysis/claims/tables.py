@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import isfinite
+from math import isfinite, isnan
 
 from harness.analysis.claims.claim import STATUSES, ClaimVerdict, Costs, Finding
 from harness.analysis.claims.wording import (
@@ -15,7 +15,7 @@ from harness.analysis.claims.wording import (
     number_text,
     range_text,
     ratio_text,
-    shown_findings,
+    shown_parts,
 )
 from harness.analysis.tables.table import Cell, Table
 
@@ -43,9 +43,9 @@ def claims_table(verdicts: Sequence[ClaimVerdict], name: str = "claims") -> Tabl
 
 def _claim_cells(verdict: ClaimVerdict) -> list[Cell]:
     several = len(verdict.parts) > 1
-    by_part = {part.name: shown_findings(verdict, part.name) for part in verdict.parts}
+    by_part = shown_parts(verdict)
     estimates = [
-        f"{part}: {text}" if several else text
+        f"{part}: {text}" if several and part else text
         for part, findings in by_part.items()
         if (text := extremes_text(findings))
     ]
@@ -56,7 +56,7 @@ def _claim_cells(verdict: ClaimVerdict) -> list[Cell]:
         Cell(verdict.claim.title),
         Cell(verdict.claim.paper),
         Cell(verdict.status, bold=verdict.decided),
-        Cell("; ".join(", ".join(map(str, part.counts)) for part in verdict.parts)),
+        Cell(_counts(verdict)),
         Cell(str(len(verdict.exploratory))),
         Cell("; ".join(estimates)),
         Cell(range_text(seeds)),
@@ -64,6 +64,14 @@ def _claim_cells(verdict: ClaimVerdict) -> list[Cell]:
         Cell(range_text([cost.flops.value for cost in costs])),
         Cell(range_text([cost.seconds.value for cost in costs])),
     ]
+
+
+def _counts(verdict: ClaimVerdict) -> str:
+    """`2, 0, 1`, per part where there are two; of more parts in all."""
+    counts = [part.counts for part in verdict.parts]
+    if len(counts) > 2:
+        counts = [(verdict.count("for"), verdict.count("against"), verdict.count("undecided"))]
+    return "; ".join(", ".join(map(str, each)) for each in counts)
 
 
 def _claim_notes(verdict: ClaimVerdict) -> Iterator[str]:
@@ -80,17 +88,17 @@ def _claim_notes(verdict: ClaimVerdict) -> Iterator[str]:
 
 
 def _claim_data(verdict: ClaimVerdict) -> dict[str, object]:
-    parts, magnitude = verdict.parts, verdict.magnitude
+    magnitude = verdict.magnitude
     return {
         "claim": verdict.claim.name,
         "title": verdict.claim.title,
         "paper": verdict.claim.paper,
         "status": verdict.status,
-        "for": sum(part.favor for part in parts),
-        "against": sum(part.against for part in parts),
-        "undecided": sum(part.undecided for part in parts),
+        "for": verdict.count("for"),
+        "against": verdict.count("against"),
+        "undecided": verdict.count("undecided"),
         "exploratory": len(verdict.exploratory),
-        "parts": "; ".join(f"{part.name}: {part.status}" for part in parts),
+        "parts": "; ".join(f"{part.name}: {part.status}" for part in verdict.parts),
         "paper_number_inside": None if magnitude is None else magnitude.inside,
         "paper_number_above": None if magnitude is None else magnitude.above,
         "paper_number_below": None if magnitude is None else magnitude.below,
@@ -146,10 +154,10 @@ def _finding_data(finding: Finding) -> dict[str, object]:
         "what": finding.what,
         "candidate": finding.candidate,
         "baseline": finding.baseline,
-        "estimate": _finite(finding.estimate),
+        "estimate": _number(finding.estimate),
         "unit": finding.unit,
-        "low": None if bounds is None else _finite(bounds.low),
-        "high": None if bounds is None else _finite(bounds.high),
+        "low": None if bounds is None else _number(bounds.low),
+        "high": None if bounds is None else _number(bounds.high),
         "level": None if bounds is None else bounds.level,
         "adjusted": None if bounds is None else bounds.adjusted,
         "p": finding.p,
@@ -183,6 +191,8 @@ def _costs_data(costs: Costs) -> dict[str, object]:
     }
 
 
-def _finite(value: float | None) -> float | None:
-    """Missing where it is infinite: the reason says why."""
-    return value if value is not None and isfinite(value) else None
+def _number(value: float | None) -> float | str | None:
+    """`inf` and `-inf` in letters, which JSON has no number for; missing stays missing."""
+    if value is None or isnan(value):
+        return None
+    return value if isfinite(value) else f"{value:g}"

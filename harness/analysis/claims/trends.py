@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import factorial
 
 from harness.analysis.claims.candidate import (
     Candidate,
@@ -11,48 +12,48 @@ from harness.analysis.claims.candidate import (
     Widening,
     evidence_of,
     joined,
+    too_few,
     unweighed,
 )
-from harness.analysis.claims.claim import (
-    LEVEL,
-    Bearing,
-    Bounds,
-    Costs,
-    Finding,
-    Sample,
-    costs_of,
-)
-from harness.analysis.claims.gains import Thinker
-from harness.analysis.claims.grounds import Ground, Shown, mean_ratio
-from harness.analysis.exhibits.equal_quality import COSTS
+from harness.analysis.claims.claim import LEVEL, Bearing, Bounds, Finding, Sample
+from harness.analysis.claims.gains import Thinker, costs_over, spoken
+from harness.analysis.claims.grounds import Ground, Shown
+from harness.analysis.claims.timing import Costed
 from harness.analysis.exhibits.gain_draws import Measure
 from harness.analysis.exhibits.gather import Gathered
 from harness.analysis.exhibits.thinking import ThinkingRow
-from harness.analysis.tables.trends import setting_words
 from harness.analysis.trends.trend import Trend, shown_p
-from harness.planning.sections import ThinkingScaleSection, ThinkingShiftSection
 from harness.planning.spec import thinking_label
 from harness.quantities import counted
 
 
 @dataclass(frozen=True)
 class Followed:
-    """A trend of one setting's gain, and on which rows it stands.
+    """A trend of one setting's gain as it is planned, and what was found of it: None, nothing.
 
-    `model` is whose it is, `over` says per what the slope is, `where` on which sets, `points` what
-    they are.
+    `model` is whose it is, `over` says per what the slope is, `where` on which sets. `planned` are
+    its points, of which `needed` may decide; `noun` says what they are.
     """
 
     claim: str
     part: str
     model: str
-    trend: Trend
+    setting: str
     measure: Measure
+    trend: Trend | None
     rows: tuple[ThinkingRow, ...]
     over: str
     where: str
-    points: str
+    planned: int
+    needed: int
+    noun: str
     paper: float | None
+    shown_by: tuple[object, ...] = ()
+
+
+def smallest_p(points: int) -> float:
+    """The least two-sided p that the order of so many points can have: two orders of all."""
+    return 2 / factorial(points)
 
 
 def trend_candidate(
@@ -62,17 +63,25 @@ def trend_candidate(
     followed: Followed,
     *,
     ground: Ground,
-    why: str,
+    why: str = "",
+    lost: str = "",
 ) -> Candidate:
-    """The candidate of a trend; `why` is the claim's own reason that it may not decide."""
-    trend, row = followed.trend, followed.rows[0]
-    seeds = min(each.seeds for each in followed.rows)
+    """The candidate of a trend; `why` is the claim's own reason that it may not decide, `lost` what
+    is not finite of it.
+    """
+    trend, rows = followed.trend, followed.rows
+    seeds = min((each.seeds for each in rows), default=0)
     listed = "sensitivity line: the paper's gain is of perplexity" * (followed.measure == "loss")
-    few = trend.reason if trend.reading == "descriptive" else ""
+    few = ""
+    if followed.planned < followed.needed:
+        few = f"{counted(followed.planned, followed.noun)}, {followed.needed} needed"
     reason = joined(
-        shown.untrusted, thinker.other, thinker.undeclared(row.setting), listed, few, why
+        *(ground.untrusted, thinker.other, thinker.undeclared(followed.setting)),
+        *(listed, few, too_few(ground.seeds), why),
     )
-    setting = setting_words(row)
+    setting = spoken(followed.setting)
+    interval = None if trend is None else trend.interval
+    measured = 0 if trend is None else trend.points
     finding = Finding(
         claim=followed.claim,
         part=followed.part,
@@ -80,30 +89,47 @@ def trend_candidate(
         what=f"slope of the {followed.measure} gain of {setting} {followed.over}{followed.where}",
         candidate=f"{followed.model}, {setting}",
         baseline=f"{followed.model}, {thinker.trained.steps} × {thinker.trained.samples} (trained)",
-        estimate=trend.slope,
+        estimate=None if trend is None else trend.slope,
         unit="points",
-        interval=None if trend.interval is None else Bounds(*trend.interval),
+        interval=None if interval is None else Bounds(*interval),
         paper=followed.paper if followed.measure == "perplexity" else None,
         sample=Sample(
-            min(each.documents for each in followed.rows),
-            f"documents or more at each of {counted(trend.points, followed.points)}",
+            min((each.documents for each in rows), default=0),
+            f"documents or more at each of {counted(measured, followed.noun)}",
             seeds,
-            trend.points,
+            measured,
         ),
-        costs=ground.costs(_costs(shown, gathered, thinker, followed.rows)),
+        costs=ground.costs(costs_over(_costs(shown, ground), followed.setting, thinker)),
         evidence=evidence_of(reason),
-        reason=joined(reason, _ranks(trend)),
+        reason=joined(reason, "" if trend is None else _ranks(trend)),
+        shown_by=followed.shown_by,
     )
-    key = (
-        *(ground.runs, ground.evaluations, row.setting, followed.measure),
-        *(followed.over, followed.where),
-    )
-    untrusted = bool(shown.untrusted)
-    if trend.interval is None or trend.slope is None:
-        return unweighed(replace(finding, reason=joined(finding.reason, trend.reason)), key)
-    slope = Widening(trend.slope, trend.interval, seeds)
+    key = (*ground.key, followed.setting, followed.measure, followed.over, followed.where)
+    untrusted, open_ = bool(ground.untrusted), joined(ground.lacking, lost, _open(followed))
+    if trend is None or interval is None or trend.slope is None:
+        return unweighed(finding, key, untrusted=untrusted, open_=open_)
+    slope = Widening(trend.slope, interval, seeds)
     p = 1.0 if trend.ranks.p is None else max(slope.p, trend.ranks.p)
-    return Candidate(finding, key, p, slope.at, _reading(trend), untrusted)
+    return Candidate(finding, key, p, slope.at, _reading(trend), untrusted, open_)
+
+
+def _costs(shown: Shown, ground: Ground) -> list[Costed]:
+    """Of everything that the trend is made of."""
+    places = {(each.model, each.data) for each in ground.asked}
+    first = ground.asked[0]
+    costs = shown.costs(first.run.experiment, first.evaluation.name)
+    return [each for each in costs if (each.model, each.data) in places]
+
+
+def _open(followed: Followed) -> str:
+    """What the trend lacks of its plan; empty where nothing."""
+    trend = followed.trend
+    if trend is None:
+        return f"no gain at any of {counted(followed.planned, followed.noun)}"
+    without = f"no gain: {', '.join(trend.left_out)}" if trend.left_out else ""
+    apart = followed.planned - trend.points - len(trend.left_out)
+    short = f"{counted(apart, followed.noun)} without a place or a gain" if apart > 0 else ""
+    return joined(without, short, trend.reason if trend.interval is None else "")
 
 
 def _reading(trend: Trend) -> Reading:
@@ -129,30 +155,8 @@ def _ranks(trend: Trend) -> str:
     return f"rank correlation {ranks.rho:+.2f}, p {shown_p(ranks.p)} unadjusted".replace("-", "−")
 
 
-def _costs(
-    shown: Shown, gathered: Gathered, thinker: Thinker, rows: Sequence[ThinkingRow]
-) -> Costs:
-    """Of the setting over the trained one, means over the rows' models and sets."""
-    section = gathered.section
-    assert isinstance(section, ThinkingShiftSection | ThinkingScaleSection)
-    models = {f"{row.adapter} {row.label}".strip() for row in rows}
-    sets, wanted = {row.data for row in rows}, thinking_label(thinker.trained)
-    trained = [
-        each
-        for each in shown.costs(section.experiment, section.evaluation)
-        if each.model in models and each.data in sets and each.setting == wanted
-    ]
-    return costs_of(
-        "one predicted token, over the trained thinking",
-        [
-            mean_ratio([getattr(row, cost) for row in rows], [each.of(cost) for each in trained])
-            for cost in COSTS
-        ],
-    )
-
-
 def lost_words(lost: Sequence[str], *, model: str, thinker: Thinker, setting: str) -> str:
-    """Why a trend may not decide whose model has no loss somewhere; empty where it has all.
+    """What is not finite of a trend's models; empty where all is.
 
     `lost` are names as `ThinkingExhibit` has them; `model` is what those of the trend start with.
     """

@@ -81,10 +81,21 @@ def training_text(costs: Costs) -> str:
     return ", ".join(filter(None, (flops, seconds)))
 
 
-def shown_findings(verdict: ClaimVerdict, part: str) -> tuple[Finding, ...]:
-    """A part's findings that may decide; where none may, all of it."""
-    own = tuple(f for f in verdict.findings if f.part == part)
-    return tuple(f for f in own if f.confirmatory) or own
+def shown_parts(verdict: ClaimVerdict) -> dict[str, tuple[Finding, ...]]:
+    """Each part's findings that may decide, or where none of it may, all of it.
+
+    Of many parts only those with findings that may decide; where none of any may, all under "".
+    """
+    many = len(verdict.parts) > 2
+    if many and not verdict.confirmatory:
+        return {"": verdict.findings} if verdict.findings else {}
+    found: dict[str, tuple[Finding, ...]] = {}
+    for part in verdict.parts:
+        own = tuple(f for f in verdict.findings if f.part == part.name)
+        decide = tuple(f for f in own if f.confirmatory)
+        if decide or (own and not many):
+            found[part.name] = decide or own
+    return found
 
 
 def extremes_text(findings: Sequence[Finding]) -> str:

@@ -46,13 +46,14 @@ def planted(
     read: Reading = NOTHING,
     seeds: int = 3,
     untrusted: bool = False,
+    open_: str = "",
     **given: Any,
 ) -> Candidate:
     """A candidate of that finding; by default no other has its key."""
     sample = Sample(100, "documents", seeds)
     one = finding(estimate, half, sample=sample, **given)
     own = (object(),) if key is None else (key,)
-    return widened(one, own, read, untrusted=untrusted)
+    return widened(one, own, read, untrusted=untrusted, open_=open_)
 
 
 def of_suite(candidate: Candidate, *names: str) -> Candidate:

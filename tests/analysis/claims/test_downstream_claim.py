@@ -135,7 +135,7 @@ def test_a_set_in_two_ways_counts_in_rolling_windows_alone(tmp_path: Path) -> No
 def test_few_seeds_decide_nothing(tmp_path: Path) -> None:
     text = SUITE.replace("[0, 1, 2]", "[0, 1]")
     verdict = claimed(tmp_path, differences(0.3, -0.3, -0.3, -0.3), text)
-    assert verdict.status == "undecided"
+    assert verdict.status == "not tested"
     assert not verdict.confirmatory
     assert not verdict.deciding
 

@@ -174,7 +174,7 @@ def test_few_seeds_and_other_starts_are_listed_alone(
     given: dict[str, str], reason: str, tmp_path: Path
 ) -> None:
     verdict = passes(suite_of(tmp_path, **given), tmp_path, AS_CLAIMED)
-    assert verdict.status == "undecided"
+    assert verdict.status == "not tested"
     assert not verdict.confirmatory
     assert all(reason in f.reason for f in verdict.findings)
     assert not verdict.deciding
@@ -208,7 +208,7 @@ def test_without_cheaper_settings_of_dit_nothing_is_compared(tmp_path: Path) -> 
     verdict = passes(load_suite(path), tmp_path, AS_CLAIMED)
     assert verdict.status == "undecided"
     (equal,) = [f for f in verdict.findings if f.part == "passes"]
-    assert equal.evidence == "exploratory"
+    assert (equal.evidence, equal.bears) == ("confirmatory", "undecided")
     assert "not tried with fewer passes than 100 times" in equal.reason
 
 
@@ -231,7 +231,7 @@ def test_images_that_are_not_kept_give_no_resamples(tmp_path: Path) -> None:
         write_run(run, tmp_path, recorded(noisy(AS_CLAIMED), kept=False))  # type: ignore[arg-type]
     verdict = claim_of("passes", suite, tmp_path)
     assert verdict.status == "undecided"
-    assert not verdict.confirmatory
+    assert verdict.parts[0].counts == verdict.parts[1].counts == (0, 0, 1)
     assert all("errors not kept" in f.reason for f in verdict.findings)
 
 
@@ -278,7 +278,7 @@ def test_two_trainings_of_each_say_nothing_of_features(tmp_path: Path) -> None:
     suite = test_probe.suite_of(tmp_path, test_probe.SUITE.replace("[0, 1, 2]", "[0, 1]"))
     write_suite(suite, tmp_path, test_probe.planted())
     verdict = claim_of("features", suite, tmp_path)
-    assert verdict.status == "undecided"
+    assert verdict.status == "not tested"
     assert all("2 training seeds, 3 needed" in f.reason for f in verdict.findings)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
+from harness.analysis.claims import downstream, scaling
 from harness.analysis.claims.adjusting import adjusted
 from harness.analysis.claims.candidate import Candidate, Widening, distinct, reading
 from harness.analysis.claims.claim import STATUSES, ClaimVerdict
@@ -128,7 +130,7 @@ def test_exploratory_findings_never_change_what_the_others_say(
     others = [planted(e, h) for e, h in confirmatory]
     listed = [planted(e, h, evidence="exploratory", reason="few") for e, h in exploratory]
     alone, both = weigh(ONE, others), weigh(ONE, [*listed, *others])
-    assert both.status == (alone.status if confirmatory else "undecided")
+    assert both.status == (alone.status if confirmatory else "not tested")
     assert both.confirmatory == alone.confirmatory
     assert {f.bears for f in both.exploratory} == {"undecided"}
     assert all(f.p is None and not f.interval.adjusted for f in both.exploratory if f.interval)
@@ -143,6 +145,70 @@ def test_what_has_no_interval_counts_as_undecided() -> None:
     assert [f.bears for f in verdict.findings] == ["for", "undecided"]
     assert verdict.findings[1].interval is None
     assert verdict.findings[1].reason == "a loss is not finite"
+
+
+def test_what_was_planned_and_lacks_something_counts_as_undecided_at_any_estimate() -> None:
+    """The number of comparisons, and so the level of all others, is what it was without a lack."""
+    whole = [planted(*FOR) for _ in range(3)]
+    lacking = [whole[0], *(replace(each, open="2 of 3 evaluations missing") for each in whole[1:])]
+    verdict = weigh(ONE, lacking)
+    assert verdict.status == "undecided"
+    assert verdict.parts[0].counts == (1, 0, 2)
+    assert [f.reason for f in verdict.findings if f.bears == "undecided"] == [
+        "2 of 3 evaluations missing"
+    ] * 2
+    assert all(f.p is None for f in verdict.findings if f.bears == "undecided")
+    first = [f.interval.level for f in verdict.findings if f.bears == "for" and f.interval]
+    assert first == pytest.approx([1 - 0.05 / 3])
+    listed = weigh(ONE, [planted(*FOR, evidence="exploratory", reason="few", open_="lost")])
+    assert listed.findings[0].reason == "few; lost"
+
+
+# --- one model, several parts -----------------------------------------------------------------
+
+
+def of_models(**bears: tuple[list[tuple[float, float]], list[tuple[float, float]]]) -> ClaimVerdict:
+    """Of each model, its pretraining losses and its downstream ones."""
+    found = [
+        planted(*each, claim="downstream", part=part, candidate=f"ebt {model}", paper=None)
+        for model, parts in bears.items()
+        for part, own in zip(("pretraining", "downstream"), parts, strict=True)
+        for each in own
+    ]
+    return weigh(downstream.CLAIM, found)
+
+
+def test_parts_are_joined_by_model_before_they_are_counted() -> None:
+    """Two models are worse in pretraining, and only the third is better downstream."""
+    verdict = of_models(a=([FOR], [OPEN] * 3), b=([FOR], [OPEN] * 3), c=([OPEN], [FOR] * 7))
+    assert [part.status for part in verdict.parts] == ["supported", "supported"]
+    assert verdict.status == "undecided"
+    assert "of 3 models 0 for the claim in all parts, 0 against it in one" in verdict.reason
+
+
+def test_models_that_show_all_parts_carry_the_claim_by_majority() -> None:
+    both, neither = ([FOR], [FOR] * 2), ([OPEN], [FOR] * 2)
+    assert of_models(a=both, b=both, c=neither).status == "supported"
+    assert of_models(a=both, b=neither).status == "undecided"
+    assert of_models(a=both, b=both, c=([FOR], [AGAINST])).status == "undecided"
+    assert of_models(a=([FOR], [AGAINST]), b=([AGAINST], [FOR])).status == "not supported"
+    assert of_models(a=both, b=([FOR], [])).status == "undecided"
+
+
+def test_a_claim_of_many_parts_says_along_which_it_holds() -> None:
+    kinds = {"data on text": FOR, "FLOPs on text": OPEN}
+    found = [planted(*each, claim="scaling", part=part) for part, each in kinds.items()]
+    verdict = weigh(scaling.CLAIM, found)
+    assert verdict.status == "undecided"
+    assert verdict.reason.startswith(
+        "supported along data on text (1, 0, 0); undecided along FLOPs on text (0, 0, 1); "
+        "not tested along batch size on text, depth on text"
+    )
+    every = [planted(*FOR, claim="scaling", part=part) for part in scaling.PARTS]
+    assert weigh(scaling.CLAIM, every).status == "supported"
+    one = [planted(*AGAINST, claim="scaling", part="width on video"), *every[:-1]]
+    assert weigh(scaling.CLAIM, one).status == "not supported"
+    assert weigh(scaling.CLAIM, every[1:]).status == "undecided"
 
 
 # --- symmetry ---------------------------------------------------------------------------------
@@ -302,7 +368,7 @@ def test_what_an_untrusted_suite_shows_decides_nowhere() -> None:
     tuned = planted(*FOR, key="same", evidence="exploratory", reason="tuned", untrusted=True)
     for order in ([tuned, planted(*FOR, key="same")], [planted(*FOR, key="same"), tuned]):
         verdict = weigh(ONE, order)
-        assert verdict.status == "undecided"
+        assert verdict.status == "not tested"
         assert verdict.findings[0].reason == "tuned"
     assert len(distinct([tuned, planted(*FOR, key="same")])) == 1
 
