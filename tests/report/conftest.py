@@ -10,7 +10,7 @@ import pytest
 
 from harness.show.report import write_report
 from tests.report.browser import APT, Browser, Page, chromium
-from tests.report.written import TEXT, UNTRAINED, suite_of, write_records
+from tests.report.written import ODD, TEXT, UNTRAINED, suite_of, write_records
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,17 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_records(suites[0], folder / "results", leave=3)
     out = folder / "report.html"
     write_report(suites, folder / "results", out, as_json=True)
+    return out
+
+
+@pytest.fixture(scope="session")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page over records of a suite whose labels and titles are hard to lay out."""
+    folder = tmp_path_factory.mktemp("odd")
+    suite = suite_of(ODD, folder, "odd.yaml")
+    write_records(suite, folder / "results")
+    out = folder / "report.html"
+    write_report([suite], folder / "results", out, as_json=True)
     return out
 
 

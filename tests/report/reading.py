@@ -12,7 +12,7 @@ from typing import Any
 
 #: Selects the rows of runs, without those of their details.
 RUNS = "#run-table tbody tr:not(.detail)"
-_VOID = {"meta", "img", "br", "input", "link", "hr"}
+_VOID = {"meta", "img", "br", "input", "link", "hr", "wbr"}
 
 
 @dataclass

@@ -92,6 +92,28 @@ def test_words_sort_as_words(page):
     assert models[0] == "dit"
 
 
+@pytest.mark.parametrize(
+    "ordered",
+    [
+        ["lr 0.0005", "lr 1e-3", "lr 0.004", "lr 0.016, wd 0.2", "lr 0.016, wd 0.1e1", "lr 0.032"],
+        ["data 100 k", "data 800 k", "data 1.2 M", "data 1,300,000", "data 2 G"],
+        ["depth 2", "depth 10", "width 9", "width 9 b"],
+        ["2×48", "2×112", "10×7"],
+    ],
+)
+def test_numbers_within_words_sort_as_numbers(page, ordered):
+    page.js(
+        f"(() => {{ const values = {json.dumps(sorted(ordered, reverse=True))};"
+        "const rows = [...document.querySelector('#run-table').tBodies[0].rows];"
+        "rows.forEach((row, i) => { if (i >= values.length) row.remove();"
+        "else row.cells[3].textContent = values[i]; }); })()"
+    )
+    page.click("#run-table th:nth-child(4) button")
+    assert column(page, "#run-table", 3) == ordered
+    page.click("#run-table th:nth-child(4) button")
+    assert column(page, "#run-table", 3) == ordered[::-1]
+
+
 def test_sizes_sort_by_size_and_not_by_how_they_are_written(page):
     page.js(f"document.querySelectorAll('{RUNS}').forEach(r => {{ r.cells[5].innerText = 'x'; }})")
     page.click("#run-table th:nth-child(6) button")
@@ -143,6 +165,18 @@ def test_a_choice_narrows_the_runs(page, field, value, left):
     page.js(f"{choose}.value = '{value}'; {choose}.dispatchEvent(new Event('change'))")
     said(page, f"{left} of 32 runs")
     assert shown(page) == left
+
+
+def test_a_comma_in_a_models_label_divides_nothing(browser, odd):
+    with browser.page(odd) as page:
+        choices = page.js("[...document.querySelectorAll('#run-adapter option')].map(o => o.text)")
+        assert choices == ["all", "left, right", "right"]
+        for label in choices[1:]:
+            choose = "document.querySelector('#run-adapter')"
+            page.js(f"{choose}.value = '{label}'; {choose}.dispatchEvent(new Event('change'))")
+            said(page, "2 of 4 runs")
+            visible = f"[...document.querySelectorAll('{RUNS}')].filter(r => !r.hidden)"
+            assert page.js(f"{visible}.map(r => r.cells[1].textContent)") == [label] * 2
 
 
 def test_an_exhibit_leads_to_its_runs_and_back(page):
@@ -198,6 +232,24 @@ def test_a_run_opens_and_shows_all_of_it(page):
     assert page.js("document.querySelector('tr.detail').hidden")
 
 
+def test_words_are_shown_as_they_are_written_and_numbers_with_their_minus(page):
+    """A name is found and copied; six digits do not pass for all of a number."""
+    values = ["builtin/moving-digits", -1.5, 1e-7, 1234567.8, 61543, 0.123456789]
+    page.js(
+        "window.report.unpack('packed-runs').then(data => {"
+        "const row = Object.values(data.runs)[0].evaluations[0].rows[0];"
+        f"{json.dumps(values)}.forEach((value, i) => {{ row[i + 1] = value; }}); }})"
+    )
+    page.click("#run-table .toggle")
+    page.until("document.querySelector('tr.detail')")
+    page.js("document.querySelector('tr.detail details').open = true")
+    page.until("document.querySelector('tr.detail td td')")
+    shown = page.js("[...document.querySelectorAll('tr.detail td td')].map(e => e.textContent)")
+    assert shown[:6] == [
+        *("builtin/moving-digits", "−1.5", "1e-7", "1234567.8", "61543", "0.123457"),
+    ]
+
+
 def test_sorting_and_filters_keep_an_open_run_under_its_row(page):
     page.click("#run-table .toggle")
     page.until("document.querySelector('tr.detail')")
@@ -234,13 +286,20 @@ def test_an_address_opens_what_is_folded(browser, written):
         page.until("document.querySelector('#disclosure-untrained').open")
 
 
-def test_a_csv_is_written(page, tmp_path):
+@pytest.mark.parametrize(
+    ("button", "name", "column"),
+    [
+        ("figure button.csv", "figure-scaling-parameters", "part"),
+        ("[id='table.hostile.scaling-parameters'] button.csv", "table-scaling-parameters", "model"),
+    ],
+)
+def test_a_csv_is_written(page, tmp_path, button, name, column):
     page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
-    page.click("#hostile--scaling-parameters figure button.csv")
-    path = tmp_path / "scaling-parameters.csv"
-    page.until("true")
+    page.click(f"#hostile--scaling-parameters {button}")
+    path = tmp_path / f"{name}.csv"
     for _ in range(200):
         if path.exists():
             break
         page.js("new Promise(done => setTimeout(done, 20))")
-    assert path.read_text().count("\n") > 10
+    assert path.read_text().count("\n") > 5
+    assert path.read_text().startswith(f"{column},")

@@ -148,6 +148,165 @@ def test_the_focus_goes_through_the_page_in_order_and_is_seen(page):
     assert tops == sorted(tops)
 
 
+#: Of every control in tables, which may lie under their head or first column: those that do, when
+#: the focus comes to them from below or from the right.
+COVERED = """
+(() => {
+  const controls = [...document.querySelectorAll("tbody :is(a, button, summary)")]
+    .filter((control) => control.checkVisibility());
+  const covered = [];
+  for (const control of controls.reverse()) {
+    control.focus();
+    const box = control.getClientRects()[0];
+    const at = document.elementFromPoint(box.left + Math.min(box.width / 2, 12), box.top + 3);
+    if (!control.contains(at)) covered.push(control.textContent.trim());
+  }
+  return [controls.length, covered];
+})()
+"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_covers_what_has_the_focus(browser, written, width):
+    with browser.page(written, width=width) as page:
+        count, covered = page.js(COVERED)
+        assert count > 60
+        assert covered == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_keyboard_goes_back_through_runs_that_are_seen(browser, written, width):
+    with browser.page(written, width=width, height=700) as page:
+        page.js("[...document.querySelectorAll('.toggle')].at(-1).focus()")
+        for _ in range(30):
+            page.press("Tab", shift=True)
+            assert page.js("document.activeElement.className") == "toggle"
+            below = (
+                "document.activeElement.getBoundingClientRect().top"
+                " - document.querySelector('#run-table th').getBoundingClientRect().bottom"
+            )
+            assert page.js(below) >= -1
+
+
+def test_a_long_table_can_be_skipped(page):
+    skips = page.js(
+        "[...document.querySelectorAll('.past')].map(a => a.textContent + ' ' + a.hash.slice(1))"
+    )
+    assert len(skips) == len(set(skips)) > 5
+    long = page.js(
+        "[...document.querySelectorAll('.scroll')].filter(s => s.querySelectorAll("
+        "'a, button, summary').length > 12 && !s.closest('.table-block').querySelector('.past'))"
+        ".map(s => s.textContent)"
+    )
+    assert long == []
+    for label in ("of runs", "of verdicts"):
+        page.js(
+            "[...document.querySelectorAll('.past')]"
+            f".find(a => a.textContent.endsWith({label!r})).focus()"
+        )
+        box = page.js("(r => [r.width, r.height])(document.activeElement.getBoundingClientRect())")
+        assert box[0] > 60
+        assert box[1] >= 24
+        page.press("Enter")
+        page.press("Tab")
+        assert page.js("document.activeElement.closest('table')") is None
+
+
+def test_heads_are_named_by_their_words_alone(page):
+    page.click("#run-table th:nth-child(5) button")
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    names = [
+        node["name"]["value"]
+        for node in nodes
+        if node.get("role", {}).get("value") in ("columnheader", "button") and "name" in node
+    ]
+    assert "seed" in names
+    assert len(names) > 60
+    assert [name for name in names if set(name) & set("↕▲▼▸▾")] == []
+    content = "getComputedStyle(document.querySelector('#run-table th button'), '::after').content"
+    assert "↕" in page.js(content), "it is still drawn"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_what_is_pressed_is_large_enough(browser, written, width):
+    with browser.page(written, width=width) as page:
+        small = page.js(
+            "[...document.querySelectorAll('button, summary, .csv, select, input')]"
+            ".filter(e => e.checkVisibility()).map(e => [e, e.getBoundingClientRect()])"
+            ".filter(([e, r]) => r.height < 24 || r.width < 24)"
+            ".map(([e, r]) => `${e.textContent} ${r.width}×${r.height}`)"
+        )
+        assert small == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_a_models_name_is_on_one_line(browser, written, width):
+    with browser.page(written, width=width) as page:
+        heights = page.js(
+            "[...document.querySelectorAll('tbody th')].filter(h => h.innerText.trim() ==="
+            " 'transformer++').map(h => { const range = document.createRange();"
+            " range.selectNodeContents(h); return range.getBoundingClientRect().height; })"
+        )
+        assert heights
+        assert max(heights) < 24
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_long_labels_wrap(browser, odd, width):
+    with browser.page(odd, width=width) as page:
+        widths = page.js(
+            "[...document.querySelectorAll('.scroll th, .scroll td')].filter(c => c.textContent"
+            ".includes('longlong')).map(c => Math.max(c.offsetWidth, c.scrollWidth))"
+        )
+        assert len(widths) > 3
+        assert max(widths) < 650
+        assert page.call("Page.getLayoutMetrics")["cssContentSize"]["width"] <= width
+
+
+def test_a_title_turns_only_itself_around(browser, odd):
+    with browser.page(odd) as page:
+        order = page.js(
+            "[...document.querySelectorAll('caption .count, figcaption .csv')].map(e => {"
+            " const text = document.createTreeWalker(e, NodeFilter.SHOW_TEXT).nextNode();"
+            " const left = (i) => { const range = document.createRange();"
+            " range.setStart(text, i); range.setEnd(text, i + 1);"
+            " return range.getBoundingClientRect().left; };"
+            " return text.length === 1 || left(0) < left(text.length - 1); })"
+        )
+        assert len(order) > 2
+        assert all(order)
+
+
+INK = "getComputedStyle(document.body).color"
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_print_is_dark_on_light_whatever_the_theme(browser, written, chosen):
+    with browser.page(written, dark=not chosen) as page:
+        page.js(
+            f"document.documentElement.{'setAttribute' if chosen else 'removeAttribute'}"
+            "('data-theme', 'dark')"
+        )
+        assert page.js(INK) == "rgb(231, 233, 235)"
+        page.media(dark=not chosen, print_=True)
+        assert page.js(INK) == "rgb(0, 0, 0)"
+        assert page.js("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert page.js("getComputedStyle(document.documentElement).colorScheme") == "light"
+        assert page.js(CONTRAST) == []
+
+
+def test_printed_tables_are_as_wide_as_the_paper(browser, written):
+    with browser.page(written, width=1030) as page:
+        page.media(print_=True)
+        page.js("dispatchEvent(new Event('beforeprint'))")
+        wide = page.js(
+            "[...document.querySelectorAll('table')].filter(t => t.checkVisibility() &&"
+            " t.offsetWidth > t.closest('.scroll').offsetWidth).map(t => t.caption.innerText)"
+        )
+        assert wide == []
+        assert page.js("document.querySelectorAll('details.links[open]').length") == 0
+
+
 def test_print_hides_what_is_pressed(page):
     page.media(print_=True)
     assert page.js("getComputedStyle(document.querySelector('#run-filters')).display") == "none"

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 
 from harness.analysis.exhibits.suites import suite_exhibits
 from harness.analysis.report.curves import training_curve
-from harness.analysis.report.details import COLUMNS
+from harness.analysis.report.details import COLUMNS, Detail, run_details
 from harness.analysis.report.drawn import drawn_suites
 from harness.analysis.report.pictures import Picture, fitted
 from harness.analysis.report.run_rows import run_rows
@@ -176,3 +177,34 @@ def test_a_runs_loss_is_as_trained_and_over_noise_seeds(suites, tmp_path):
     assert loss(("loss", 9.0, 0), ("psnr", 8.0, 1), ("loss", 2.0, 1), ("loss", 3.0, 1)) == "2.5000"
     assert loss(("loss", 9.0, 0)) == ""
     assert loss(("loss", None, 1), ("loss", 3.0, 1)) == "", "missing stays missing"
+
+
+# --- numbers in the page ---------------------------------------------------------------------
+
+
+def test_what_training_took_is_exact_where_it_is_whole(suites, tmp_path):
+    shown = [suite_exhibits(suites[0], tmp_path / "results")]
+    run = reported_runs(shown, tmp_path / "results", curve_points=2)[0]
+    took = {
+        "flops": 88798003200.0,
+        "flops_vocabulary": 2.0**70,
+        "steps": 900,
+        "seconds": 20.03631234,
+        "mean_power": 1234567.8449,
+        "device": "a-b",
+        "lost": float("nan"),
+        "absent": None,
+    }
+    record = replace(run.record, training=took)
+    details = run_details([replace(run, record=record)], {}, run.exhibits, Detail(2, None))
+    (found,) = json.loads(json.dumps(details))["runs"].values()
+    assert found["training"] == {
+        "flops": 88798003200,
+        "flops_vocabulary": 2.0**70,
+        "steps": 900,
+        "seconds": 20.0363,
+        "mean_power": 1234567.8,
+        "device": "a-b",
+        "lost": None,
+    }
+    assert isinstance(found["training"]["flops"], int)

@@ -73,6 +73,31 @@ experiments:
 report:
   - {kind: denoising, experiment: image, evaluation: denoising}
 """
+#: Labels with commas, without spaces and without end, and titles that turn what follows around.
+BACKWARDS = "\u202eturned"
+LONG = "long" * 75
+ODD = f"""
+suite: odd
+experiments:
+  text:
+    base:
+      task: {{kind: next_token, context: 16}}
+      batch_size: 8
+      budget: {{steps: 10}}
+      optimizer: {{lr: 1e-3}}
+    adapters:
+      "left, right": {{adapter: transformer_pp_text}}
+      right: {{adapter: ebt_text}}
+    axes:
+      size:
+        - {{label: {LONG}, config: {{depth: 1, width: 16, heads: 1}}}}
+        - {{label: b, config: {{depth: 1, width: 32, heads: 1}}}}
+    evaluations:
+      validation: {{kind: likelihood, data: builtin/docs}}
+report:
+  - {{kind: scaling, title: "{BACKWARDS}", experiment: text, x: parameters,
+     evaluation: validation, baseline: "left, right", candidate: right}}
+"""
 LOGGED = 200
 DOCUMENT_TOKENS = np.array([10, 30, 7, 60] * 4)
 GIT = {"commit": "0123456789abcdef0123456789abcdef01234567", "changed": False}

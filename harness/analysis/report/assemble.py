@@ -75,7 +75,8 @@ def _claims(shown: Sequence[SuiteExhibits], runs: Sequence[ReportedRun]) -> list
         flops = sum(each.get("flops") or 0.0 for each in costs)
         seconds = sum(each.get("seconds") or 0.0 for each in costs)
         took = f"{counted(len(used), 'run')}, {si(flops)}FLOPs, {duration(seconds)} of training"
-        shown_table = Shown(table, f"findings-{verdict.claim.name}", f"claims/{table.name}", links)
+        anchor = f"findings-{verdict.claim.name}"
+        shown_table = Shown(table, anchor, f"claim/{table.name}", links)
         parts.append(ClaimPart(verdict, shown_table, took if used else ""))
     return parts
 
@@ -90,8 +91,8 @@ def _overview(shown: Sequence[SuiteExhibits]) -> list[Shown]:
     ]
     tables = [table for table in overview_tables(shown) if table.name != index.name]
     return [
-        replace(_shown(index, "overview"), links=links),
-        *(_shown(table, "overview") for table in tables if table.rows),
+        replace(_beside(index), links=links),
+        *(_beside(table) for table in tables if table.rows),
     ]
 
 
@@ -112,7 +113,7 @@ def _suite(drawn: DrawnSuite, numbers: count[int]) -> SuitePart:
 def _exhibit(gathered: Gathered, drawn: DrawnSuite, numbers: count[int]) -> ExhibitPart:
     suite = drawn.shown.suite.name
     figures = [
-        Figure(picture, next(numbers), f"{suite}/{picture.name}")
+        Figure(picture, next(numbers), f"figure/{suite}/{picture.name}")
         for picture in drawn.pictures[gathered.stem]
     ]
     return ExhibitPart(
@@ -126,5 +127,10 @@ def _exhibit(gathered: Gathered, drawn: DrawnSuite, numbers: count[int]) -> Exhi
     )
 
 
-def _shown(table: Table, folder: str) -> Shown:
-    return Shown(table, f"table-{folder}-{table.name}", f"{folder}/{table.name}")
+def _shown(table: Table, suite: str) -> Shown:
+    return Shown(table, f"table.{suite}.{table.name}", f"table/{suite}/{table.name}")
+
+
+def _beside(table: Table) -> Shown:
+    """One of all suites side by side."""
+    return Shown(table, f"overview.{table.name}", f"overview/{table.name}")

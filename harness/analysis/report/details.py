@@ -29,6 +29,10 @@ COLUMNS = (
     *("nfe", "flops", "seconds", "trained"),
 )
 _DIGITS = 6
+#: From here on six digits say nothing of what follows the point.
+_LARGE = 10.0 ** (_DIGITS - 1)
+#: Up to here every whole number is a float of its own.
+_EXACT = 2.0**53
 #: (run, evaluation) -> its measurements.
 Measured = Mapping[tuple[str, str], Sequence[Sequence[Any]]]
 
@@ -87,20 +91,26 @@ def _row(values: Sequence[Any]) -> list[Any]:
     return [*cells, int(bool(trained))]
 
 
-def _rounded(value: Any) -> Any:
-    """Six digits of a number, None of one that is not finite; anything else as it is."""
+def _shortened(value: Any) -> Any:
+    """A whole number as it is; of others six digits, or one behind the point, so that none looks
+    whole; None of what is not finite; anything else as it is.
+    """
     if isinstance(value, Integral):
         return int(value)
     if not isinstance(value, Real):
         return value
     number = float(value)
-    return float(f"{number:.{_DIGITS}g}") if isfinite(number) else None
+    if not isfinite(number):
+        return None
+    if number.is_integer():
+        return int(number) if abs(number) < _EXACT else number
+    return round(number, 1) if abs(number) >= _LARGE else float(f"{number:.{_DIGITS}g}")
 
 
 def run_details(
     runs: Sequence[ReportedRun], rows: Measured, exhibits: Sequence[str], detail: Detail
 ) -> dict[str, Any]:
-    """All runs by id; origins and exhibits are held once each, numbers with six digits."""
+    """All runs by id; origins and exhibits are held once each, long numbers shortened."""
     origins: dict[str, int] = {}
     places = {anchor: index for index, anchor in enumerate(exhibits)}
     found = {
@@ -134,7 +144,7 @@ def _origin(run: ReportedRun, origins: dict[str, int]) -> int | None:
 
 def _training(run: ReportedRun) -> dict[str, Any]:
     kept = {key: value for key, value in run.training.items() if value is not None}
-    return {key: _rounded(value) for key, value in kept.items()}
+    return {key: _shortened(value) for key, value in kept.items()}
 
 
 def _curve(curve: Curve, points: int) -> dict[str, Any]:
@@ -158,7 +168,7 @@ def _evaluations(run: ReportedRun, rows: Measured, most: int | None) -> list[dic
                 "id": eval_id,
                 "state": state,
                 "of": len(own),
-                "rows": [[_rounded(cell) for cell in row] for row in kept],
+                "rows": [[_shortened(cell) for cell in row] for row in kept],
             }
         )
     return found

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from harness.analysis.claims.claim import STATUSES
 from harness.analysis.rates import power_law, verdict
@@ -32,6 +32,7 @@ _FOR_CSV = 0.15
 #: Bytes of a picture per character of its base64, less a little for what is not counted.
 _OF_BASE64 = 0.74
 _ROOM = files("harness.analysis.report")
+_BREAKS = re.compile(r"(?<=\w)([_/])(?=\w)")
 _NOT_IN_AN_ANCHOR = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -104,8 +105,11 @@ def _csv(page: Page) -> dict[str, str]:
     """The data of every table with rows and of every figure, by key."""
     tables = [claim.findings for claim in page.claims] + list(page.overview)
     tables += [shown for suite in page.suites for part in suite.exhibits for shown in part.tables]
-    found = {shown.csv: shown.table.csv() for shown in tables if shown.table.rows}
-    return found | {figure.csv: figure.picture.csv for figure in page.figures}
+    found = [(shown.csv, shown.table.csv()) for shown in tables if shown.table.rows]
+    found += [(figure.csv, figure.picture.csv) for figure in page.figures]
+    by_key = dict(found)
+    assert len(by_key) == len(found), "two CSV files of the page share a key"
+    return by_key
 
 
 def _held(large: Mapping[str, str], budget: int) -> dict[str, str]:
@@ -166,6 +170,11 @@ def _words_by_column(table: Table) -> list[bool]:
     ]
 
 
+def _breaking(text: str) -> Markup:
+    """A name that may break behind `_` and `/`, as in `registered_tuning` and `builtin/docs`."""
+    return Markup(_BREAKS.sub(r"\1<wbr>", str(escape(text))))
+
+
 def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
 
@@ -187,6 +196,7 @@ def _fill(page: Page, parts: _Packed) -> str:
         "short_id": _short_id,
         "words_by_column": _words_by_column,
         "base64": _base64,
+        "breaking": _breaking,
         "si": si,
         "capital": lambda text: text[:1].upper() + text[1:],
     }
@@ -203,7 +213,7 @@ def _words(page: Page, parts: _Packed) -> dict[str, Any]:
         "js": Markup(_file("report.js") + _file("runs.js")),
         "packed_runs": parts.runs,
         "packed_csv": parts.csv,
-        "models": sorted({name for run in page.runs for name in run.adapter.split(", ")}),
+        "models": sorted({name for run in page.runs for name in run.models}),
         "states": list(dict.fromkeys(run.state for run in page.runs)),
         "statuses": STATUSES,
         "givens": GIVEN,

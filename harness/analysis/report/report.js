@@ -86,12 +86,35 @@
     return value * (BINARY[found[2]] ?? PREFIXES[found[2]] ?? 1);
   }
 
-  const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
+  const collator = new Intl.Collator("en", { sensitivity: "base" });
+  const WITHIN = /\d+(?:\.\d+)?(?:e[-+]?\d+(?![\p{L}\d]))?(?: ?(?:KiB|MiB|GiB|TiB|[kMGTPE])(?![\p{L}\d]))?/gu;
+
+  // `lr 0.0005, 1.2 M tokens` as words and the numbers between them: [lr , 0.0005, ", ", 1200000].
+  function partsOf(text) {
+    const plain = text.replace(/(\d),(?=\d{3}(?!\d))/g, "$1");
+    const parts = [];
+    let from = 0;
+    for (const found of plain.matchAll(WITHIN)) {
+      parts.push(plain.slice(from, found.index), numberOf(found[0]));
+      from = found.index + found[0].length;
+    }
+    return [...parts, plain.slice(from)];
+  }
+
+  // Words and numbers take turns, so that like is compared with like.
+  function byParts(a, b) {
+    for (let i = 0; i < Math.min(a.length, b.length); i += 1) {
+      const order = i % 2 ? Math.sign(a[i] - b[i]) : collator.compare(a[i], b[i]);
+      if (order) return order;
+    }
+    return a.length - b.length;
+  }
 
   function keyOf(row, column) {
     const cell = row.cells[column];
     const text = cell.textContent.trim();
-    return { row, text, value: cell.dataset.v === undefined ? numberOf(text) : Number(cell.dataset.v) };
+    const value = cell.dataset.v === undefined ? numberOf(text) : Number(cell.dataset.v);
+    return { row, text, value, parts: partsOf(text) };
   }
 
   // Numbers as numbers, then words, then what is empty, in either direction.
@@ -107,7 +130,7 @@
     keys.sort((a, b) => {
       if (rank(a) !== rank(b)) return rank(a) - rank(b);
       if (numeric && rank(a) === 0 && a.value !== b.value) return a.value < b.value ? -sign : sign;
-      return sign * collator.compare(a.text, b.text);
+      return sign * byParts(a.parts, b.parts);
     });
     const sorted = keys.flatMap(({ row }) => [row, details.get(row.id)].filter(Boolean));
     body.append(...sorted);

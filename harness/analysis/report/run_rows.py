@@ -29,7 +29,7 @@ class RunRow:
     run_id: str
     suites: Sequence[str]
     experiment: str
-    adapter: str
+    models: Sequence[str]
     labels: str
     seed: int
     size: Number
@@ -59,7 +59,7 @@ def _row(run: ReportedRun, rows: Measured) -> RunRow:
         run_id=run.run_id,
         suites=run.suites,
         experiment=", ".join(dict.fromkeys(place.run.experiment for place in run.places)),
-        adapter=", ".join(dict.fromkeys(place.run.adapter_label for place in run.places)),
+        models=list(dict.fromkeys(place.run.adapter_label for place in run.places)),
         labels="; ".join(dict.fromkeys(p.labels for p in run.places if p.labels)),
         seed=planned.spec.seed,
         size=_number(run.counted.non_embedding, _si),

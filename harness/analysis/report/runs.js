@@ -13,9 +13,13 @@
   const search = find("#run-search");
   let readers = null;
 
+  // A model's label may hold a comma: then the cell says what its parts are.
   function cellHas(row, name, wanted) {
-    const text = row.cells[COLUMN[name]].firstChild?.textContent ?? "";
-    return !wanted || text.split(", ").some((part) => part.trim() === wanted);
+    if (!wanted) return true;
+    const cell = row.cells[COLUMN[name]];
+    const text = (cell.firstChild?.textContent ?? "").trim();
+    const parts = name === "suite" ? text.split(", ") : [text];
+    return (cell.dataset.each ? JSON.parse(cell.dataset.each) : parts).includes(wanted);
   }
 
   async function filter() {
@@ -81,10 +85,12 @@
     return typeof value === "string" ? plain(value) : String(value);
   }
 
+  // Only numbers get a true minus sign: words are found and copied as they are written.
   function number(value) {
     if (value === null || value === undefined) return "";
-    if (typeof value !== "number" || Number.isInteger(value)) return String(value).replace("-", "−");
-    return Number(value.toPrecision(6)).toString().replace("-", "−");
+    if (typeof value !== "number") return String(value);
+    const exact = Number.isInteger(value) || Math.abs(value) >= 1e5;
+    return String(exact ? value : Number(value.toPrecision(6))).replace(/^-/, "−");
   }
 
   function svg(name, attributes, text) {
@@ -234,7 +240,7 @@
 
   let closed = [];
   window.addEventListener("beforeprint", () => {
-    closed = all("details:not([open])");
+    closed = all("details:not([open]):not(.links)");
     closed.forEach((box) => { box.open = true; });
   });
   window.addEventListener("afterprint", () => closed.forEach((box) => { box.open = false; }));
