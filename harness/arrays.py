@@ -26,6 +26,10 @@ class StoredArrays:
     def __contains__(self, name: str) -> bool:
         return name in self.files
 
+    def get(self, name: str) -> NDArray[Any] | None:
+        """None where there is no array of that name."""
+        return self[name] if name in self else None
+
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self:
             raise _damaged(self._path, f"there is no array {name!r}")

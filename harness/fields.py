@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ AMOUNT = Kind("a finite number from 0", frozenset({int, float}), low=0)
 WHOLE = Kind("a whole number", frozenset({int}), low=-_INT64, high=_INT64)
 COUNT = Kind("a whole number from 0", frozenset({int}), low=0, high=_INT64)
 OBJECT = Kind("an object", frozenset({dict}))
+_COST = AMOUNT.or_null
 _POSITIVE = replace(AMOUNT, words="a finite number above 0", low=5e-324)
 #: Unix seconds; what is later has no date.
 _TIME = replace(AMOUNT, words="a time in Unix seconds", high=253402300799)
@@ -144,9 +146,8 @@ def check_lines(lines: Sequence[Mapping[str, Any]], place: str) -> None:
         empty: Any = {} if kind is OBJECT else None
         _check_values(name, kind, [line.get(name, empty) for line in lines], place)
     costs = [line.get("cost", {}) for line in lines]
-    for name in dict.fromkeys(name for cost in costs for name in cost):
-        values = [cost.get(name) for cost in costs]
-        _check_values(f"cost.{name}", AMOUNT.or_null, values, place)
+    for name in dict.fromkeys(chain.from_iterable(costs)):
+        _check_values(f"cost.{name}", _COST, [cost.get(name) for cost in costs], place)
     _check_distinct(lines, place)
 
 

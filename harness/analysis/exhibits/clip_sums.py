@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.analysis.exhibits.samples import Sample
+from harness.arrays import stored_arrays
 
 Floats = NDArray[np.float64]
 
@@ -113,5 +114,5 @@ def _stored(folder: Path, *names: str) -> dict[str, NDArray[Any]]:
     path = folder / PER_CLIP
     if not path.exists():
         return {}
-    with np.load(path, allow_pickle=False) as stored:
+    with stored_arrays(path) as stored:
         return {name: np.asarray(stored[name]) for name in names if name in stored.files}

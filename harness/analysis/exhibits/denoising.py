@@ -23,6 +23,7 @@ from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import SeedMean, over_seeds
 from harness.analysis.paper.numbers import PaperNumber
 from harness.analysis.resampling import GROUPS, SEEDS_STRETCHED
+from harness.arrays import stored_arrays
 from harness.planning.sections import DenoisingSection
 from harness.planning.spec import descent_variant, thinking_label
 from harness.protocol import Descent, Diffusion, Single
@@ -338,5 +339,5 @@ def _examples(rows: pd.DataFrame, place: Place) -> Iterable[Example]:
 
 def load_examples(path: Path) -> dict[str, NDArray[np.float32]]:
     """Setting -> images (N, C, H, W) in [-1, 1]; `clean`, `noisy` and the filters among them."""
-    with np.load(path) as stored:
+    with stored_arrays(path) as stored:
         return {name: stored[name] for name in stored.files}

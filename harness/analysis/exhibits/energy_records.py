@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arrays import StoredArrays, stored_arrays
 from harness.records import read_json
 
 ENERGIES, EXAMPLES = "energies.npz", "examples.json"
@@ -41,9 +42,13 @@ class EnergySums:
 
 def read_energies(folder: Path) -> EnergySums:
     """What one evaluation left in `folder`, without the documents that have no prediction."""
-    with np.load(folder / ENERGIES) as file:
-        stored = dict(file)
-    covered = stored["n"] > 0
+    with stored_arrays(folder / ENERGIES) as stored:
+        return _sums(stored)
+
+
+def _sums(stored: StoredArrays) -> EnergySums:
+    n = stored["n"]
+    covered = n > 0
     entropy = stored.get("kept_entropy")
     numbers = (stored["kept_energy"].astype(float), stored["kept_loss"].astype(float))
     kept = tuple(
@@ -58,7 +63,7 @@ def read_energies(folder: Path) -> EnergySums:
         contents=tuple(map(str, stored["contents"])),
         unit=str(stored["unit"]),
         trained_steps=int(stored["trained_steps"]),
-        n=stored["n"][covered].astype(float),
+        n=n[covered].astype(float),
         energy=stored["energy"][..., covered].mean(0),
         loss=stored["loss"][..., covered].mean(0),
         kept=kept,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from harness.analysis.exhibits.samples import Interval
 from harness.analysis.resampling import MIN_DOCUMENTS, in_groups, joint_draws, percentiles
+from harness.arrays import stored_arrays
 from harness.errors import HarnessError
 
 Floats = NDArray[np.float64]
@@ -187,8 +188,8 @@ def _rows(folder: Path, count: int) -> NDArray[np.int64]:
 
 
 def _stored(folder: Path, name: str) -> NDArray[Any] | None:
-    try:
-        with np.load(folder / PER_IMAGE) as stored:
-            return np.asarray(stored[name]) if name in stored.files else None
-    except FileNotFoundError:
+    path = folder / PER_IMAGE
+    if not path.exists():
         return None
+    with stored_arrays(path) as stored:
+        return np.asarray(stored[name]) if name in stored else None

@@ -12,6 +12,7 @@ import pandas as pd
 
 from harness.analysis.exhibits.document_sums import BY_DOCUMENT
 from harness.analysis.exhibits.samples import Sample
+from harness.arrays import stored_arrays
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _documents(folder: Path, measure: Measure, data: str) -> tuple[np.ndarray, n
     prefix = "answer_" if measure.tokens == "answer" else ""
     # Where an evaluation names several tasks, their metrics are kept as TASK/METRIC.
     names = (measure.source, f"{data}/{measure.source}") if measure.is_task else (f"{prefix}sums",)
-    with np.load(path, allow_pickle=False) as stored:
+    with stored_arrays(path) as stored:
         name = next((name for name in names if name in stored.files), None)
         if name is None or stored[name].ndim != 2:
             return None

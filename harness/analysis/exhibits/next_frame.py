@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from harness.analysis.exhibits.clip_sums import count_clips, frame_sample, perfect_clips
 from harness.analysis.exhibits.samples import Difference, Interval, within
 from harness.analysis.frame import SuiteFrame
+from harness.arrays import stored_arrays
 from harness.planning.eval_spec import NextFrameEval
 from harness.planning.planned import Suite
 from harness.planning.sections import NextFrameSection
@@ -185,13 +186,13 @@ def next_frame_exhibit(
 
 def load_frames(path: Path) -> dict[str, NDArray[np.float32]]:
     """`last`, `truth`, `predicted`, and `reconstruction` of latents: (N, C, H, W) in [-1, 1]."""
-    with np.load(path, allow_pickle=False) as stored:
+    with stored_arrays(path) as stored:
         return {name: np.asarray(stored[name]) for name in stored.files if name != ROWS}
 
 
 def load_rows(path: Path) -> NDArray[np.int64]:
     """The set's rows (N,) that the frames of `load_frames` are of."""
-    with np.load(path, allow_pickle=False) as stored:
+    with stored_arrays(path) as stored:
         return np.asarray(stored[ROWS], np.int64)
 
 

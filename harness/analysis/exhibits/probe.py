@@ -15,6 +15,7 @@ from harness.analysis.exhibits.measures import Measure
 from harness.analysis.exhibits.samples import Interval, Sample, within
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.resampling import in_groups
+from harness.arrays import stored_arrays
 from harness.errors import HarnessError
 from harness.planning.sections import ProbeSection
 
@@ -255,11 +256,11 @@ def _sample(own: pd.DataFrame, metric: str) -> Sample | None:
 
 def _answers(folder: Path, metric: str) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
     """The images' rows, and whether each was answered right; None where that is not kept."""
-    try:
-        with np.load(folder / ANSWERS, allow_pickle=False) as stored:
-            return stored["rows"], np.asarray(stored[metric], np.float64)
-    except FileNotFoundError:
+    path = folder / ANSWERS
+    if not path.exists():
         return None
+    with stored_arrays(path) as stored:
+        return stored["rows"], np.asarray(stored[metric], np.float64)
 
 
 def _mean(values: pd.Series) -> float | None:
