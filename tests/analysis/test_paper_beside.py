@@ -18,7 +18,7 @@ from harness.analysis.paper.gains import ablation_rows, lacking, thinking_rows
 from harness.analysis.paper.images import denoising_rows, papers_settings
 from harness.analysis.paper.rates import next_frame_rows
 from harness.analysis.paper.scores import downstream_rows, probe_rows, uncertainty_rows
-from harness.analysis.paper.tables import paper_words
+from harness.analysis.paper.tables import paper_tables, paper_words
 from harness.analysis.paper.trends import scale_rows, shift_rows
 from harness.planning.planned import PlannedRun
 from harness.protocol import Descent, Diffusion
@@ -46,6 +46,8 @@ def test_gains_are_those_of_the_settings_most_like_the_papers(tmp_path: Path) ->
     assert {r.note.partition(" at ")[0] for r in longer} == {"4 × 1"}
     best = [r for r in rows if r.quantity.startswith("gain from best of 10")]
     assert {r.note.partition(" at ")[0] for r in best} == {"2 × 3"}
+    assert all("; best of 3 here; " in r.note for r in best)
+    assert not any("here" in r.note for r in longer)
     assert {(r.number.value, r.derived) for r in best} == {(29, False)}
     assert {r.derived for r in longer} == {True}
     place = thoughts.SETS.index("builtin/dyck")
@@ -70,7 +72,7 @@ def test_settings_are_chosen_by_what_they_are_and_not_by_what_they_gain(tmp_path
     rows = thinking_rows(exhibit, PAPER.of("Fig 6a"))  # type: ignore[arg-type]
     # Twice the trained steps, and at these the nearest to ten samples.
     assert of(rows, "longer").note.startswith("4 × 1 at NFE 4;")
-    assert of(rows, "best of 10").note.startswith("2 × 12 at NFE 24;")
+    assert of(rows, "best of 10").note.startswith("2 × 12 at NFE 24; best of 12 here; ")
 
 
 def test_nothing_that_thinks_longer_is_said(tmp_path: Path) -> None:
@@ -159,6 +161,23 @@ def test_gains_along_training_are_those_of_its_ends(tmp_path: Path) -> None:
     assert late.value == pytest.approx(100 * (1 - exp(-0.02 * 3.02)), rel=1e-6)
     assert "least of 3 points" in early.note
     assert early.interval is not None
+
+
+@pytest.mark.parametrize("samples", ["[1, 3]", "1"])
+def test_gains_of_several_samples_are_of_no_single_one(tmp_path: Path, samples: str) -> None:
+    axes = "{tokens: {path: budget.tokens, values: [1280, 2560]}}"
+    drawn_too = f", thinking: [{{kind: descent, steps: 4, samples: {samples}}}]}}"
+    section = thoughts.SCALE.removesuffix("}") + drawn_too
+    given = {"adapters": "{ebt: {adapter: ebt_text}}", "section": section, "axes": axes}
+    suite = thoughts.suite_of(tmp_path, data="builtin/docs, builtin/dyck", **given)
+    exhibit = thoughts.write(suite, tmp_path, lambda run, data, setting: 3.0).exhibit
+    rows = scale_rows(exhibit, PAPER.of("Fig 6b"))  # type: ignore[arg-type]
+    assert len(rows) == 2
+    if samples == "1":
+        assert {r.note for r in rows} == {"no setting of several samples"}
+        assert not any(r.measured for r in rows)
+    else:
+        assert {r.model for r in rows} == {"ebt, 4 × 3"}
 
 
 def test_an_ablation_is_found_by_what_it_lacks(tmp_path: Path) -> None:
@@ -295,6 +314,16 @@ def test_what_the_paper_shows_by_example_is_measured(tmp_path: Path) -> None:
     assert random.value > 0.5, "random input lies above the rest by construction"
     assert random.interval is not None
     assert random.counted == "tokens"
+    table = paper_tables(replace(found, paper=PAPER.of("Fig 8", "Fig B.2")))[0]
+    assert "Fig 8: told of Figs 8, 11 and B.2 together." in table.notes
+
+
+def test_of_frames_it_is_said_of_frames(tmp_path: Path) -> None:
+    found = energies.gathered(energies.VIDEO, energies.Planted(video=True), tmp_path)
+    (row,) = uncertainty_rows(found.exhibit, PAPER.of("Fig 11"))  # type: ignore[arg-type]
+    assert (row.quantity, row.counted) == ("hard frames end high", "frames")
+    table = paper_tables(replace(found, paper=PAPER.of("Fig 11")))[0]
+    assert any("of frames nothing by themselves" in note for note in table.notes)
 
 
 # --- images and video --------------------------------------------------------------------------

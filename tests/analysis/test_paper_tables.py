@@ -54,7 +54,7 @@ def test_a_rate_stands_beside_the_papers_kind_of_rate(tmp_path: Path) -> None:
     assert rate.number.value == 2.91, "that of the axis, though Fig 4a is named too"
     assert rate.value == pytest.approx(100 * (exhibit.rate.apparent.value or 0))
     assert (rate.n, rate.counted, rate.seeds) == (3, "points", 2)
-    assert "not identified: undecided: 3 points × 2 seeds" in rate.note
+    assert "as defined here: not identified, undecided: 3 points × 2 seeds" in rate.note
     worse = of(rows, "worse at each point")
     assert worse.said == "worse at 3 of 3"
     # + 0.5 for EBT in every seed: no scatter, so the whole interval lies above 0.
@@ -187,7 +187,7 @@ def test_the_table_says_what_differs(tmp_path: Path) -> None:
     cells = [cell.text for cell in table.rows[0]]
     assert cells[1:4] == ["Fig 5a", "ebt over transformer++", "+2.91 %"]
     assert cells[6:8] == ["3 points", "2"]
-    assert cells[8].startswith("no: size, training tokens, tokenizer differ; ")
+    assert cells[8].startswith("no: size, training tokens, tokenizer, data differ; ")
     row = table.data[0]
     assert (row["paper"], row["exhibit"], row["source"]) == (2.91, "Fig 5a", "notes")
     assert row["value"] == pytest.approx(float(cells[4].replace("−", "-").split()[0]), abs=0.005)
@@ -261,13 +261,19 @@ SCALE = Scale(
         ({"models": frozenset({(6, 256)})}, {}, "no: size differs"),
         ({"tokens": (5e8, 6e9)}, {}, "no: training tokens differs"),
         ({"data": ("builtin/docs",), "tokenizers": ("bytes",)}, {}, "no: tokenizer, data differ"),
-        ({}, {"models": ()}, "yes, as far as the paper says (size: not)"),
-        ({"data": ("builtin/docs",)}, {"models": (), "tokens": None}, "no: data differs"),
+        ({}, {"models": ()}, "not known (size: not said)"),
+        ({"tokenizers": ("bytes",)}, {"models": ()}, "no: tokenizer differs (size: not said)"),
+        (
+            {"data": ("builtin/docs",)},
+            {"models": (), "tokens": None},
+            "no: data differs (size, training tokens: not said)",
+        ),
+        ({"data": ("builtin/docs",)}, {"data": ""}, "no: data differs"),
         ({}, {"data": "web text"}, "no: data differs"),
         ({"data": ("hub:Skylion007/openwebtext#text",)}, {"data": "web text"}, "no: data differs"),
         ({"data": ("hub:HuggingFaceFW/fineweb-edu#text",)}, {}, "no: data differs"),
         ({"data": ("file:data/Fine-Web?holdout=0.1",)}, {}, "yes"),
-        ({}, {"data": ""}, "yes, as far as the paper says (data: not)"),
+        ({}, {"data": ""}, "not known (data: not said)"),
         ({"data": ("file:data/coco2014/{split}2014?size=128",)}, {"data": "COCO 2014"}, "yes"),
     ],
 )

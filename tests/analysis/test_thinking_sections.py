@@ -88,7 +88,7 @@ def write(
 
     def evaluator(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
         if spec.kind != "thinking":
-            return []
+            return [measured(run, "loss", 3.0)]
         trained = run.record.trained_thinking(run.config)
         settings = list(dict.fromkeys([trained, *spec.thinking]))
         rng = np.random.default_rng([run.spec.seed, SETS.index(spec.data)])
@@ -114,7 +114,7 @@ def write(
     write_suite(suite, results, evaluator)
     for run in suite.runs if tokens else ():
         path = RunFolder(results, run.run_id).training
-        write_json(path, read_json(path) | {"tokens": tokens(run)})  # type: ignore[misc]
+        write_json(path, read_json(path) | {"tokens": int(tokens(run))})  # type: ignore[misc]
     (gathered,) = gather(suite, load_frame(suite, results))
     return gathered
 

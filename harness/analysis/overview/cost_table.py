@@ -156,7 +156,8 @@ def _asking_notes(asked: Sequence[tuple[CostRow, Asking]]) -> list[str]:
         return []
     devices = ", ".join(sorted({d for _, asking in asked for d in asking.devices}))
     return [
-        "At the thinking that the model was trained with. NFE counts calls of the network forward "
-        "alone, forward and backward the passes of either kind; an EBT's step is one of each.",
+        "At the thinking that the model was trained with. NFE counts forward calls of the network "
+        "alone; forward and backward are the passes of either kind, of which an EBT's step is one "
+        "each.",
         f"{_BESIDE} Timed in the named evaluation, batched, on {devices}.",
     ]

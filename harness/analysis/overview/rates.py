@@ -143,9 +143,9 @@ def _estimate(estimate: Estimate) -> str:
 
 
 def _crossover(crossed: Crossover, exhibit: ScalingExhibit) -> str:
-    """`4.94 G: ebt lower beyond`, `none: ebt lower`; empty where the curves are not known."""
+    """`4.94 G: ebt lower beyond`, `none: ebt lower`."""
     if crossed.above is None:
-        return ""
+        return "not known"
     lower = getattr(exhibit.section, crossed.above)
     if crossed.budget.value is None:
         return f"none: {lower} lower"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.analysis.paper.numbers import PaperNumber, PaperSetting
 from harness.analysis.set_names import short_names
+from harness.data.names import is_source
 from harness.planning.planned import PlannedRun
 from harness.planning.spec import NextTokenTask
 from harness.quantities import si
@@ -135,26 +136,34 @@ def scale_of(runs: Iterable[PlannedRun]) -> Scale:
 
 
 def differences(scale: Scale, setting: PaperSetting | None) -> str:
-    """`no: size, tokens differ`, `yes`, or what is not known of the paper."""
+    """`yes`, `no: size, data differ`, or `not known`, with what is not known of the paper."""
     if setting is None:
         return "the paper's setting is not known"
     compared = {
         "size": scale.models == set(setting.models) if setting.models else None,
         "training tokens": _same(scale.tokens, setting.tokens),
         "tokenizer": set(scale.tokenizers) == {setting.tokenizer} if setting.tokenizer else True,
-        "data": _like(setting.data, scale.data) if setting.data else None,
+        "data": _same_data(setting.data, scale.data),
     }
     other = [what for what, same in compared.items() if same is False]
     unknown = [what for what, same in compared.items() if same is None]
+    said = f" ({', '.join(unknown)}: not said)" if unknown else ""
     if other:
-        return f"no: {', '.join(other)} differ" + ("" if len(other) > 1 else "s")
-    return f"yes, as far as the paper says ({', '.join(unknown)}: not)" if unknown else "yes"
+        return f"no: {', '.join(other)} differ" + ("" if len(other) > 1 else "s") + said
+    return f"not known{said}" if unknown else "yes"
 
 
 def _same(ours: Span | None, papers: Span | None) -> bool | None:
     if ours is None or papers is None:
         return None
     return all(abs(a - b) <= _ALIKE * b for a, b in zip(ours, papers, strict=True))
+
+
+def _same_data(papers: str, ours: Sequence[str]) -> bool | None:
+    """What is embedded here was made for this project, and is nothing that the paper has."""
+    if papers:
+        return _like(papers, ours)
+    return None if all(map(is_source, ours)) else False
 
 
 def _like(papers: str, ours: Iterable[str]) -> bool:

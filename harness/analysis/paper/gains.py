@@ -119,6 +119,12 @@ def _nearest(rows: Sequence[ThinkingRow], setting: str) -> ThinkingRow | None:
 
 
 def _gain_row(row: ThinkingRow, number: PaperNumber, quantity: str, *, derived: bool) -> Beside:
+    other = number.setting != "longer" and row.samples != BEST_OF
+    said = (
+        f"{setting_words(row)} at NFE {row.nfe:g}",
+        f"best of {row.samples} here" if other else "",
+        "each set for itself, not their mean",
+    )
     return Beside(
         number,
         f"{quantity}, {row.data}",
@@ -128,7 +134,7 @@ def _gain_row(row: ThinkingRow, number: PaperNumber, quantity: str, *, derived: 
         said="" if row.perplexity_gain is not None else "beyond a float",
         n=row.n,
         seeds=row.seeds,
-        note=f"{setting_words(row)} at NFE {row.nfe:g}; each set for itself, not their mean",
+        note="; ".join(filter(None, said)),
         derived=derived,
     )
 

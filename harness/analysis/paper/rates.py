@@ -76,7 +76,7 @@ def _rate(exhibit: ScalingExhibit, number: PaperNumber, quantity: str) -> Beside
     rho = rate.rho.interval
     defined = percent(rate.rho.value) or "not identified"
     if rho is not None:
-        defined += f" {percent_range((rho.low, rho.high))}"
+        defined += f" {percent_range((rho.low, rho.high)).removesuffix(' %')}"
     return Beside(
         number,
         quantity,
@@ -86,7 +86,7 @@ def _rate(exhibit: ScalingExhibit, number: PaperNumber, quantity: str) -> Beside
         n=rate.apparent.points,
         counted="points",
         seeds=rate.apparent.seeds,
-        note=f"both of raw log-log slopes; as defined here {defined}: {rate.verdict.text}",
+        note=f"both of raw log-log slopes; as defined here: {defined}, {rate.verdict.text}",
     )
 
 

@@ -132,7 +132,7 @@ def _estimate(
     unit = "tokens" if row.unit == "nats/token" else "frames"
     return Beside(
         number,
-        number.quantity,
+        number.quantity.replace("tokens", unit),
         row.model,
         value,
         interval,

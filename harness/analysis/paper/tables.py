@@ -19,7 +19,7 @@ from harness.analysis.exhibits.uncertainty import UncertaintyExhibit
 from harness.analysis.paper.beside import Beside, Scale, differences, scale_of, shown
 from harness.analysis.paper.gains import ablation_rows, thinking_rows
 from harness.analysis.paper.images import denoising_rows
-from harness.analysis.paper.numbers import PaperSetting
+from harness.analysis.paper.numbers import PaperNumber, PaperSetting
 from harness.analysis.paper.rates import next_frame_rows, scaling_rows
 from harness.analysis.paper.scores import downstream_rows, probe_rows, uncertainty_rows
 from harness.analysis.paper.trends import scale_rows, shift_rows
@@ -124,9 +124,10 @@ def _cells(row: Beside, scale: Scale, setting: PaperSetting | None) -> list[Cell
 
 
 def _place(row: Beside) -> str:
-    """`Table 3, table`, `Fig 7, worked out`; the exhibit alone where no more is known."""
+    """`Fig 7, worked out`; the exhibit alone where it says all, or no more is known."""
     number = row.number
     source = "worked out" if row.derived else number.source.partition("notes")[0]
+    source = "" if source == "table" and number.exhibit.startswith("Table") else source
     page = f"p. {number.page}" if number.page else ""
     return ", ".join(filter(None, (number.exhibit, source, page)))
 
@@ -183,6 +184,11 @@ def _data(row: Beside, scale: Scale, setting: PaperSetting | None) -> dict[str, 
     }
 
 
+def _stated(number: PaperNumber) -> str:
+    """What a note says besides what the table shows of the number."""
+    return number.note if number.value is not None else number.note.partition("; ")[2]
+
+
 def _notes(rows: Sequence[Beside], scale: Scale, settings: Sequence[PaperSetting]) -> list[str]:
     notes = [f"Here: {scale.words}."]
     for of in settings:
@@ -195,11 +201,9 @@ def _notes(rows: Sequence[Beside], scale: Scale, settings: Sequence[PaperSetting
         "off a plot. Worked out: from numbers that it gives."
     )
     remarks = dict.fromkeys(
-        f"{r.number.exhibit}: {r.number.note}"
-        for r in rows
-        if r.number.note and r.number.value is not None
+        f"{row.number.exhibit}: {remark}." for row in rows if (remark := _stated(row.number))
     )
-    notes += [f"{remark}." for remark in remarks]
+    notes += remarks
     if not any(row.measured for row in rows):
         said = dict.fromkeys(f"{row.quantity} {shown(row.number)}" for row in rows)
         notes.append(f"Nothing is measured here yet. The paper: {'; '.join(said)}.")

@@ -112,10 +112,12 @@ def scale_rows(exhibit: ThinkingScaleExhibit, numbers: Sequence[PaperNumber]) ->
     for number in (n for n in numbers if n.quantity == GAIN and n.x_unit == _SHARE):
         late = number.x == 1
         quantity = f"gain {'late' if late else 'early'} in training, {number.setting}"
-        same = {key: line for key, line in lines.items() if number.data in key[2].lower()}
-        chosen = (same or lines).values()
+        several = {key: line for key, line in lines.items() if (line[0].row.samples or 1) > 1}
+        same = {key: line for key, line in several.items() if number.data in key[2].lower()}
+        chosen = (same or several).values()
         found = [_at_end(line, number, quantity, late=late) for line in chosen if len(line) > 1]
-        why = "fewer than two points" if lines else NOT_MEASURED
+        why = "fewer than two points" if several else "no setting of several samples"
+        why = why if lines else NOT_MEASURED
         rows += or_absent(number, quantity, found, why)
     return rows
 
