@@ -28,14 +28,16 @@ class StoredArrays:
 
     def get(self, name: str) -> NDArray[Any] | None:
         """None where there is no array of that name."""
-        return self[name] if name in self else None
+        if name not in self:
+            return None
+        return self[name]
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self:
             raise _damaged(self._path, f"there is no array {name!r}")
         try:
             array: NDArray[Any] = self._stored[name]
-        except Exception as error:  # a damaged file can raise what it likes
+        except Exception as error:
             raise _damaged(self._path, f"array {name!r}: {error}") from error
         return array
 
@@ -45,16 +47,19 @@ def stored_arrays(path: str | Path, content: bytes | None = None) -> Iterator[St
     """Those of a file, or of the `content` that was read of it; HarnessError where it is none."""
     place = Path(path)
     try:
-        given = place if content is None else io.BytesIO(content)
-        stored = np.load(given, allow_pickle=False)
-        assert isinstance(stored, np.lib.npyio.NpzFile), "one array alone"
+        opened = place.open("rb") if content is None else io.BytesIO(content)
     except OSError as error:
         problem = f"cannot read: {error.strerror or error}"
         raise HarnessError(problem, where=str(place), hint=remedy(place)) from error
-    except Exception as error:
-        raise _damaged(place, str(error)) from error
-    with stored:
-        yield StoredArrays(stored, place)
+    with opened:
+        try:
+            stored = np.load(opened, allow_pickle=False)
+        except Exception as error:  # a damaged file can raise what it likes
+            raise _damaged(place, str(error)) from error
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise _damaged(place, "it is one array alone")
+        with stored:
+            yield StoredArrays(stored, place)
 
 
 def _damaged(path: Path, problem: str) -> HarnessError:

@@ -179,14 +179,23 @@ def check_spec(found: Mapping[str, Any], spec: Mapping[str, Any], place: Path) -
     """HarnessError where a file holds another spec than its folder is named after."""
     if found == spec:
         return
-    name = next(n for n in (*spec, *found) if found.get(n, ...) != spec.get(n, ...))
-    given, expected = (json.dumps(each.get(name, "nothing")) for each in (found, spec))
+    name, given, expected = _difference(found, spec)
     raise HarnessError(
         f"the record is of another {name!r} than its folder is named after, which is {expected}",
         where=str(place),
         given=given,
         hint=remedy(place),
     )
+
+
+def _difference(found: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The dotted name of the first field that differs, and what the two hold of it."""
+    name = next(n for n in (*spec, *found) if found.get(n, ...) != spec.get(n, ...))
+    given, expected = found.get(name, "nothing"), spec.get(name, "nothing")
+    if isinstance(given, Mapping) and isinstance(expected, Mapping):
+        inner, *values = _difference(given, expected)
+        return f"{name}.{inner}", values[0], values[1]
+    return name, json.dumps(given), json.dumps(expected)
 
 
 def check_seed(lines: Iterable[Mapping[str, Any]], seed: int, place: str) -> None:
