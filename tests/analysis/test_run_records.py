@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import provenance
+from harness.analysis import frame as frames
 from harness.analysis.exhibits.origins import changed_note
 from harness.analysis.exhibits.suites import suite_exhibits
 from harness.analysis.frame import SuiteFrame, load_frame
@@ -140,6 +143,56 @@ def test_a_run_that_is_being_replaced_is_read_as_it_was(suite: Suite, tmp_path: 
     assert losses(load_frame(suite, tmp_path)) == {run.run_id: 3.0}
     shutil.copytree(aside, place)
     assert origin_of(load_frame(suite, tmp_path), run)["validation"] == device_slug(CPU)
+
+
+@pytest.mark.parametrize("at", ["read", "gone"])
+def test_old_and_new_files_are_not_read_together(
+    at: str, suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is published anew between the reading of its training and its measurements."""
+    run = suite.runs[0]
+    write_published((run,), tmp_path, suite, weights="aa")
+    new = tmp_path / "new"
+    write_published((run,), new, suite, shift=1.0, weights="bb")
+    place = Path("published") / device_slug(CPU) / run.run_id
+    real, waits = frames.suite_records, list[float]()
+
+    def replaced(*given: Any) -> Any:
+        found = real(*given)
+        if not waits and (new / place).exists():
+            (tmp_path / place).rename(tmp_path / "old")
+            (new / place).rename(tmp_path / place)
+            if at == "gone":
+                raise HarnessError("cannot read: No such file or directory")
+        return found
+
+    monkeypatch.setattr(frames, "suite_records", replaced)
+    monkeypatch.setattr(frames.time, "sleep", waits.append)
+    frame = load_frame(suite, tmp_path)
+    assert losses(frame) == {run.run_id: 4.0}
+    assert frame.records[run.run_id].training["weights_sha256"] == "bb"
+    assert len(waits) == 1
+
+
+def test_who_publishes_all_the_time_is_said(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_published((suite.runs[0],), tmp_path, suite)
+    path = tmp_path / "published" / device_slug(CPU) / suite.runs[0].run_id
+    monkeypatch.setattr(frames.time, "sleep", lambda _: None)
+    real = frames.suite_records
+
+    def replaced(*given: Any) -> Any:
+        found = real(*given)
+        shutil.copytree(path, path.with_name("copy"))
+        shutil.rmtree(path)
+        path.with_name("copy").rename(path)
+        os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
+        return found
+
+    monkeypatch.setattr(frames, "suite_records", replaced)
+    with pytest.raises(HarnessError, match="being published while they are read"):
+        load_frame(suite, tmp_path)
 
 
 def test_half_a_checkout_is_no_run(suite: Suite, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,6 +127,92 @@ def test_cut_off_anywhere_a_reader_finds_the_old_or_the_new(
         pass
     assert files_below(place) == (NEW if swapped else OLD), "settled as it was to be seen"
     assert [path.name for path in place.parent.iterdir()] == ["run-1"], "and nothing is left over"
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o022])
+def test_a_group_may_replace_what_a_member_of_it_published(umask: int, tmp_path: Path) -> None:
+    place, before = _place(tmp_path), os.umask(umask)
+    try:
+        put(place, OLD)
+    finally:
+        os.umask(before)
+    for folder in (place, *(path for path in place.rglob("*") if path.is_dir()), place.parent):
+        assert folder.stat().st_mode & 0o777 == 0o777 & ~umask, folder
+    assert (place / "spec.json").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_what_cannot_be_removed_is_said_and_stands_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = _place(tmp_path)
+    put(place, OLD)
+    with monkeypatch.context() as patch:
+        patch.setattr(shelves.shutil, "rmtree", lambda *_, **__: None)
+        left = put(place, NEW)
+        assert left is not None
+        assert files_below(left) == OLD, "it is another's"
+        assert put(place, OLD) not in (None, left)
+    assert _found(tmp_path) == OLD
+    shutil.rmtree(place)
+    assert published_runs(tmp_path) == {}, "what was left is no run"
+    put(place, NEW)
+    with shelf(tmp_path):
+        pass
+    assert os.listdir(place.parent) == ["run-1"]
+
+
+def test_half_of_what_was_replaced_is_never_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it removes what was there before; later the run is removed."""
+    place = _place(tmp_path)
+    put(place, OLD)
+
+    def killed(path: Path, **_: Any) -> None:
+        (path / "spec.json").unlink()
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shelves.shutil, "rmtree", killed)
+        with pytest.raises((Killed, FileNotFoundError)):
+            put(place, NEW)
+    assert _found(tmp_path) == NEW
+    shutil.rmtree(place)
+    assert published_runs(tmp_path) == {}
+
+
+def test_two_that_wait_for_one_run_are_one_run(tmp_path: Path) -> None:
+    for name in (".run-1.before", ".run-1.before-0a"):
+        put(_place(tmp_path).with_name(name), OLD)
+    assert _found(tmp_path) == OLD
+
+
+def test_what_is_put_is_on_the_disk_before_the_old_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, order = _place(tmp_path), []
+    put(place, OLD)
+    sync, rename, rmtree = os.fsync, Path.rename, shutil.rmtree
+
+    def synced(descriptor: int) -> None:
+        order.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        sync(descriptor)
+
+    def renamed(self: Path, target: Path) -> Path:
+        order.append("rename")
+        return rename(self, target)
+
+    def removed(path: Path, **how: Any) -> None:
+        order.append("remove")
+        rmtree(path, **how)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    monkeypatch.setattr(shelves.shutil, "rmtree", removed)
+    put(place, NEW)
+    draft = next(name for name in order if ".draft-" in name)
+    assert set(order[:5]) == {"spec.json", "evals", "b", "done.json", draft}
+    assert order[5:] == ["rename", "rename", "cpu", "rename", "remove", "remove"]
 
 
 def test_killed_at_any_moment_a_run_is_whole(tmp_path: Path) -> None:
