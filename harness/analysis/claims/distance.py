@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import log2
 
 from harness.analysis.claims.candidate import Candidate, joined
@@ -83,12 +84,9 @@ def _of_section(
                     if not measuring:
                         continue
                     by = shown.ground(section.experiment, section.evaluation, models=measuring)
-                yield trend_candidate(
-                    *(shown, gathered, thinker, followed),
-                    ground=ground,
-                    why=by.untrusted,
-                    lost=joined(lost, "" if by is ground else by.lacking),
-                )
+                of_them = "" if by is ground else by.lacking
+                said = replace(followed, why=by.untrusted, lost=joined(lost, of_them))
+                yield trend_candidate(shown, gathered, thinker, said, ground=ground)
 
 
 def _followed(

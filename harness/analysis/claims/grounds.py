@@ -9,7 +9,7 @@ from functools import cached_property
 import pandas as pd
 
 from harness.analysis.claims.claim import Costs, Source
-from harness.analysis.claims.timing import Costed, costed, model_names
+from harness.analysis.claims.timing import COSTED, Costed, costed, model_names
 from harness.analysis.exhibits.gather import Gathered
 from harness.analysis.exhibits.suites import SuiteExhibits
 from harness.analysis.frame import point_names
@@ -217,7 +217,7 @@ class Shown:
         """What each measurement of a metric of an evaluation cost."""
         key = (experiment, evaluation, metric)
         if key not in self._costs:
-            rows = self.exhibits.frame.of(experiment, evaluation)
+            rows = self.exhibits.frame.of(experiment, evaluation, ("metric", *COSTED))
             rows = rows[rows["metric"] == metric] if len(rows) else rows
             self._costs[key] = tuple(costed(rows)) if len(rows) else ()
         return self._costs[key]
@@ -283,7 +283,8 @@ class Shown:
         if not len(rows):
             return found
         nouns = {run.run_id: _ROWS.get(run.spec.task.kind, "tokens") for run in self.suite.runs}
-        each = rows.drop_duplicates(["experiment", "evaluation", "run", "eval_id"])
+        each = rows[["adapter", "point", *_COLUMNS]]
+        each = each.drop_duplicates(["experiment", "evaluation", "run", "eval_id"])
         columns = zip(model_names(each), *(each[name] for name in _COLUMNS), strict=True)
         for model, *values in columns:
             of = dict(zip(_COLUMNS, values, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from harness.analysis.claims.candidate import Candidate
 from harness.analysis.claims.claim import LEVEL, Claim
@@ -112,9 +113,9 @@ def _slope(
         paper=None,
     )
     on_set = [name for name in exhibit.lost if name.endswith(f" on {data}")]
-    yield trend_candidate(
-        *(shown, gathered, thinking[0], followed),
-        ground=ground,
+    followed = replace(
+        followed,
         why="" if section.x == "data" else "the paper's axis is training tokens",
         lost=lost_words(on_set, model=adapter, thinker=thinking[0], setting=setting),
     )
+    yield trend_candidate(shown, gathered, thinking[0], followed, ground=ground)

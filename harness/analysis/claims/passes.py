@@ -267,9 +267,9 @@ def _inverse(ratio: float | None) -> Ratio:
 def _costs(of: str, ratios: Sequence[Ratio], ground: Ground) -> Costs:
     """Of NFE, FLOPs and seconds; these only where one device measured both models."""
     nfe, flops, seconds = ratios
-    return costs_of(
-        of, nfe=nfe, flops=flops, seconds=seconds if len(ground.device) == 1 else Ratio(None)
-    )
+    if len(ground.device) == 1:
+        return Costs(of, nfe, flops, seconds)
+    return costs_of(of, nfe=nfe, flops=flops, seconds=Ratio(None))
 
 
 # --- passes at equal quality ------------------------------------------------------------------

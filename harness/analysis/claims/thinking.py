@@ -139,11 +139,18 @@ def _candidate(
     )
     return widened(
         finding,
-        (*ground.key, setting),
+        (ground.planned_runs, _measured(ground), setting),
         _READ,
         untrusted=bool(ground.untrusted),
         open_=joined(ground.lacking, _no_interval(row, ground)),
     )
+
+
+def _measured(ground: Ground) -> tuple[str, ...]:
+    """What the evaluations measure, whatever else is in their grids: some measure the same."""
+    left_out = {"thinking", "timing_repeats", "batch_size"}
+    specs = (each.evaluation.spec for each in ground.asked)
+    return tuple(sorted({spec.model_dump_json(exclude=left_out) for spec in specs}))
 
 
 def _papers(thinker: Thinker, setting: str, ground: Ground) -> bool:

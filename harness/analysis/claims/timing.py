@@ -15,6 +15,8 @@ from harness.planning.spec import thinking_label
 #: Of one model at one place: the device and the seconds of each of its runs.
 Timed = Sequence[tuple[str, float | None]]
 
+#: The columns of a suite's frame that costs are read from.
+COSTED = ("adapter", "point", "data", "thinking", "device", *COSTS)
 NO_TIME = "no time: not measured on one device"
 
 

@@ -32,7 +32,8 @@ class Followed:
     """A trend of one setting's gain as it is planned, and what was found of it: None, nothing.
 
     `model` is whose it is, `over` says per what the slope is, `where` on which sets. `planned` are
-    its points, of which `needed` may decide; `noun` says what they are.
+    its points, of which `needed` may decide; `noun` says what they are. `why` is the claim's own
+    reason that it may not decide, `lost` what of it is missing or not finite.
     """
 
     claim: str
@@ -49,6 +50,8 @@ class Followed:
     noun: str
     paper: float | None
     shown_by: tuple[object, ...] = ()
+    why: str = ""
+    lost: str = ""
 
 
 def smallest_p(points: int) -> float:
@@ -63,12 +66,8 @@ def trend_candidate(
     followed: Followed,
     *,
     ground: Ground,
-    why: str = "",
-    lost: str = "",
 ) -> Candidate:
-    """The candidate of a trend; `why` is the claim's own reason that it may not decide, `lost` what
-    is not finite of it.
-    """
+    """The candidate of a trend, on the runs and evaluations of its ground."""
     trend, rows = followed.trend, followed.rows
     seeds = min((each.seeds for each in rows), default=0)
     listed = "sensitivity line: the paper's gain is of perplexity" * (followed.measure == "loss")
@@ -77,7 +76,7 @@ def trend_candidate(
         few = f"{counted(followed.planned, followed.noun)}, {followed.needed} needed"
     reason = joined(
         *(ground.untrusted, thinker.other, thinker.undeclared(followed.setting)),
-        *(listed, few, too_few(ground.seeds), why),
+        *(listed, few, too_few(ground.seeds), followed.why),
     )
     setting = spoken(followed.setting)
     interval = None if trend is None else trend.interval
@@ -105,7 +104,10 @@ def trend_candidate(
         shown_by=followed.shown_by,
     )
     key = (*ground.key, followed.setting, followed.measure, followed.over, followed.where)
-    untrusted, open_ = bool(ground.untrusted), joined(ground.lacking, lost, _open(followed))
+    untrusted, open_ = (
+        bool(ground.untrusted),
+        joined(ground.lacking, followed.lost, _open(followed)),
+    )
     if trend is None or interval is None or trend.slope is None:
         return unweighed(finding, key, untrusted=untrusted, open_=open_)
     slope = Widening(trend.slope, interval, seeds)

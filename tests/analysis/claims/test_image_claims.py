@@ -91,6 +91,7 @@ def test_better_with_a_hundredth_of_the_passes_is_supported(tmp_path: Path) -> N
     assert (equal.interval.low, equal.interval.high) == (inf, inf)
     assert equal.costs.nfe.value is None
     assert equal.costs.nfe.interval == (0.0, 0.0)
+    assert "no time" not in equal.costs.of
     assert "in 100 % of resamples never its equal" in equal.reason
     assert "dB over dit, 10 calls" in equal.reason
     assert number_text(equal.estimate, equal.unit) == "∞"

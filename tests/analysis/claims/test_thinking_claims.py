@@ -251,6 +251,21 @@ def test_the_same_evaluations_count_once_whatever_their_sets_are_called(tmp_path
     assert found.confirmatory[0].suites == ("one", "other")
 
 
+def test_two_evaluations_that_measure_the_same_count_once(tmp_path: Path) -> None:
+    """Another grid that holds the same setting, on the same documents, is no second finding."""
+    again = (
+        "      again: {kind: thinking, data: [builtin/docs], only: {adapter: [ebt]}, "
+        "thinking: [{kind: descent, steps: 6, samples: 5}]}\nreport:\n  - "
+        + THINKING.replace("evaluation: thinking", "evaluation: again")
+    )
+    path = text(tmp_path).path
+    path.write_text(path.read_text().replace("report:", again))
+    suite = load_suite(path)
+    found = verdict("thinking", suite, tmp_path, gains(0.2, scatter=0.001))
+    assert found.parts[0].counts == (1, 0, 0)
+    assert len(found.findings) == 3
+
+
 def test_few_documents_give_no_interval_and_decide_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
