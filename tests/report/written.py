@@ -77,7 +77,7 @@ report:
 BACKWARDS = "\u202eturned"
 LONG = "long" * 75
 ODD = f"""
-suite: odd
+suite: odd_names_of_all_kinds
 experiments:
   text:
     base:
