@@ -21,6 +21,7 @@ from harness.launch.status import status_of
 from harness.launch.stop import StopFlag
 from harness.launch.worker import work
 from harness.planning.planned import Suite
+from harness.publishing import shelf
 from harness.records import RunFolder, read_json
 from tests.publishing.trained import TEXT, files_below, suite_in, write_all, write_trained
 
@@ -116,6 +117,21 @@ def test_json_has_every_run_with_what_became_of_it(suite: Suite) -> None:
         **{"folder": None, "evaluations": 0, "files": 0, "bytes": 0, "missing": []},
         **{"reasons": ["planned"], "leftover": None},
     }
+
+
+def test_what_of_before_could_not_be_removed_is_said(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_all(suite.runs[:1], Path())
+    publish()
+    write_all(suite.runs[:1], Path(), shift=1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(shelf.shutil, "rmtree", lambda *_, **__: None)
+        result = publish("--replace")
+    (left,) = [path for path in PLACE.iterdir() if path.name.startswith(".")]
+    assert result.exit_code == 0
+    assert "1 updated" in result.stdout
+    assert f"could not be removed; nothing reads them:\n  {left}\n" in result.stderr
 
 
 def test_a_full_disk_is_one_message_and_goes_on_later(
