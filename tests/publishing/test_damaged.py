@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness import arrays
 from harness.analysis.exhibits.document_sums import load_document_sums
 from harness.analysis.exhibits.suites import suite_exhibits
 from harness.analysis.frame import load_frame
@@ -343,3 +344,9 @@ def test_the_report_shows_the_published_record_of_a_run_that_diverged(
     with pytest.raises(HarnessError, match="'seed'"):
         load_frame(suite, tmp_path)
     assert not RunFolder(tmp_path, run.run_id).path.exists()
+
+
+def test_every_file_of_arrays_is_read_so() -> None:
+    source = Path(arrays.__file__).parent / "analysis"
+    found = [path.name for path in source.rglob("*.py") if "np.load(" in path.read_text()]
+    assert found == []
