@@ -132,6 +132,25 @@ def test_a_set_in_two_ways_counts_in_rolling_windows_alone(tmp_path: Path) -> No
     assert cut.reason == "this set counts once already, in rolling windows"
 
 
+def test_a_set_that_is_missing_stays_among_those_that_count(tmp_path: Path) -> None:
+    """Two sets of three are evaluated, and both are better."""
+    suite = suite_of(tmp_path)
+    fewer = tuple(
+        replace(run, evaluations=tuple(e for e in run.evaluations if e.spec.data != SETS[2]))
+        for run in suite.runs
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        better = differences(0.3, -0.3, -0.3, -0.3)
+        losses = {data: (base, better[data]) for data, (base, _) in LOSSES.items()}
+        patch.setattr(downstream_factory, "LOSSES", losses)
+        write_suite(replace(suite, runs=fewer), tmp_path, planted())
+    verdict = next(v for v in judge([shown(suite, tmp_path)]) if v.claim.name == "downstream")
+    assert sum(verdict.parts[1].counts) == 3
+    lost = next(f for f in verdict.confirmatory if SETS[2] in f.what)
+    assert (lost.bears, lost.estimate) == ("undecided", None)
+    assert "6 of 6 evaluations missing" in lost.reason
+
+
 def test_few_seeds_decide_nothing(tmp_path: Path) -> None:
     text = SUITE.replace("[0, 1, 2]", "[0, 1]")
     verdict = claimed(tmp_path, differences(0.3, -0.3, -0.3, -0.3), text)

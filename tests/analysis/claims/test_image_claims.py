@@ -98,6 +98,8 @@ def test_better_with_a_hundredth_of_the_passes_is_supported(tmp_path: Path) -> N
     assert interval_text(equal).startswith("[∞, ∞]×")
     rows = [dict(row) for row in (*claims_table([verdict]).data, *findings_table(verdict).data)]
     json.dumps(rows, allow_nan=False)
+    (line,) = [row for row in findings_table(verdict).data if row["part"] == "passes"]
+    assert (line["estimate"], line["low"], line["high"]) == ("inf", "inf", "inf")
 
 
 def test_fewer_calls_that_are_as_good_refute_it_whatever_a_hundred_do(tmp_path: Path) -> None:
@@ -273,6 +275,29 @@ def test_top_5_is_listed_and_a_baseline_is_needed(tmp_path: Path) -> None:
     assert claim_of("features", alone, tmp_path).status == "not tested"
     swapped = test_probe.suite_of(tmp_path, test_probe.SUITE.replace("line: dit", "line: ebt"))
     assert claim_of("features", swapped, tmp_path).status == "not tested"
+
+
+def test_a_training_that_is_missing_leaves_images_undecided(tmp_path: Path) -> None:
+    """Two of three trainings of EBT, and three of DiT: three were planned, so it may decide."""
+    image, probe = tmp_path / "image", tmp_path / "probe"
+    image.mkdir()
+    probe.mkdir()
+    denoising, probed = suite_of(image), test_probe.suite_of(probe)
+
+    def two(suite: Suite) -> Suite:
+        kept = (r for r in suite.runs if (r.adapter_label, r.spec.seed) != ("ebt", 2))
+        return replace(suite, runs=tuple(kept))
+
+    write_suite(two(denoising), image, recorded(noisy(AS_CLAIMED)))  # type: ignore[arg-type]
+    write_suite(two(probed), probe, test_probe.planted())
+    for name, suite, folder, counts in (
+        ("passes", denoising, image, [(0, 0, 1), (0, 0, 1)]),
+        ("features", probed, probe, [(0, 0, 1)]),
+    ):
+        verdict = claim_of(name, suite, folder)
+        assert verdict.status == "undecided"
+        assert [part.counts for part in verdict.parts] == counts
+        assert all("1 of 6 evaluations missing" in f.reason for f in verdict.confirmatory)
 
 
 def test_two_trainings_of_each_say_nothing_of_features(tmp_path: Path) -> None:
