@@ -59,7 +59,9 @@ AMOUNT = Kind("a finite number from 0", frozenset({int, float}), low=0)
 WHOLE = Kind("a whole number", frozenset({int}), low=-_INT64, high=_INT64)
 COUNT = Kind("a whole number from 0", frozenset({int}), low=0, high=_INT64)
 OBJECT = Kind("an object", frozenset({dict}))
-_COST = AMOUNT.or_null
+_AMOUNT_OR_NULL = AMOUNT.or_null
+#: The one measurement of which it is known that it is never below 0.
+_LOSS = "loss"
 _POSITIVE = replace(AMOUNT, words="a finite number above 0", low=5e-324)
 #: Unix seconds; what is later has no date.
 _TIME = replace(AMOUNT, words="a time in Unix seconds", high=253402300799)
@@ -142,12 +144,14 @@ def check_lines(lines: Sequence[Mapping[str, Any]], place: str) -> None:
                 f"the record has no {name!r}", where=place, hint=_OTHER_VERSION
             ) from error
         _check_values(name, kind, values, place)
+    losses = [line["value"] if line["name"] == _LOSS else None for line in lines]
+    _check_values("value", _AMOUNT_OR_NULL, losses, place)
     for name, kind in ALSO_MEASURED.items():
         empty: Any = {} if kind is OBJECT else None
         _check_values(name, kind, [line.get(name, empty) for line in lines], place)
     costs = [line.get("cost", {}) for line in lines]
     for name in dict.fromkeys(chain.from_iterable(costs)):
-        _check_values(f"cost.{name}", _COST, [cost.get(name) for cost in costs], place)
+        _check_values(f"cost.{name}", _AMOUNT_OR_NULL, [cost.get(name) for cost in costs], place)
     _check_distinct(lines, place)
 
 

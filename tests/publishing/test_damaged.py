@@ -72,7 +72,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "deep": ("training.json", lambda p: p.write_text("[" * 100_000), "not valid JSON"),
 }
 FIELDS: dict[str, tuple[Any, ...]] = {
-    "value": ("abc", float("nan"), float("inf"), [1]),
+    "value": ("abc", float("nan"), float("inf"), [1], -5),
     "n": (1.5, 10**30, None, -1, "3"),
     "name": (None, 5),
     "unit": (None,),
