@@ -74,7 +74,7 @@ report:
   - {kind: denoising, experiment: image, evaluation: denoising}
 """
 #: Labels with commas, without spaces and without end, and titles that turn what follows around.
-BACKWARDS = "\u202eturned"
+BACKWARDS = "\u202eturned \u05d0\u05d1"
 LONG = "long" * 75
 ODD = f"""
 suite: odd_names_of_all_kinds

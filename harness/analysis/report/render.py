@@ -33,6 +33,8 @@ _FOR_CSV = 0.15
 _OF_BASE64 = 0.74
 _ROOM = files("harness.analysis.report")
 _BREAKS = re.compile(r"(?<=\w)([_/])(?=\w)")
+#: Characters that turn what follows them around, up to its paragraph's end, are seen instead.
+_TURNING = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
 _NOT_IN_AN_ANCHOR = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -201,7 +203,8 @@ def _fill(page: Page, parts: _Packed) -> str:
         "capital": lambda text: text[:1].upper() + text[1:],
     }
     environment.globals |= {"small_csv": parts.small, "packed_keys": parts.keys}
-    return environment.get_template("page.html").render(_words(page, parts))
+    html = environment.get_template("page.html").render(_words(page, parts))
+    return html if html.isascii() else html.translate(_TURNING)
 
 
 def _words(page: Page, parts: _Packed) -> dict[str, Any]:
