@@ -102,7 +102,8 @@ def suite_records(suite: Suite, results: Path) -> SuiteRecords:
     for run_id in [each for each in wanted if each not in read]:
         for folder in (RunFolder(results, run_id), *published.get(run_id, ())):
             if run_id not in diverged and folder.status().has_diverged:
-                _check_spec(folder, wanted[run_id].spec)
+                if folder.spec.exists():
+                    _check_spec(folder, wanted[run_id].spec)
                 diverged[run_id] = folder
     return SuiteRecords(read, tuple(sorted(elsewhere)), diverged)
 
