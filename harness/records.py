@@ -303,11 +303,14 @@ def read_json(path: Path, kinds: Kinds | None = None) -> dict[str, Any]:
 
 def _finite(content: bytes) -> Any:
     """Decoded JSON; ValueError for NaN and infinities, which nobody writes."""
-    return json.loads(content, parse_constant=_no_number)
+    return _DECODER.decode(content.decode())
 
 
 def _no_number(constant: str) -> None:
     raise ValueError(f"{constant} is no number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
 
 
 def _cannot_read(path: Path, error: OSError) -> HarnessError:

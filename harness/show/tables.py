@@ -13,7 +13,6 @@ from rich.table import Table as RichTable
 
 from harness.analysis.exhibits.every_suite import every_suite
 from harness.analysis.exhibits.suites import SuiteExhibits
-from harness.analysis.overview.tables import overview_tables
 from harness.analysis.tables.sections import section_tables
 from harness.analysis.tables.table import Cell, Table
 from harness.planning.planned import Suite
@@ -45,6 +44,9 @@ def print_tables(
         if not as_json:
             _print_suite(shown, tables, written, out(suite), several=several)
     if several and overview is not None:
+        # Imported here: one suite has no use for it, and it takes a while.
+        from harness.analysis.overview.tables import overview_tables
+
         tables = overview_tables(gathered)
         written = _write(tables, overview)
         documents.append(_document(None, [], tables))
