@@ -112,8 +112,8 @@ def test_few_resamples_give_an_interval_but_no_verdict(plant):
     [
         ({"rate": 0.35}, "faster: 95 % interval [+"),
         ({"rate": 0.02, "sigma": 0.0003}, "faster: by less than 5 %, 95 %"),
-        ({"rate": -0.1, "sigma": 0.001}, "not faster: 95 % interval [-"),
-        ({"rate": 0.0, "sigma": 0.01}, "undecided: 95 % interval [-"),
+        ({"rate": -0.1, "sigma": 0.001}, "not faster: 95 % interval [−"),
+        ({"rate": 0.0, "sigma": 0.01}, "undecided: 95 % interval [−"),
     ],
 )
 def test_the_four_things_a_verdict_can_say(plant, fields, start):

@@ -100,10 +100,8 @@ def decide(rate: Estimate, *, gate: Gate, at_bound: float | None) -> Verdict:
         return Verdict(
             "undecided", f"not identified: a parameter at its bound in {at_bound:.0%} of resamples"
         )
-    shown = (
-        f"{100 * interval.level:.4g} % interval"
-        f" [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}] %"
-    )
+    bounds = f"[{100 * interval.low:+.1f}, {100 * interval.high:+.1f}] %".replace("-", "−")
+    shown = f"{100 * interval.level:.4g} % interval {bounds}"
     if interval.low > 0:
         small = "by less than 5 %, " if interval.high < SMALL_RATE else ""
         return Verdict("faster", f"{small}{shown}")

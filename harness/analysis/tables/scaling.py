@@ -17,6 +17,7 @@ from harness.analysis.paper.beside import shown
 from harness.analysis.paper.numbers import PaperNumber
 from harness.analysis.paper.rates import papers_rates
 from harness.analysis.rates.points import Estimate
+from harness.analysis.tables.rate_checks import check_words, rate_checks
 from harness.analysis.tables.table import Cell, Table, percent, percent_range, plus_minus
 from harness.planning.sections import Axis
 from harness.quantities import si
@@ -178,9 +179,11 @@ def rate_table(exhibit: ScalingExhibit, name: str) -> Table:
     header = ("quantity", "value", "95 % interval", "points", "seeds", "verdict or reason")
     if rate is None:
         return Table(name, title, header, [], [], [f"No rate: {exhibit.no_rate}."], text_columns=1)
+    checks = rate_checks(exhibit)
     rows = [
         [*_estimate("apparent slope ratio", rate.apparent), Cell("biased by E and A; no verdict")],
         [*_estimate("scaling rate", rate.rho), Cell(rate.verdict.text)],
+        *(check.cells for check in checks),
         *(_paper_cells(number) for number in papers_rates(exhibit, exhibit.paper)),
     ]
     return Table(
@@ -193,6 +196,7 @@ def rate_table(exhibit: ScalingExhibit, name: str) -> Table:
             | {"verdict": "", "reason": "biased by E and A"},
             _estimate_data("scaling rate", rate.rho)
             | {"verdict": rate.verdict.status, "reason": rate.verdict.reason},
+            *(check.data for check in checks),
         ],
         notes=_rate_notes(exhibit),
         text_columns=1,
@@ -244,6 +248,8 @@ def _rate_notes(exhibit: ScalingExhibit) -> list[str]:
     ]
     if rate.rho.value is None and rate.rho.reason:
         notes.append(f"Scaling rate: {rate.rho.reason}.")
+    if words := check_words(rate):
+        notes.append(f"{words[0].upper()}{words[1:]}.")
     notes.append(
         f"{rate.rho.label.capitalize()}. Bootstrap: {rate.resampling}, "
         f"{rate.bootstrap.resamples} resamples{', seeds paired' if rate.paired else ''}."
