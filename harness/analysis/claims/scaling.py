@@ -23,7 +23,6 @@ from harness.analysis.paper.rates import papers_rates
 from harness.analysis.rates.points import Interval, order_interval
 from harness.analysis.rates.rate import DEFAULT_BOOTSTRAP, ScalingRate
 from harness.analysis.rates.verdict import MIN_POINTS, SMALL_RATE, Gate, decide, gate_design
-from harness.analysis.tables.rate_checks import check_words
 from harness.analysis.tables.scaling import axis_name
 from harness.planning.budget import axis_value
 from harness.planning.planned import PlannedRun
@@ -172,7 +171,7 @@ def _reading(rate: ScalingRate, gate: Gate) -> Reading:
         interval = Interval(bounds.low, bounds.high, bounds.level, "")
         verdict = decide(replace(rate.rho, interval=interval), gate=gate, at_bound=rate.at_bound)
         words: dict[str, Bearing] = {"faster": "for", "not faster": "against"}
-        return words.get(verdict.status, "undecided"), joined(verdict.text, check_words(rate))
+        return words.get(verdict.status, "undecided"), joined(verdict.text, rate.caveat)
 
     return read
 

@@ -216,6 +216,8 @@ def _verdict(exhibit: ScalingExhibit) -> str:
     text = f"Does {section.candidate} scale faster than {section.baseline}? {rate.verdict.text}."
     if rate.rho.value is not None:
         text += f" Scaling rate {signed(100 * rate.rho.value, 1)} % ({rate.rho.label})."
+    if rate.caveat:
+        text += f" {rate.caveat[0].upper()}{rate.caveat[1:]}."
     if rate.apparent.value is not None:
         interval = rate.apparent.interval
         text += f" Apparent slope ratio {signed(100 * rate.apparent.value, 1)} %"

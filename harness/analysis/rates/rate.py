@@ -112,6 +112,20 @@ class ScalingRate:
     at_bound: float | None
     draws: Draws | None = field(repr=False, compare=False)
 
+    @property
+    def caveat(self) -> str:
+        """That a check does not bear the rate out, where it has the other sign; else empty."""
+        value = self.rho.value
+        if value is None:
+            return ""
+        checks = (("with one E for both", self.shared_floor), ("under Huber loss", self.huber))
+        others = [
+            f"{words} it is {100 * other:+.1f} %".replace("-", "−")
+            for words, other in checks
+            if other is not None and (other > 0) != (value > 0)
+        ]
+        return f"the rate's sign depends on the fit: {', '.join(others)}" if others else ""
+
 
 def scaling_rate(
     candidate: Sequence[Point],

@@ -68,20 +68,6 @@ def rate_checks(exhibit: ScalingExhibit) -> list[RateCheck]:
     return [*_refitted(rate), *(check for check in predicted if check is not None)]
 
 
-def check_words(rate: ScalingRate) -> str:
-    """That the checks do not bear the rate out, where its sign hangs on what they change."""
-    value = rate.rho.value
-    if value is None:
-        return ""
-    fits = (("with one E for both", rate.shared_floor), ("under Huber loss", rate.huber))
-    others = [
-        f"{words} it is {percent(other)}"
-        for words, other in fits
-        if other is not None and (other > 0) != (value > 0)
-    ]
-    return f"the rate's sign depends on the fit: {', '.join(others)}" if others else ""
-
-
 def _refitted(rate: ScalingRate) -> list[RateCheck]:
     size = rate.rho.points, rate.rho.seeds
     found = []

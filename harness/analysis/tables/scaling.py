@@ -17,7 +17,7 @@ from harness.analysis.paper.beside import shown
 from harness.analysis.paper.numbers import PaperNumber
 from harness.analysis.paper.rates import papers_rates
 from harness.analysis.rates.points import Estimate
-from harness.analysis.tables.rate_checks import check_words, rate_checks
+from harness.analysis.tables.rate_checks import rate_checks
 from harness.analysis.tables.table import Cell, Table, percent, percent_range, plus_minus
 from harness.planning.sections import Axis
 from harness.quantities import si
@@ -248,8 +248,8 @@ def _rate_notes(exhibit: ScalingExhibit) -> list[str]:
     ]
     if rate.rho.value is None and rate.rho.reason:
         notes.append(f"Scaling rate: {rate.rho.reason}.")
-    if words := check_words(rate):
-        notes.append(f"{words[0].upper()}{words[1:]}.")
+    if rate.caveat:
+        notes.append(f"{rate.caveat[0].upper()}{rate.caveat[1:]}.")
     notes.append(
         f"{rate.rho.label.capitalize()}. Bootstrap: {rate.resampling}, "
         f"{rate.bootstrap.resamples} resamples{', seeds paired' if rate.paired else ''}."

@@ -10,7 +10,7 @@ import pytest
 
 from harness.analysis.exhibits.scaling import ScalingExhibit
 from harness.analysis.exhibits.suites import SuiteExhibits
-from harness.analysis.tables.rate_checks import check_words, rate_checks
+from harness.analysis.tables.rate_checks import rate_checks
 from harness.analysis.tables.scaling import rate_table
 from tests.analysis.claims.test_scaling_claim import losses, scaling, written
 from tests.analysis.records_factory import measured
@@ -53,7 +53,7 @@ def test_where_both_have_one_floor_every_fit_says_the_same(tmp_path: Path) -> No
         assert checks[name].value == pytest.approx(0, abs=0.005)
         assert checks[name].points == 5
     assert exhibit.rate is not None
-    assert not check_words(exhibit.rate)
+    assert not exhibit.rate.caveat
 
 
 def test_a_rate_whose_sign_hangs_on_the_floors_says_so(tmp_path: Path) -> None:
