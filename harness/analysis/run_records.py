@@ -174,7 +174,7 @@ def _check_spec(folder: RunFolder | PublishedRun | EvalFolder, spec: TrainSpec |
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads the records of one run; HarnessError for one that is damaged, or of another run."""
+    """Reads the records of one run; HarnessError for a damaged one, or another published as it."""
 
     asked: _Asked
     cache: Path
@@ -188,20 +188,25 @@ class _Reader:
     def published(self, run: PublishedRun) -> RunRecord | None:
         """The run as a device published it; None where its files are gone, or its data changed."""
         check_files(run.path, self.asked.evaluations)
-        return self._read(run, run.device) if run.training.exists() else None
+        if not run.training.exists():
+            return None
+        # Published files go from hand to hand; those made here are compared before they do.
+        _check_spec(run, self.asked.spec)
+        for eval_id, spec in self.asked.evaluations.items():
+            if run.evaluation(eval_id).is_done():
+                _check_spec(run.evaluation(eval_id), spec)
+        return self._read(run, run.device)
 
     def _read(self, folder: RunFolder | PublishedRun, device: str | None) -> RunRecord | None:
-        _check_spec(folder, self.asked.spec)
         origin = read_json(folder.provenance, ORIGIN) if folder.provenance.exists() else {}
         if self._is_outdated(origin, device):
             return None
         evaluations, outdated = {}, set()
-        for eval_id, spec in self.asked.evaluations.items():
+        for eval_id in self.asked.evaluations:
             evaluation = folder.evaluation(eval_id)
             if not evaluation.is_done():
                 continue
             of = read_json(evaluation.done, DONE).get("provenance", {})
-            _check_spec(evaluation, spec)
             if self._is_outdated(of, device):
                 outdated.add(eval_id)
             else:

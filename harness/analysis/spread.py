@@ -59,7 +59,7 @@ def spread(
                     result = waiting.pop(index).result()
                 yield result
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
