@@ -135,6 +135,7 @@ def _candidate(shown: Shown, gathered: Gathered, exhibit: ScalingExhibit) -> Can
         costs=ground.costs(_costs(shown, exhibit, ground)),
         evidence=evidence_of(reason),
         reason=reason,
+        caveat="" if rate is None else rate.caveat,
     )
     key = (section.x, *ground.key)
     untrusted, open_ = bool(ground.untrusted), _open(exhibit, ground)
@@ -171,7 +172,7 @@ def _reading(rate: ScalingRate, gate: Gate) -> Reading:
         interval = Interval(bounds.low, bounds.high, bounds.level, "")
         verdict = decide(replace(rate.rho, interval=interval), gate=gate, at_bound=rate.at_bound)
         words: dict[str, Bearing] = {"faster": "for", "not faster": "against"}
-        return words.get(verdict.status, "undecided"), joined(verdict.text, rate.caveat)
+        return words.get(verdict.status, "undecided"), verdict.text
 
     return read
 

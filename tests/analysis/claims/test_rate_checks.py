@@ -68,7 +68,7 @@ def test_a_rate_whose_sign_hangs_on_the_floors_says_so(tmp_path: Path) -> None:
     words = f"with one E for both it is +{100 * shared.value:.1f} %"
     table = rate_table(exhibit, "rate")
     assert any(words in note for note in table.notes)
-    assert any(words in finding.reason for finding in scaling([shown]).findings)
+    assert any(words in note for note in scaling([shown]).notes)
     assert [row["quantity"] for row in table.data][2:] == NAMES
     assert [row["verdict"] for row in table.data][2:] == [""] * len(NAMES)
 
