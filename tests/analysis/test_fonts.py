@@ -9,7 +9,8 @@ from pathlib import Path
 import matplotlib
 import pytest
 import seaborn
-from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font, LoadFlags
 
 from harness.analysis.figures.fonts import use_bare_fonts
@@ -47,7 +48,14 @@ def test_without_room_for_them_figures_are_drawn_as_ever(
 ) -> None:
     (tmp_path / "full").write_text("no folder")
     monkeypatch.setattr(matplotlib, "get_cachedir", lambda: str(tmp_path / "full"))
+    known = list(fontManager.ttflist)
     use_bare_fonts.__wrapped__()
+    assert fontManager.ttflist == known, "no font is named that could not be written"
+    with theme():
+        figure = Figure()
+        figure.text(0.5, 0.5, "µ × −1")
+        figure.savefig(tmp_path / "drawn.pdf")
+    assert (tmp_path / "drawn.pdf").stat().st_size > 0
 
 
 def test_the_theme_is_seaborns_where_figures_say_nothing_else() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
@@ -13,55 +12,13 @@ from harness.analysis.exhibits.suites import SuiteExhibits, suite_exhibits
 from harness.analysis.figures.page import Drawing, Frame, panels, surround, write_figure
 from harness.analysis.figures.rates import rates_figures
 from harness.analysis.figures.style import family_color, theme
-from harness.planning.suite import load_suite
-from tests.analysis.records_factory import measured, write_suite
+from tests.analysis.planted_rates import losses, suite_of, written
 
-SUITE = """
-suite: rates
-experiments:
-  text:
-    base:
-      task: {kind: next_token, context: 16}
-      batch_size: 8
-      optimizer: {lr: 1e-3}
-      config: {depth: 1, width: 16, heads: 1}
-    adapters:
-      transformer++: {adapter: transformer_pp_text}
-      ebt: {adapter: ebt_text}
-    axes:
-      tokens: {path: budget.tokens, values: VALUES}
-    seeds: SEEDS
-    evaluations:
-      validation: {kind: likelihood, data: builtin/docs}
-report:
-  - {kind: scaling, title: Data, experiment: text, x: data, evaluation: validation,
-     baseline: transformer++, candidate: ebt, paper: [Fig 4a]}
-"""
-WIDE = "[1.28e4, 4.0e4, 1.28e5, 4.0e5, 1.28e6]"
-NARROW = "[1.28e4, 2.56e4, 5.12e4, 1.024e5]"
+NARROW = "[1.28e5, 2.56e5, 5.12e5, 1.024e6]"
 
 
-def planted(faster: float, scatter: float = 0.002):
-    """Exponents 0.4 and 0.4 × (1 + faster), E = 1."""
-
-    def losses(run, spec, folder):
-        ebt = run.adapter_label == "ebt"
-        x = run.spec.budget.tokens / 1.28e4
-        random = np.random.default_rng([run.spec.seed, int(x), ebt])
-        loss = 1 + 2 * x ** -(0.4 * (1 + faster * ebt)) * np.exp(random.normal(0, scatter))
-        return [measured(run, "loss", float(loss))]
-
-    return losses
-
-
-def shown(
-    folder: Path, faster: float, *, values: str = WIDE, seeds: str = "[0, 1, 2]"
-) -> SuiteExhibits:
-    path = folder / "suite.yaml"
-    path.write_text(SUITE.replace("VALUES", values).replace("SEEDS", seeds))
-    suite = load_suite(path)
-    write_suite(suite, folder / "results", planted(faster))
-    return suite_exhibits(suite, folder / "results")
+def shown(folder: Path, faster: float, **given: str) -> SuiteExhibits:
+    return written(folder, losses(faster), "data", **given)
 
 
 def panel(drawing) -> Axes:
@@ -94,7 +51,7 @@ def test_a_rate_that_may_decide_is_filled_and_beside_the_papers(tmp_path: Path) 
 
 
 def test_an_exploratory_one_is_open(tmp_path: Path) -> None:
-    (drawing,) = rates_figures([shown(tmp_path, 0.1, values=NARROW)])
+    (drawing,) = rates_figures([shown(tmp_path, 0.1, budgets=NARROW)])
     assert drawing.data[0]["may_decide"] is False
     found = markers(panel(drawing), family_color("ebt"))
     assert [face for _, face in found] == ["white"]
@@ -102,7 +59,7 @@ def test_an_exploratory_one_is_open(tmp_path: Path) -> None:
 
 
 def test_rates_beyond_the_axis_are_arrow_heads_with_their_value(tmp_path: Path) -> None:
-    suite = shown(tmp_path, 0.1, values=NARROW)
+    suite = shown(tmp_path, 0.1, budgets=NARROW)
     exhibit = suite.gathered[0].exhibit
     far = replace(exhibit.rate.rho, value=9.0, interval=None)
     exhibit = replace(exhibit, rate=replace(exhibit.rate, rho=far))
@@ -117,16 +74,15 @@ def test_rates_beyond_the_axis_are_arrow_heads_with_their_value(tmp_path: Path) 
 
 
 def test_many_sections_fill_several_figures(tmp_path: Path) -> None:
-    suite = shown(tmp_path, 0.1, values=NARROW)
+    suite = shown(tmp_path, 0.1, budgets=NARROW)
     drawings = rates_figures([suite] * 31)
     assert [drawing.name for drawing in drawings] == ["rates-1", "rates-2"]
     assert [len(drawing.data) for drawing in drawings] == [30, 1]
 
 
 def test_without_a_rate_there_is_no_figure(tmp_path: Path) -> None:
-    path = tmp_path / "suite.yaml"
-    path.write_text(SUITE.replace("VALUES", WIDE).replace("SEEDS", "[0]"))
-    assert rates_figures([suite_exhibits(load_suite(path), tmp_path / "results")]) == []
+    suite = suite_of(tmp_path, "data", seeds="[0]")
+    assert rates_figures([suite_exhibits(suite, tmp_path / "results")]) == []
 
 
 def test_labels_below_a_row_of_panels_are_at_one_height_also_when_saved(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def distrusted(suites: Sequence[Suite]) -> dict[str, str]:
 def _shipped(given: set[Path]) -> Iterator[Suite]:
     paths = (path.resolve() for folder in _SHIPPED for path in sorted(folder.rglob("*.yaml")))
     for path in dict.fromkeys(paths):
-        if path not in given:
+        if path not in given and path.is_file():
             suite = _exploratory(path, path.stat().st_mtime_ns)
             if suite is not None:
                 yield suite

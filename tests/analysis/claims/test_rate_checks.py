@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.claims.judging import judge
 from harness.analysis.exhibits.scaling import ScalingExhibit
 from harness.analysis.exhibits.suites import SuiteExhibits
 from harness.analysis.tables.rate_checks import rate_checks
 from harness.analysis.tables.scaling import rate_table
-from tests.analysis.claims.test_scaling_claim import losses, scaling, written
+from tests.analysis.planted_rates import losses, written
 from tests.analysis.records_factory import measured
 
 NAMES = [
@@ -68,7 +69,8 @@ def test_a_rate_whose_sign_hangs_on_the_floors_says_so(tmp_path: Path) -> None:
     words = f"with one E for both it is +{100 * shared.value:.1f} %"
     table = rate_table(exhibit, "rate")
     assert any(words in note for note in table.notes)
-    assert any(words in note for note in scaling([shown]).notes)
+    (verdict,) = (each for each in judge([shown]) if each.claim.name == "scaling")
+    assert any(words in note for note in verdict.notes)
     assert [row["quantity"] for row in table.data][2:] == NAMES
     assert [row["verdict"] for row in table.data][2:] == [""] * len(NAMES)
 

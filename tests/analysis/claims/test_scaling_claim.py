@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
-import numpy as np
 import pytest
 
 from harness.analysis.claims.claim import ClaimVerdict, Finding
@@ -17,76 +15,12 @@ from harness.analysis.claims.judging import judge
 from harness.analysis.claims.tables import claims_table, findings_table
 from harness.analysis.exhibits.scaling import ScalingExhibit
 from harness.analysis.exhibits.suites import SuiteExhibits
-from harness.planning.planned import PlannedRun, Suite
+from harness.planning.planned import PlannedRun
 from harness.planning.suite import load_suite
 from harness.records import Measurement, RunFolder, read_json, write_json
 from tests.analysis.claims.planted import shown
+from tests.analysis.planted_rates import WIDE, losses, suite_of, written
 from tests.analysis.records_factory import measured, write_suite
-
-SUITE = """
-suite: planted
-experiments:
-  text:
-    base:
-      task: {kind: next_token, context: 16}
-      batch_size: 8
-      optimizer: {lr: 1e-3}
-      config: {depth: 1, width: 16, heads: 1}
-    adapters:
-      transformer++: {adapter: transformer_pp_text}
-      ebt: {adapter: ebt_text}
-    axes:
-      budget: {path: budget.tokens, values: BUDGETS}
-    seeds: SEEDS
-    evaluations:
-      validation: {kind: likelihood, data: builtin/docs}
-report: [SECTIONS]
-"""
-SECTION = (
-    "{kind: scaling, title: Along AXIS, experiment: text, x: AXIS, evaluation: validation, "
-    "baseline: BASELINE, candidate: CANDIDATE, paper: PAPER}"
-)
-#: The exhibits whose counterparts sections along these axes are.
-PAPER = {"data": "[Fig 4a]", "flops": "[Fig 5b]"}
-WIDE = "[1.28e5, 4e5, 1.28e6, 4e6, 1.28e7, 4e7]"
-
-
-def suite_of(
-    folder: Path,
-    *axes: str,
-    budgets: str = WIDE,
-    seeds: str = "[0, 1, 2]",
-    pair: tuple[str, str] = ("transformer++", "ebt"),
-) -> Suite:
-    sections = [
-        SECTION.replace("AXIS", axis)
-        .replace("BASELINE", pair[0])
-        .replace("CANDIDATE", pair[1])
-        .replace("PAPER", PAPER.get(axis, "[]"))
-        for axis in axes
-    ]
-    text = SUITE.replace("BUDGETS", budgets).replace("SEEDS", seeds)
-    path = folder / "suite.yaml"
-    path.write_text(text.replace("SECTIONS", ", ".join(sections)))
-    return load_suite(path)
-
-
-def losses(
-    rate: float, *, sigma: float = 0.002, lost: Callable[[PlannedRun], bool] = lambda run: False
-) -> Any:
-    """Exponents 0.4 and 0.4 × (1 + rate) over the same floor, with noise per run."""
-
-    def evaluate(run: PlannedRun, spec: Any, folder: Path) -> list[Measurement]:
-        tokens = run.cost.tokens
-        assert tokens is not None
-        ebt = run.adapter_label == "ebt"
-        exponent = 0.4 * (1 + rate if ebt else 1)
-        noise = np.random.default_rng(crc32(run.name.encode())).normal(0, sigma)
-        loss = 1.5 + 1.5 * (tokens / 1.28e5) ** -exponent + noise
-        cost = {"nfe": 2.0 if ebt else 1.0, "flops": 10.0, "seconds": 1e-5}
-        return [measured(run, "loss", None if lost(run) else float(loss), cost=cost)]
-
-    return evaluate
 
 
 def scaling(shown: list[SuiteExhibits]) -> ClaimVerdict:
@@ -96,12 +30,6 @@ def scaling(shown: list[SuiteExhibits]) -> ClaimVerdict:
 def statuses(verdict: ClaimVerdict) -> dict[str, str]:
     """Of the parts that are tested."""
     return {part.name: part.status for part in verdict.parts if part.status != "not tested"}
-
-
-def written(folder: Path, evaluator: Any, *axes: str, **given: Any) -> SuiteExhibits:
-    suite = suite_of(folder, *axes, **given)
-    write_suite(suite, folder, evaluator)
-    return shown(suite, folder)
 
 
 @pytest.fixture(scope="module")
@@ -404,6 +332,19 @@ def test_the_suites_that_decide_nothing_say_so(name: str) -> None:
     assert suite.exploratory
     known = distrusted([])
     assert {known[run.run_id] for run in suite.runs} == {f"suite {name}: {suite.exploratory}"}
+
+
+def test_what_is_no_suite_among_those_that_ship_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Editors leave links to nowhere beside the files that they have open."""
+    (tmp_path / ".#open.yaml").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "broken.yaml").write_text("exploratory: [")
+    suite = suite_of(tmp_path, "data")
+    suite.path.write_text(f"exploratory: only tried\n{suite.path.read_text()}")
+    monkeypatch.setattr("harness.analysis.claims.distrust._SHIPPED", (tmp_path,))
+    assert set(distrusted([])) == {run.run_id for run in suite.runs}
 
 
 def test_tables_have_a_row_per_claim_and_per_finding(faster: SuiteExhibits) -> None:
