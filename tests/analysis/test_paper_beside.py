@@ -132,6 +132,10 @@ def test_numbers_are_said_where_they_lie_and_many_are_pointed_at(tmp_path: Path)
     assert paper_words(images) == (
         "The paper's numbers (Table 4, Fig 10) stand beside ours in denoising-paper."
     )
+    quality = [n for n in PAPER.of("Table 4") if n.quantity == "PSNR" and n.x == 0.1]
+    said = paper_words(replace(images, paper=tuple(quality)))
+    assert "PSNR of dit at noise level 0.1: 26.58 dB" in said
+    assert "PSNR of ebt at noise level 0.1: 27.25 dB" in said
 
 
 def test_the_trend_is_not_read_beyond_our_sets(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def differences(scale: Scale, setting: PaperSetting | None) -> str:
         return "the paper's setting is not known"
     compared = {
         "size": scale.models == set(setting.models) if setting.models else None,
-        "training tokens": _same(scale.tokens, setting.tokens),
+        "training tokens": _same(scale.tokens, setting.tokens) if scale.tokenizers else True,
         "tokenizer": set(scale.tokenizers) == {setting.tokenizer} if setting.tokenizer else True,
         "data": _same_data(setting.data, scale.data),
     }
@@ -149,7 +149,8 @@ def differences(scale: Scale, setting: PaperSetting | None) -> str:
     unknown = [what for what, same in compared.items() if same is None]
     said = f" ({', '.join(unknown)}: not said)" if unknown else ""
     if other:
-        return f"no: {', '.join(other)} differ" + ("" if len(other) > 1 else "s") + said
+        several = len(other) > 1 or other == ["training tokens"]
+        return f"no: {', '.join(other)} differ" + ("" if several else "s") + said
     return f"not known{said}" if unknown else "yes"
 
 

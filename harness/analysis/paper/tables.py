@@ -87,7 +87,8 @@ def paper_tables(gathered: Gathered) -> list[Table]:
 def paper_words(gathered: Gathered) -> str:
     """The paper's numbers in a sentence, for the notes of a figure; empty where it has none."""
     rows = beside(gathered)
-    said = list(dict.fromkeys(_words(row) for row in rows))
+    several = len({row.number.model for row in rows if row.number.value is not None}) > 1
+    said = list(dict.fromkeys(_words(row, several=several) for row in rows))
     if not said:
         return ""
     if len(said) > _LISTED:
@@ -96,11 +97,14 @@ def paper_words(gathered: Gathered) -> str:
     return f"The paper, one seed and no interval: {'; '.join(said)}."
 
 
-def _words(row: Beside) -> str:
+def _words(row: Beside, *, several: bool) -> str:
+    """The model is named where the numbers are of several."""
     number = row.number
     if number.value is None:
         return f"{number.exhibit}: {shown(number)}"
-    what = number.quantity if not number.setting else f"{number.quantity}, {number.setting}"
+    what = f"{number.quantity} of {number.model}" if several else number.quantity
+    if number.setting:
+        what += f", {number.setting}"
     where = "" if number.x is None else _PLACES.get(number.x_unit, "").format(x=number.x)
     return f"{number.exhibit}, {what}{where}: {shown(number)}"
 
