@@ -183,7 +183,7 @@ def rate_table(exhibit: ScalingExhibit, name: str) -> Table:
     rows = [
         [*_estimate("apparent slope ratio", rate.apparent), Cell("biased by E and A; no verdict")],
         [*_estimate("scaling rate", rate.rho), Cell(rate.verdict.text)],
-        *(check.cells for check in checks),
+        *([*_estimate(name, check), Cell(check.reason)] for name, check in checks),
         *(_paper_cells(number) for number in papers_rates(exhibit, exhibit.paper)),
     ]
     return Table(
@@ -196,7 +196,10 @@ def rate_table(exhibit: ScalingExhibit, name: str) -> Table:
             | {"verdict": "", "reason": "biased by E and A"},
             _estimate_data("scaling rate", rate.rho)
             | {"verdict": rate.verdict.status, "reason": rate.verdict.reason},
-            *(check.data for check in checks),
+            *(
+                _estimate_data(name, check) | {"verdict": "", "reason": check.reason}
+                for name, check in checks
+            ),
         ],
         notes=_rate_notes(exhibit),
         text_columns=1,

@@ -43,7 +43,7 @@ def exhibit_of(shown: SuiteExhibits) -> ScalingExhibit:
 
 def test_where_both_have_one_floor_every_fit_says_the_same(tmp_path: Path) -> None:
     exhibit = exhibit_of(written(tmp_path, losses(0.35, sigma=0.0005), "data"))
-    checks = {check.name: check for check in rate_checks(exhibit)}
+    checks = dict(rate_checks(exhibit))
     assert list(checks) == NAMES
     for name in NAMES[:3]:
         assert checks[name].value == pytest.approx(0.35, abs=0.03)
@@ -63,7 +63,7 @@ def test_a_rate_whose_sign_hangs_on_the_floors_says_so(tmp_path: Path) -> None:
     rate = exhibit.rate
     assert rate is not None
     assert rate.rho.value == pytest.approx(-0.2, abs=0.02)
-    shared = next(check for check in rate_checks(exhibit) if check.name == NAMES[2])
+    shared = dict(rate_checks(exhibit))[NAMES[2]]
     assert shared.value is not None
     assert shared.value > 0
     words = f"with one E for both it is +{100 * shared.value:.1f} %"
@@ -79,6 +79,6 @@ def test_what_was_not_worked_out_has_no_row(tmp_path: Path) -> None:
     exhibit = exhibit_of(written(tmp_path, losses(0.35), "data"))
     assert exhibit.rate is not None
     bare = replace(exhibit.rate, profile=None, huber=None, shared_floor=None)
-    found = [check.name for check in rate_checks(replace(exhibit, rate=bare))]
+    found = [name for name, _ in rate_checks(replace(exhibit, rate=bare))]
     assert found == NAMES[3:]
     assert not rate_checks(replace(exhibit, rate=None))
