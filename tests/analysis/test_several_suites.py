@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -156,7 +157,9 @@ def _refuse(number: int) -> int:
 
 
 def test_work_is_spread_in_order_and_mistakes_come_back_whole() -> None:
+    before = threading.active_count()
     assert list(spreading.spread(_refuse, [3, 1, 5])) == [30, 10, 50]
+    assert threading.active_count() == before, "none is left for the interpreter to end"
     with pytest.raises(HarnessError, match="no such thing") as refused:
         list(spreading.spread(_refuse, [1, 2, 3]))
     assert refused.value.allowed == ("1",)
