@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +31,7 @@ def table(
     as_json: Json = False,
 ) -> None:
     """Print suites' tables and verdicts; write them as Markdown, CSV and LaTeX."""
-    _collect_rarely()
+    _settle()
     from harness.show import tables as show
 
     loaded = load_all(suites, overrides, results)
@@ -53,7 +54,7 @@ def figures(
     as_json: Json = False,
 ) -> None:
     """Draw suites' figures as PNG and PDF, with the CSV they draw beside them."""
-    _collect_rarely()
+    _settle()
     from harness.show import figures as show
 
     loaded = load_all(suites, overrides, results)
@@ -76,7 +77,7 @@ def publish(
     as_json: Json = False,
 ) -> None:
     """Copy finished runs' measurements to RESULTS/published, for others to make exhibits from."""
-    _collect_rarely()
+    _settle()
     from harness.show import publish as show
 
     loaded = load_all(suites, overrides, results)
@@ -95,16 +96,21 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write one HTML file: verdicts on the paper's claims, exhibits, runs, definitions."""
-    _collect_rarely()
+    _settle()
     from harness.show import report as show
 
     loaded = load_all(suites, overrides, results)
     show.write_report(loaded, results, out or results / "report.html", as_json=as_json)
 
 
-def _collect_rarely() -> None:
-    """Look for garbage a hundred times less often: records are many objects and none of it."""
+def _settle() -> None:
+    """This process as exhibits are made fastest in it; before numpy is loaded."""
+    # Records are many objects and none of them is garbage: look for it a hundred times less often.
     gc.set_threshold(100_000, 20, 20)
+    # Work is spread over processes: threads beside them wait for each other more than they do, and
+    # sums in another order would differ in their last digits from machine to machine.
+    for setting in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+        os.environ.setdefault(setting, "1")
 
 
 def _folders(suites: list[Suite], out: Path | None, default: Path) -> Callable[[Suite], Path]:

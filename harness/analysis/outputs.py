@@ -1,10 +1,13 @@
-"""Where exhibits are written: whatever goes wrong there is one error of the user's."""
+"""How and where exhibits are written: CSV, and one error of the user's for whatever goes wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from harness.errors import HarnessError
 
@@ -20,3 +23,23 @@ def written_to(place: Path) -> Iterator[None]:
             where=str(place),
             hint="no file is left half-written; make room, or give another place with --out",
         ) from error
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows under all their keys, missing ones empty.
+
+    Whole numbers in full, others to ten significant digits: what comes after the twelfth depends on
+    the order in which a processor sums, and files should be the same wherever they are made.
+    """
+    text = io.StringIO()
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, keys, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _shortened(value) for key, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _shortened(value: Any) -> Any:
+    if not isinstance(value, float) or value.is_integer():
+        return value
+    return float(f"{value:.10g}")

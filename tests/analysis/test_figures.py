@@ -184,17 +184,23 @@ def test_scaling_csv_holds_means_runs_references_and_curves(tmp_path):
     assert files.png.name == "scaling-parameters.png"
     rows = read(files.csv)
     means = [r for r in rows if r["part"] == "mean"]
-    assert [float(r["loss"]) for r in means] == [r.loss.value for r in exhibit.rows]
-    assert [float(r["low"]) for r in means] == [r.loss.low for r in exhibit.rows]
-    assert [float(r["training_flops"]) for r in means] == [r.training_flops for r in exhibit.rows]
-    assert [float(r["loss"]) for r in rows if r["part"] == "run"] == [s.loss for s in runs]
+    assert [float(r["loss"]) for r in means] == pytest.approx([r.loss.value for r in exhibit.rows])
+    assert [float(r["low"]) for r in means] == pytest.approx([r.loss.low for r in exhibit.rows])
+    assert [float(r["training_flops"]) for r in means] == pytest.approx(
+        [r.training_flops for r in exhibit.rows]
+    )
+    assert [float(r["loss"]) for r in rows if r["part"] == "run"] == pytest.approx(
+        [s.loss for s in runs]
+    )
     assert {r["model"]: float(r["loss"]) for r in rows if r["part"] == "reference"} == {
         "unigram": 9.0,
         "bigram": 2.3,
     }
     curve = [r for r in rows if r["part"] == "line" and r["model"] == "ebt"]
     law = exhibit.rate.fits[0].law
-    assert [float(r["loss"]) for r in curve] == [law.predict(float(r["x"])) for r in curve]
+    assert [float(r["loss"]) for r in curve] == pytest.approx(
+        [law.predict(float(r["x"])) for r in curve]
+    )
     assert all(float(r["low"]) <= float(r["high"]) for r in curve)
 
 
@@ -242,11 +248,11 @@ def test_thinking_csv_is_the_exhibit_in_order_of_distance(tmp_path):
     files = write_figure(drawing, tmp_path)
     assert_files(files)
     rows = read(files.csv)
-    assert [float(r["gain"]) for r in rows] == [r.gain for r in exhibit.rows]
-    assert [r["gain_low"] for r in rows] == [
-        "" if r.gain_interval is None else str(r.gain_interval[0]) for r in exhibit.rows
-    ]
-    assert [float(r["seconds"]) for r in rows] == [r.seconds for r in exhibit.rows]
+    assert [float(r["gain"]) for r in rows] == pytest.approx([r.gain for r in exhibit.rows])
+    assert [float(r["gain_low"]) if r["gain_low"] else None for r in rows] == pytest.approx(
+        [r.gain_interval and r.gain_interval[0] for r in exhibit.rows]
+    )
+    assert [float(r["seconds"]) for r in rows] == pytest.approx([r.seconds for r in exhibit.rows])
     grid = drawing.figure.axes
     assert [a.get_title() for a in grid[:2]] == ["docs", "dyck"]
     assert [a.get_xlabel() for a in grid[::2]] == [

@@ -1,15 +1,23 @@
-"""Exhibits that cannot be written: one error each, which says where, and nothing half-written."""
+"""Exhibits as files: the same on every machine, and one error each where they cannot be written."""
 
 from __future__ import annotations
 
+import csv
+import math
+import os
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.analysis.figures.page import Drawing, blank, write_figure
+from harness.analysis.outputs import as_csv
 from harness.analysis.tables.table import Cell, Table
 from harness.errors import HarnessError
 from harness.show.report import write_report
@@ -78,3 +86,41 @@ def test_brackets_of_a_suites_path_are_no_markup(
     print_tables([suite], tmp_path, lambda _: tmp_path / "out", as_json=False)
     said = "".join(capsys.readouterr().out.split("\n"))
     assert "m[/x]/suite.yaml has no report sections" in said
+
+
+@given(st.lists(st.floats(allow_nan=False) | st.integers(), min_size=1))
+def test_csv_keeps_whole_numbers_in_full_and_ten_digits_of_others(values: list[float]) -> None:
+    written = list(csv.DictReader(as_csv([{"x": value} for value in values]).splitlines()))
+    for value, row in zip(values, written, strict=True):
+        if isinstance(value, int):
+            assert int(row["x"]) == value
+        elif math.isfinite(value) and value != int(value):
+            assert math.isclose(float(row["x"]), value, rel_tol=1e-9)
+        else:
+            assert float(row["x"]) == value
+
+
+def test_sums_in_another_order_are_the_same_csv() -> None:
+    parts = [0.1, 0.2, 0.3]
+    forwards, backwards = sum(parts), sum(reversed(parts))
+    assert forwards != backwards
+    assert as_csv([{"x": forwards}]) == as_csv([{"x": backwards}])
+
+
+def test_csv_leaves_what_is_missing_empty() -> None:
+    assert as_csv([{"a": None, "b": "x"}, {"c": 2.5, "a": True}]) == "a,b,c\n,x,\nTrue,,2.5\n"
+
+
+def test_exhibits_are_made_without_threads_beside_their_processes() -> None:
+    """With them, 41 suites took twice as long on two cores as on one."""
+    code = (
+        "import sys; import harness.cli; from harness.exhibit_verbs import _settle\n"
+        "assert 'numpy' not in sys.modules, 'too late to say how many threads it has'\n"
+        "_settle(); import numpy, threadpoolctl\n"
+        "print({p['num_threads'] for p in threadpoolctl.threadpool_info()})"
+    )
+    user = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=user, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "{1}"

@@ -143,11 +143,11 @@ def test_every_section_is_a_row_with_the_numbers_of_its_own_exhibit(text: SuiteE
         assert isinstance(exhibit, ScalingExhibit)
         rate = exhibit.rate
         assert rate is not None
-        assert float(row["rate"]) == rate.rho.value
-        assert float(row["rate_low"]) == rate.rho.interval.low
-        assert float(row["apparent"]) == rate.apparent.value
+        assert float(row["rate"]) == pytest.approx(rate.rho.value)
+        assert float(row["rate_low"]) == pytest.approx(rate.rho.interval.low)
+        assert float(row["apparent"]) == pytest.approx(rate.apparent.value)
         assert (row["verdict"], row["reason"]) == (rate.verdict.status, rate.verdict.reason)
-        assert float(row["gain"]) == equal_loss(rate).ratio.value
+        assert float(row["gain"]) == pytest.approx(equal_loss(rate).ratio.value)
         assert row["lower_beyond"] == crossover(rate).above
         xs = {r.x for r in exhibit.rows if r.adapter == "ebt"}
         others = {r.x for r in exhibit.rows if r.adapter == "transformer++"}

@@ -22,7 +22,7 @@ def use_bare_fonts() -> None:
 
     They are kept beside matplotlib's list of fonts.
     """
-    folder = Path(matplotlib.get_cachedir()) / f"harness-fonts-{matplotlib.__version__}"
+    folder = Path(matplotlib.get_cachedir()) / f"harness-faces-{matplotlib.__version__}"
     for face in _FACES:
         given = Path(str(findfont(f"{_FAMILY}{face}")))
         bare = folder / given.name
@@ -41,7 +41,8 @@ def _write_bare(given: Path, bare: Path) -> None:
     from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
 
     part = bare.with_name(f".{bare.name}.{os.getpid()}")
-    with TTFont(given) as font:
+    # Its own date: with that of today no two machines would write the same PDF.
+    with TTFont(given, recalcTimestamp=False) as font:
         for table in _UNUSED:
             if table in font:
                 del font[table]

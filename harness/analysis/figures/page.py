@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +26,7 @@ from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
 from harness.analysis.figures.style import DPI, WIDTH, theme
-from harness.analysis.outputs import written_to
+from harness.analysis.outputs import as_csv, written_to
 from harness.records import write_text
 
 DataRow = Mapping[str, object]
@@ -91,16 +89,6 @@ def _save(figure: Figure, path: Path, metadata: dict[str, None]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def as_csv(data: Sequence[DataRow]) -> str:
-    """Every number in full; missing is empty."""
-    text = io.StringIO()
-    keys = list(dict.fromkeys(key for row in data for key in row))
-    writer = csv.DictWriter(text, keys, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(data)
-    return text.getvalue()
 
 
 def blank() -> Figure:

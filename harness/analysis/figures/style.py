@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal, TypeAlias
 from zlib import crc32
 
 import matplotlib
+import seaborn
 from matplotlib.colors import to_hex, to_rgb
 
 from harness.analysis.figures.fonts import use_bare_fonts
@@ -35,7 +34,6 @@ LINES: tuple[Line, ...] = ("-", "--", ":", "-.")
 _SHAPES = ("^", "v", "P", "X", "<", "p")
 _SHADES = (0.0, -0.5, 0.45)
 
-_SMOOTHING = "scipy.stats"
 _SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -96,28 +94,14 @@ class Mark:
         return self.color if self.filled else "white"
 
 
-@cache
-def _seaborn() -> dict[str, Any]:
-    """seaborn's settings for papers. It is imported as where there is no scipy.stats, which takes
-    half a second and smooths densities that no figure here has.
-    """
-    absent: dict[str, Any] = {} if _SMOOTHING in sys.modules else {_SMOOTHING: None}
-    sys.modules.update(absent)
-    try:
-        import seaborn
-    finally:
-        for name in absent:
-            del sys.modules[name]
-    return {**seaborn.plotting_context("paper"), **seaborn.axes_style("ticks")}
-
-
 @contextmanager
 def theme() -> Iterator[None]:
     """Draw and save under the figures' own settings, whatever the user's are."""
     use_bare_fonts()
     settings: dict[Any, Any] = {
         **matplotlib.rcParamsDefault,
-        **_seaborn(),
+        **seaborn.plotting_context("paper"),
+        **seaborn.axes_style("ticks"),
         **_SETTINGS,
     }
     # The backend is the caller's: figures here are written without one.

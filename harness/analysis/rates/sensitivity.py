@@ -13,6 +13,9 @@ from harness.analysis.rates.power_law import MAX_EXPONENT, MIN_EXPONENT, PowerLa
 _SMALLEST_DELTA = 1e-3
 _HUBER = 1.35
 _BISECTIONS = 26
+#: Digits of an exponent that a fit's flat bottom tells.
+_TOLD = 6
+_TIGHT = 1e-12
 
 
 def huber_exponent(family: Family, *, start: PowerLaw) -> float:
@@ -39,8 +42,12 @@ def huber_exponent(family: Family, *, start: PowerLaw) -> float:
         loss="huber",
         f_scale=max(_SMALLEST_DELTA, _HUBER * sigma),
         x_scale=np.array([1.0, 1.0, 0.1]),
+        jac="3-point",
+        ftol=_TIGHT,
+        xtol=_TIGHT,
+        gtol=_TIGHT,
     )
-    return float(found.x[2])
+    return round(float(found.x[2]), _TOLD)
 
 
 def shared_floor_exponents(
@@ -73,11 +80,15 @@ def shared_floor_exponents(
             np.array([floor, *rest]),
             bounds=(low, high),
             x_scale=np.array([1.0, 1.0, 0.1, 1.0, 0.1]),
+            jac="3-point",
+            ftol=_TIGHT,
+            xtol=_TIGHT,
+            gtol=_TIGHT,
         )
         for floor in floors
     ]
     best = min(tries, key=lambda one: float(one.cost))
-    return float(best.x[2]), float(best.x[4])
+    return round(float(best.x[2]), _TOLD), round(float(best.x[4]), _TOLD)
 
 
 def profile_interval(

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from harness.analysis.exhibits.gather import Gathered
-from harness.analysis.figures.page import Drawing, as_csv
+from harness.analysis.figures.page import Drawing
 from harness.analysis.figures.sections import section_drawings
 from harness.analysis.figures.style import theme
+from harness.analysis.outputs import as_csv
 
 #: Dots per inch by how many sections are drawn: at most so many, each with two figures or so.
 _RESOLUTIONS = ((20, 160), (30, 130), (45, 110))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.analysis.outputs import written_to
+from harness.analysis.outputs import as_csv, written_to
 from harness.records import write_text
 
 
@@ -86,13 +84,8 @@ class Table:
         )
 
     def csv(self) -> str:
-        """Every number in full; missing is empty."""
-        text = io.StringIO()
-        keys = list(dict.fromkeys(key for row in self.data for key in row))
-        writer = csv.DictWriter(text, keys, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.data)
-        return text.getvalue()
+        """Every number behind the cells, unrounded."""
+        return as_csv(self.data)
 
     def write(self, folder: Path) -> list[Path]:
         """Write NAME.md, NAME.tex and NAME.csv."""
