@@ -24,6 +24,7 @@ from harness.data.pixels.sources import names_pixels, parse_pixels
 from harness.data.task_files import OURS, digest_of_key
 from harness.data.tokenizer import BYTES, load_tokenizer
 from harness.errors import HarnessError
+from harness.fields import DONE, ORIGIN
 from harness.protocol import AdapterRecord
 from harness.records import EvalFolder, RunFolder, read_json
 
@@ -83,17 +84,17 @@ def is_changed(record: AdapterRecord, folder: RunFolder, eval_ids: Iterable[str]
     """The run, or a finished evaluation of it, was made by other source code or data than now."""
     if not folder.provenance.exists():
         return True
-    recorded = [read_json(folder.provenance)]
+    recorded = [read_json(folder.provenance, ORIGIN)]
     for evaluation in map(folder.evaluation, eval_ids):
         if evaluation.is_done():
-            recorded.append(read_json(evaluation.done).get("provenance", {}))
+            recorded.append(read_json(evaluation.done, DONE).get("provenance", {}))
     cache = folder.path.parents[1] / "data"
     return any(_is_of_old(each, record, cache) for each in recorded)
 
 
 def is_of_old(record: AdapterRecord, evaluation: EvalFolder) -> bool:
     """A finished evaluation was made by other source code or data than now."""
-    recorded = read_json(evaluation.done).get("provenance", {})
+    recorded = read_json(evaluation.done, DONE).get("provenance", {})
     return _is_of_old(recorded, record, evaluation.path.parents[3] / "data")
 
 

@@ -10,7 +10,7 @@ from harness.data.names import HUB_PREFIX, is_source
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Name -> `gsm8k/test.jsonl` or `squad_v2`; the whole name where two sets would share one."""
+    """Name -> `gsm8k`, `squad/dev.json` or `squad_v2`; whole where two sets would share one."""
     distinct = list(dict.fromkeys(names))
     short = {name: _short(name) for name in distinct}
     shared = Counter(short.values())
@@ -22,7 +22,10 @@ def _short(name: str) -> str:
         return name
     place = name.partition(":")[2].partition("#")[0].partition("?")[0]
     if not name.startswith(HUB_PREFIX):
-        return "/".join(PurePosixPath(place).parts[-2:]).lstrip("/")
+        path = PurePosixPath(place)
+        if path.stem == "{split}" and path.parent.name:
+            return path.parent.name
+        return "/".join(path.parts[-2:]).lstrip("/")
     dataset, _, config = place.partition(":")
     last = PurePosixPath(dataset.partition("@")[0]).name
     return f"{last}:{config}" if config else last

@@ -1,7 +1,10 @@
+from operator import mul
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mpmath import mp
 from scipy.optimize import least_squares, nnls
 
 from harness.analysis.rates.points import Point, arrange
@@ -45,6 +48,33 @@ def test_noise_free_losses_give_back_the_planted_curve(exponent, floor, reducibl
     assert law.exponent == pytest.approx(exponent, rel=1e-4)
     assert law.floor == pytest.approx(floor, rel=1e-3, abs=1e-3)
     assert [law.predict(v) for v in x] == pytest.approx(loss.tolist(), rel=1e-7)
+
+
+def test_the_exponent_is_found_to_nine_digits_of_what_root_finding_in_higher_precision_finds():
+    loss = noisy(sigma=0.01)
+    law = fit_family(family := family_of(loss)).law
+    level, weight = (each[0].tolist() for each in family.collapse(family.loss[None]))
+    logs = [mp.log(mp.mpf(float(x)) / mp.mpf(float(X[0]))) for x in family.x]
+
+    def derivative(exponent):
+        """Of the weighted squared error by the exponent, E and A being the best."""
+        shape = [mp.exp(-exponent * log) for log in logs]
+        total = mp.fsum(weight)
+        mean = mp.fsum(map(mul, weight, level)) / total
+        middle = mp.fsum(map(mul, weight, shape)) / total
+        spread = mp.fsum(w * (s - middle) ** 2 for w, s in zip(weight, shape, strict=True))
+        scale = mp.fsum(
+            w * (s - middle) * (y - mean) for w, s, y in zip(weight, shape, level, strict=True)
+        )
+        scale /= spread
+        rest = [mean + scale * (s - middle) - y for s, y in zip(shape, level, strict=True)]
+        return mp.fsum(
+            w * r * s * log for w, r, s, log in zip(weight, rest, shape, logs, strict=True)
+        )
+
+    with mp.workdps(40):
+        found = mp.findroot(derivative, (0.3, 0.4), solver="anderson")
+    assert law.exponent == pytest.approx(float(found), rel=1e-9)
 
 
 @given(st.integers(0, 10_000))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,16 @@ SIX_WIDTHS = "      width: {path: config.width, values: [8, 16, 32, 64, 128, 256
 
 
 def scaled(
-    folder: Path, x: str, axis: str, law: Mapping[str, float], *, diverged: str = ""
+    folder: Path,
+    x: str,
+    axis: str,
+    law: Mapping[str, float],
+    *,
+    instead: Mapping[str, float | None] = MappingProxyType({}),
 ) -> ScalingExhibit:
     """Losses 0.004 + 0.02 (x / smallest)^-a with 0.5 % of scatter by seed.
 
-    `diverged` names a run without a loss.
+    `instead` are other losses of runs by name, or none.
     """
     suite = suite_of(WIDTHS.replace("AXIS", axis, 1).replace("XAXIS", x), folder)
     xs = {run.run_id: axis_value(run, x) for run in suite.runs}  # type: ignore[arg-type]
@@ -53,7 +59,7 @@ def scaled(
         facts = {"unit": "smooth L1", "tags": TAGS}
         scattered = loss * (1 + 0.005 * drawn.normal())
         return [
-            measured(run, "loss", None if run.name == diverged else scattered, **facts),
+            measured(run, "loss", instead.get(run.name, scattered), **facts),
             measured(run, "copy_last_loss", 0.02, noise_seed=None, **facts),
         ]
 
@@ -100,16 +106,19 @@ def test_tables_of_frames_have_no_words_of_text(tmp_path: Path) -> None:
     assert "token" not in drawn
 
 
-def test_a_diverged_run_is_left_out_of_a_scaling_section_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", [None, 0.0])
+def test_a_run_that_no_curve_can_hold_is_left_out_of_a_scaling_section_by_name(
+    tmp_path: Path, loss: float | None
+) -> None:
     axis = "      width: {path: config.width, values: [8, 16, 32]}"
     name = "video/ebt width=16 seed 1"
-    exhibit = scaled(tmp_path, "width", axis, EXPONENTS, diverged=name)
+    exhibit = scaled(tmp_path, "width", axis, EXPONENTS, instead={name: loss})
     seeds = {(row.adapter, row.label): row.seeds for row in exhibit.rows}
     assert seeds["ebt", "16"] == (0, 2)
     assert seeds["ebt", "8"] == (0, 1, 2)
     assert exhibit.rate is not None
     notes = " ".join(losses_table(exhibit, "width").notes)
-    assert "Left out, for a loss that is not finite: ebt 16 seed 1." in notes
+    assert "Left out, for a loss that is 0 or not finite: ebt 16 seed 1." in notes
 
 
 def test_data_of_video_are_predicted_frames(tmp_path: Path) -> None:

@@ -15,12 +15,18 @@ def test_short_names() -> None:
         gsm8k,
         "file:/data/squad/dev.json#x?documents=3",
         "hub:a/wikitext#text",
+        "file:data/gsm8k/{split}.jsonl#question",
+        "file:mine/{split}2014?size=32",
+        "file:{split}.txt",
     ]
     assert list(short_names(names).values()) == [
         "builtin/docs",
         "gsm8k:main",
         "squad/dev.json",
         "wikitext",
+        "gsm8k",
+        "mine/{split}2014",
+        "{split}.txt",
     ]
 
 

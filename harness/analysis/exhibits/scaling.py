@@ -112,7 +112,7 @@ class ScalingExhibit:
     `rate` is None, with the reason in `no_rate`, where a family has no finished run or two points
     cannot be told apart. `families` are those of the baseline and of the candidate, `variants`
     which of the paper's EBTs they are, or empty. `lost` are the runs that are left out since their
-    loss is not finite; `paper` the numbers of the paper that the section names.
+    loss is 0 or not finite; `paper` the numbers of the paper that the section names.
     """
 
     section: ScalingSection
@@ -154,7 +154,8 @@ def scaling_exhibit(section: ScalingSection, suite: Suite, frame: SuiteFrame) ->
     if len(rows):
         compared = rows["adapter"].isin([section.baseline, section.candidate])
         losses = rows[(rows["metric"] == "loss") & compared]
-    lost = losses[losses["value"].isna()] if len(losses) else losses
+    # No power law and no logarithmic axis has a loss of 0.
+    lost = losses[losses["value"].isna() | (losses["value"] == 0)] if len(losses) else losses
     losses = losses[~losses["run"].isin(lost["run"])] if len(lost) else losses
     bits_per_byte = rows[rows["metric"] == "bits_per_byte"] if len(rows) else rows
     table: list[ScalingRow] = []

@@ -233,4 +233,4 @@ def _spent_data(side: str, spent: Spent, exhibit: ScalingExhibit) -> dict[str, o
 def _lost(exhibit: ScalingExhibit) -> list[str]:
     if not exhibit.lost:
         return []
-    return [f"Left out, for a loss that is not finite: {', '.join(exhibit.lost)}."]
+    return [f"Left out, for a loss that is 0 or not finite: {', '.join(exhibit.lost)}."]

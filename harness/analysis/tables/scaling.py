@@ -164,7 +164,7 @@ def _loss_notes(exhibit: ScalingExhibit) -> list[str]:
             names = ", ".join(f"{r.adapter} {r.label}" for r in exhibit.beat(reference)) or "none"
             notes.append(f"Below {said} by their whole interval: {names}.")
     if exhibit.lost:
-        notes.append(f"Left out, for a loss that is not finite: {', '.join(exhibit.lost)}.")
+        notes.append(f"Left out, for a loss that is 0 or not finite: {', '.join(exhibit.lost)}.")
     notes.append(f"Training time measured on {', '.join(exhibit.device)}.")
     return notes
 

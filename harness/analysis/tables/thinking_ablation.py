@@ -10,7 +10,7 @@ from harness.analysis.exhibits.thinking_ablation import (
     Way,
 )
 from harness.analysis.resampling import MIN_DOCUMENTS, resampled
-from harness.analysis.tables.table import Cell, Table
+from harness.analysis.tables.table import Cell, Table, minus
 from harness.analysis.tables.trends import gain_data, lost_note, row_data
 from harness.quantities import counted
 
@@ -69,7 +69,7 @@ def _with_interval(value: float | None, interval: tuple[float, float] | None) ->
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:+.1f}" if abs(value) < 100 else f"{100 * value:+.2g}"
+    return minus(f"{100 * value:+.1f}" if abs(value) < 100 else f"{100 * value:+.2g}")
 
 
 def _data(row: AblationRow, way: Way) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.analysis.exhibits.thinking import ThinkingRow
-from harness.analysis.tables.table import Cell, percent_range
+from harness.analysis.tables.table import Cell, minus, percent_range
 from harness.analysis.trends.trend import Trend, shown_p
 
 #: The header over `trend_cells`; slopes are differences of percentages.
@@ -36,13 +36,19 @@ def trend_cells(trend: Trend) -> list[Cell]:
     ranks = trend.ranks
     return [
         Cell(str(trend.points)),
-        Cell("" if trend.slope is None else f"{100 * trend.slope:+.2f}"),
+        Cell(_points(trend.slope)),
         Cell(percent_range(trend.interval, 2).removesuffix(" %")),
-        Cell("" if trend.without_farthest is None else f"{100 * trend.without_farthest:+.2f}"),
-        Cell("" if ranks.rho is None else f"{ranks.rho:+.2f}"),
+        Cell(
+            "" if trend.without_farthest is None else minus(f"{100 * trend.without_farthest:+.2f}")
+        ),
+        Cell("" if ranks.rho is None else minus(f"{ranks.rho:+.2f}")),
         Cell("" if ranks.p is None else shown_p(ranks.p).removeprefix("= ")),
         Cell(trend.reading, bold=decided),
     ]
+
+
+def _points(gain: float | None) -> str:
+    return "" if gain is None else minus(f"{100 * gain:+.2f}")
 
 
 def trend_data(trend: Trend) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.analysis.exhibits.tuning import Trial, TuningBudget, TuningExhibit, TuningGrid
-from harness.analysis.tables.table import Cell, Table, plus_minus
+from harness.analysis.tables.table import Cell, Table, minus, plus_minus
 from harness.quantities import counted, duration, si
 
 _DIGITS = 3
@@ -80,7 +80,7 @@ def _grid_cells(grid: TuningGrid, labels: Sequence[str]) -> list[Cell]:
         ),
         Cell(chosen_text(grid)),
         Cell("no" if chosen is not None and grid.edge is None else _edge(grid)),
-        Cell(" / ".join("–" if rise is None else f"{rise:+.{_DIGITS}f}" for rise in grid.rises)),
+        Cell(" / ".join("–" if r is None else minus(f"{r:+.{_DIGITS}f}") for r in grid.rises)),
         Cell("" if grid.spread is None else f"{grid.spread:.{_DIGITS}f}"),
         Cell("–".join(map(str, sorted({min(seeds), max(seeds)})))),
     ]

@@ -12,7 +12,7 @@ from harness.analysis.exhibits.uncertainty import (
     UncertaintyRow,
 )
 from harness.analysis.resampling import MIN_DOCUMENTS
-from harness.analysis.tables.table import Cell, Table
+from harness.analysis.tables.table import Cell, Table, minus
 from harness.quantities import counted, si
 
 
@@ -114,7 +114,7 @@ def number(estimate: Estimate, digits: int, *, signed: bool = False) -> str:
     """The value alone; empty where missing."""
     if estimate.value is None:
         return ""
-    return f"{estimate.value:{'+' if signed else ''}.{digits}f}"
+    return minus(f"{estimate.value:{'+' if signed else ''}.{digits}f}")
 
 
 def between(estimate: Estimate, digits: int) -> str:
@@ -122,7 +122,7 @@ def between(estimate: Estimate, digits: int) -> str:
     if estimate.interval is None:
         return ""
     low, high = (f"{bound:.{digits}f}" for bound in estimate.interval)
-    return f"[{low}, {high}]"
+    return minus(f"[{low}, {high}]")
 
 
 def with_range(estimate: Estimate, digits: int, *, signed: bool = True) -> str:
@@ -217,7 +217,7 @@ def correlation_finding(rows: Sequence[UncertaintyRow], one: str) -> str:
     largest = max((e.value for e in judged if e.value is not None), key=abs, default=0.0)
     return (
         f"Hard {one}s end with higher energy in {_sides(judged)} (models × sets; by the interval "
-        f"of ρ); the correlation farthest from 0 is {largest:+.2f}."
+        f"of ρ); the correlation farthest from 0 is {minus(f'{largest:+.2f}')}."
     )
 
 
