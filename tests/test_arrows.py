@@ -23,7 +23,13 @@ ARROWS: dict[str, set[str]] = {
     "harness.fields": {"harness.errors"},
     "harness.records": {"harness.errors", "harness.fields"},
     "harness.arrays": {"harness.errors", "harness.fields"},
-    "harness.provenance": {"harness.data", "harness.errors", "harness.protocol", "harness.records"},
+    "harness.provenance": {
+        "harness.data",
+        "harness.errors",
+        "harness.fields",
+        "harness.protocol",
+        "harness.records",
+    },
     "harness.noise": {"harness.protocol"},
     "harness.cost": {"harness.protocol"},
     "harness.conformance": {

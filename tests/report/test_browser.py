@@ -287,15 +287,15 @@ def test_an_address_opens_what_is_folded(browser, written):
 
 
 @pytest.mark.parametrize(
-    ("button", "name", "column"),
+    ("given", "name", "column"),
     [
         ("figure button.csv", "figure-scaling-parameters", "part"),
-        ("[id='table.hostile.scaling-parameters'] button.csv", "table-scaling-parameters", "model"),
+        ("[id='table.hostile.scaling-parameters'] a.csv", "table-scaling-parameters", "model"),
     ],
 )
-def test_a_csv_is_written(page, tmp_path, button, name, column):
+def test_a_csv_is_written(page, tmp_path, given, name, column):
     page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
-    page.click(f"#hostile--scaling-parameters {button}")
+    page.click(f"#hostile--scaling-parameters {given}")
     path = tmp_path / f"{name}.csv"
     for _ in range(200):
         if path.exists():

@@ -28,7 +28,7 @@ LIMIT = 5_000_000
 _FOR_RUNS = 0.45
 #: Numbers of at most so many bytes are a link, which works without scripts; others are packed.
 _SMALL_CSV = 1_500
-_FOR_CSV = 0.15
+_FOR_CSV = 0.2
 #: Bytes of a picture per character of its base64, less a little for what is not counted.
 _OF_BASE64 = 0.74
 _ROOM = files("harness.analysis.report")
