@@ -6,10 +6,16 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
+
+#: Below this every whole number is a float.
+_EXACT = 2**53
+#: What arithmetic adds to a whole number, relative to it.
+_NOISE = 1e-12
 
 
 @contextmanager
@@ -28,8 +34,9 @@ def written_to(place: Path) -> Iterator[None]:
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows under all their keys, missing ones empty.
 
-    Whole numbers in full, others to ten significant digits: what comes after the twelfth depends on
-    the order in which a processor sums, and files should be the same wherever they are made.
+    Whole numbers in full where a float tells them apart, others to ten significant digits: what
+    comes after the twelfth depends on the order in which a processor sums, and files should be the
+    same wherever they are made.
     """
     text = io.StringIO()
     keys = list(dict.fromkeys(key for row in rows for key in row))
@@ -40,6 +47,9 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _shortened(value: Any) -> Any:
-    if not isinstance(value, float) or value.is_integer():
+    if not isinstance(value, float) or not isfinite(value):
         return value
+    whole = round(value)
+    if abs(whole) < _EXACT and abs(value - whole) <= _NOISE * abs(value):
+        return float(whole)
     return float(f"{value:.10g}")

@@ -23,7 +23,7 @@ def _short(name: str) -> str:
     place = name.partition(":")[2].partition("#")[0].partition("?")[0]
     if not name.startswith(HUB_PREFIX):
         path = PurePosixPath(place)
-        if path.stem == "{split}" and path.parent.name:
+        if path.name.partition(".")[0] == "{split}" and path.parent.name:
             return path.parent.name
         return "/".join(path.parts[-2:]).lstrip("/")
     dataset, _, config = place.partition(":")

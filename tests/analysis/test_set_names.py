@@ -16,6 +16,7 @@ def test_short_names() -> None:
         "file:/data/squad/dev.json#x?documents=3",
         "hub:a/wikitext#text",
         "file:data/gsm8k/{split}.jsonl#question",
+        "file:data/web/{split}.jsonl.gz#text",
         "file:mine/{split}2014?size=32",
         "file:{split}.txt",
     ]
@@ -25,6 +26,7 @@ def test_short_names() -> None:
         "squad/dev.json",
         "wikitext",
         "gsm8k",
+        "web",
         "mine/{split}2014",
         "{split}.txt",
     ]

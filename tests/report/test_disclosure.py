@@ -181,7 +181,8 @@ def test_a_held_out_point_has_its_error(folder):
     answer = of(answers(folder / "results", suite)[0], "Was an extrapolation held out")
     for held in rate.held_out:
         if held.error is not None:
-            assert f"{100 * held.error:+.2g} %" in answer.evidence
+            shown_error = f"{100 * held.error:+.1f} %".replace("-", "−")
+            assert shown_error in answer.evidence
 
 
 def test_code_and_data_can_be_had(tmp_path):

@@ -13,8 +13,8 @@ from harness.analysis.rates.power_law import MAX_EXPONENT, MIN_EXPONENT, PowerLa
 _SMALLEST_DELTA = 1e-3
 _HUBER = 1.35
 _BISECTIONS = 26
-#: Digits of an exponent that a fit's flat bottom tells.
-_TOLD = 6
+#: Digits of an exponent that a fit's flat bottom tells, whatever the processor.
+_TOLD = 7
 _TIGHT = 1e-12
 
 
@@ -47,7 +47,7 @@ def huber_exponent(family: Family, *, start: PowerLaw) -> float:
         xtol=_TIGHT,
         gtol=_TIGHT,
     )
-    return round(float(found.x[2]), _TOLD)
+    return _told(found.x[2])
 
 
 def shared_floor_exponents(
@@ -88,7 +88,11 @@ def shared_floor_exponents(
         for floor in floors
     ]
     best = min(tries, key=lambda one: float(one.cost))
-    return round(float(best.x[2]), _TOLD), round(float(best.x[4]), _TOLD)
+    return _told(best.x[2]), _told(best.x[4])
+
+
+def _told(exponent: float) -> float:
+    return float(f"{exponent:.{_TOLD}g}")
 
 
 def profile_interval(

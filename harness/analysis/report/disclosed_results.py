@@ -8,6 +8,7 @@ from harness.analysis.rates.power_law import MAX_EXPONENT, MIN_EXPONENT, MIN_FIT
 from harness.analysis.rates.rate import ScalingRate
 from harness.analysis.rates.verdict import MIN_RESAMPLES
 from harness.analysis.report.facts import Answer, Given, SuiteFacts, listed, spread
+from harness.analysis.tables.table import percent
 from harness.data.names import is_on_hub, is_source, parts_of
 from harness.planning.eval_spec import DisjointEval, LmTaskEval, ThinkingEval
 from harness.planning.sections import TuningSection, evaluations_of
@@ -172,7 +173,7 @@ def held_out(facts: SuiteFacts) -> Answer:
         for name, held in zip(("candidate", "baseline"), rate.held_out, strict=True)
     ]
     shown = [
-        f"{name} {100 * error:+.2g} % over {beyond:.2g} decades"
+        f"{name} {percent(error)} over {beyond:.2g} decades"
         for name, error, beyond in errors
         if error is not None
     ]

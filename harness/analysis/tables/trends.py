@@ -38,17 +38,11 @@ def trend_cells(trend: Trend) -> list[Cell]:
         Cell(str(trend.points)),
         Cell(_points(trend.slope)),
         Cell(percent_range(trend.interval, 2).removesuffix(" %")),
-        Cell(
-            "" if trend.without_farthest is None else minus(f"{100 * trend.without_farthest:+.2f}")
-        ),
+        Cell(_points(trend.without_farthest)),
         Cell("" if ranks.rho is None else minus(f"{ranks.rho:+.2f}")),
         Cell("" if ranks.p is None else shown_p(ranks.p).removeprefix("= ")),
         Cell(trend.reading, bold=decided),
     ]
-
-
-def _points(gain: float | None) -> str:
-    return "" if gain is None else minus(f"{100 * gain:+.2f}")
 
 
 def trend_data(trend: Trend) -> dict[str, object]:
@@ -134,3 +128,7 @@ def lost_note(lost: Sequence[str]) -> str:
 
 
 READINGS = ("grows", "shrinks", "undecided", "descriptive")
+
+
+def _points(gain: float | None) -> str:
+    return "" if gain is None else minus(f"{100 * gain:+.2f}")
