@@ -52,4 +52,5 @@ def _shortened(value: Any) -> Any:
     whole = round(value)
     if abs(whole) < _EXACT and abs(value - whole) <= _NOISE * abs(value):
         return float(whole)
-    return float(f"{value:.10g}")
+    shortened = float(f"{value:.10g}")
+    return shortened if isfinite(shortened) else value

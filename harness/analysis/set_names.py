@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from harness.data.names import HUB_PREFIX, is_source
+
+#: A name that says no more than the split, and perhaps a year or part.
+_ONLY_SPLIT = re.compile(r"\{split\}[\d\W_]*")
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
@@ -23,7 +27,7 @@ def _short(name: str) -> str:
     place = name.partition(":")[2].partition("#")[0].partition("?")[0]
     if not name.startswith(HUB_PREFIX):
         path = PurePosixPath(place)
-        if path.name.partition(".")[0] == "{split}" and path.parent.name:
+        if _ONLY_SPLIT.fullmatch(path.name.partition(".")[0]) and path.parent.name:
             return path.parent.name
         return "/".join(path.parts[-2:]).lstrip("/")
     dataset, _, config = place.partition(":")

@@ -17,7 +17,8 @@ def test_short_names() -> None:
         "hub:a/wikitext#text",
         "file:data/gsm8k/{split}.jsonl#question",
         "file:data/web/{split}.jsonl.gz#text",
-        "file:mine/{split}2014?size=32",
+        "file:coco2014/{split}2014?size=32",
+        "file:mine/wiki-{split}.txt",
         "file:{split}.txt",
     ]
     assert list(short_names(names).values()) == [
@@ -27,7 +28,8 @@ def test_short_names() -> None:
         "wikitext",
         "gsm8k",
         "web",
-        "mine/{split}2014",
+        "coco2014",
+        "mine/wiki-{split}.txt",
         "{split}.txt",
     ]
 
