@@ -12,6 +12,7 @@ import pandas as pd
 
 from harness.analysis.exhibits.document_sums import load_document_sums
 from harness.analysis.exhibits.magnitudes import ShiftRow, measured_by, shift_rows
+from harness.analysis.exhibits.thinking_models import ModelRow, model_rows
 from harness.analysis.frame import SuiteFrame
 from harness.analysis.intervals import MAX_NATS
 from harness.analysis.paper.numbers import PaperNumber
@@ -65,8 +66,8 @@ class ThinkingExhibit:
     """Rows in order of adapter, set and NFE; `shifts` in order of growing bigram loss.
 
     `measured_by` names the model that perplexity ratios are taken from, `lost` the settings that
-    have no row since a loss is not finite; `paper` are the numbers of the paper that the section
-    names.
+    have no row since a loss is not finite; `models` are the losses as trained beside a model that
+    cannot think, `paper` the numbers of the paper that the section names.
     """
 
     section: ThinkingSection
@@ -75,6 +76,7 @@ class ThinkingExhibit:
     device: tuple[str, ...]
     measured_by: str = ""
     lost: tuple[str, ...] = ()
+    models: tuple[ModelRow, ...] = ()
     paper: tuple[PaperNumber, ...] = ()
 
     @property
@@ -98,7 +100,7 @@ _READ = (
 )
 READ = (
     *(*_READ, "metric", "value", "folder", "device", "training_data", "training_tokens"),
-    "non_embedding",
+    *("non_embedding", "seed"),
 )
 
 
@@ -117,6 +119,7 @@ def thinking_exhibit(section: ThinkingSection, frame: SuiteFrame) -> ThinkingExh
         tuple(sorted(set(losses["device"]))) if len(losses) else (),
         measured_by(rows),
         lost_settings(losses),
+        model_rows(losses),
     )
 
 

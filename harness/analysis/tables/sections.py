@@ -27,6 +27,7 @@ from harness.analysis.tables.scaling import scaling_tables
 from harness.analysis.tables.table import Table
 from harness.analysis.tables.thinking import thinking_tables
 from harness.analysis.tables.thinking_ablation import thinking_ablation_tables
+from harness.analysis.tables.thinking_models import thinking_model_tables
 from harness.analysis.tables.thinking_scale import thinking_scale_tables
 from harness.analysis.tables.thinking_shift import thinking_shift_tables
 from harness.analysis.tables.tuning import tuning_tables
@@ -38,7 +39,10 @@ _TABLES: dict[type[Exhibit], Callable[[Any, str], list[Table]]] = {
         *scaling_tables(exhibit, stem),
         *equal_loss_tables(exhibit, stem),
     ],
-    ThinkingExhibit: thinking_tables,
+    ThinkingExhibit: lambda exhibit, stem: [
+        *thinking_tables(exhibit, stem),
+        *thinking_model_tables(exhibit, stem),
+    ],
     ThinkingShiftExhibit: thinking_shift_tables,
     ThinkingScaleExhibit: thinking_scale_tables,
     ThinkingAblationExhibit: thinking_ablation_tables,
