@@ -54,6 +54,14 @@ def measured_by(rows: pd.DataFrame) -> str:
     return f"{single['adapter'].iloc[0]} {single['point'].iloc[0]}".strip()
 
 
+def cannot_think(losses: pd.DataFrame) -> pd.DataFrame:
+    """Those of models with no setting but one pass: of Transformer++s, where there are any."""
+    thinking = set(losses[losses["kind"] != "single"]["adapter"])
+    single = losses[~losses["adapter"].isin(thinking)]
+    known = single["family"] == "transformer++"
+    return single[known] if known.any() else single
+
+
 def log_ratio_draws(rows: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     """Each set's log perplexity ratio (resamples,) in nats, its documents and seeds drawn again.
 
@@ -75,11 +83,7 @@ def log_ratio_draws(rows: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
 
 def _measuring(rows: pd.DataFrame) -> pd.DataFrame:
     """The losses of the model, at one point, that perplexity ratios are taken from."""
-    losses = rows[rows["metric"] == "loss"]
-    thinking = set(losses[losses["kind"] != "single"]["adapter"])
-    single = losses[~losses["adapter"].isin(thinking)]
-    if (single["family"] == "transformer++").any():
-        single = single[single["family"] == "transformer++"]
+    single = cannot_think(rows[rows["metric"] == "loss"])
     if not len(single):
         return single
     points = [own for _, own in single.groupby(["adapter", "point"], sort=False)]

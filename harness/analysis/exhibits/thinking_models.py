@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.exhibits.document_sums import load_document_sums
+from harness.analysis.exhibits.magnitudes import cannot_think
 from harness.analysis.exhibits.samples import Difference, Sample
 from harness.planning.spec import thinking_label
 
@@ -49,12 +50,9 @@ def model_rows(losses: pd.DataFrame) -> tuple[ModelRow, ...]:
     if not len(losses):
         return ()
     thinking = set(losses[losses["kind"] != "single"]["adapter"])
-    flat = losses[~losses["adapter"].isin(thinking)]
-    if (flat["family"] == "transformer++").any():
-        flat = flat[flat["family"] == "transformer++"]
     baselines = {
         (str(point), str(data)): _Measured(own[own["adapter"] == own["adapter"].iloc[0]])
-        for (point, data), own in flat.groupby(["point", "data"], sort=False)
+        for (point, data), own in cannot_think(losses).groupby(["point", "data"], sort=False)
     }
     rows = []
     own = losses[losses["adapter"].isin(thinking)]
