@@ -175,6 +175,17 @@ def test_times_on_different_devices_are_no_axis():
     assert [a.get_title() for a in axes] == ["at equal tokens (1 G)", "at equal FLOPs"]
 
 
+def test_tokens_are_a_panel_of_flops_where_models_saw_different_ones():
+    exhibit, _ = scaling_exhibit_of(5)
+    by_flops = replace(exhibit, section=exhibit.section.model_copy(update={"x": "flops"}))
+    alike = scaling_figure(by_flops)
+    assert [a.get_title() for a in alike.figure.axes] == ["at equal FLOPs", "at equal time"]
+    assert "All saw 1 G training tokens." in " ".join(written_text(alike).split())
+    rows = tuple(replace(row, seen=row.seen * (1 + i)) for i, row in enumerate(exhibit.rows))
+    titles = [a.get_title() for a in scaling_figure(replace(by_flops, rows=rows)).figure.axes]
+    assert titles == ["at equal FLOPs", "at equal tokens", "at equal time"]
+
+
 def test_scaling_csv_holds_means_runs_references_and_curves(tmp_path):
     exhibit, runs = scaling_exhibit_of(5)
     drawing = scaling_figure(replace(exhibit, runs=tuple(runs)))

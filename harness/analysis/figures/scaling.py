@@ -60,7 +60,7 @@ def scaling_figure(exhibit: ScalingExhibit, *, missing: str = "") -> Drawing | N
     """Loss against the axis, with curves, and against the costs of training; None without points.
 
     Each run is a dot where there are several seeds. The axis' own cost is not drawn twice: tokens,
-    or frames of video, take its place.
+    or frames of video, take its place where they differ.
     """
     if not exhibit.rows:
         return None
@@ -79,8 +79,8 @@ def scaling_figure(exhibit: ScalingExhibit, *, missing: str = "") -> Drawing | N
     # Seconds of different devices are no axis to compare on.
     timed = ("training_seconds",) if len(exhibit.device) < 2 else ()
     costs = [c for c in ("training_flops", *timed) if c != f"training_{section.x}"]
-    if section.x in ("flops", "seconds") and all(row.seen for row in exhibit.rows):
-        costs = ["seen", *costs]
+    if section.x in ("flops", "seconds") and _seen_alike(exhibit) is None:
+        costs = ["seen", *costs] if all(row.seen for row in exhibit.rows) else costs
     with theme():
         figure, grid = panels(1, 1 + len(costs), share_y="all")
         for axes, key in zip(grid[0], ["x", *costs], strict=True):
@@ -191,11 +191,16 @@ def _draw_curves(axes: Axes, curves: Sequence[Curve], by: dict[str, Mark]) -> No
         axes.plot(curve.x, curve.loss, color=mark.color, linestyle=mark.line, linewidth=1)
 
 
+def _seen_alike(exhibit: ScalingExhibit) -> float | None:
+    """What every model saw in training, where all saw as much."""
+    seen = {row.seen for row in exhibit.rows}
+    return seen.pop() if len(seen) == 1 else None
+
+
 def _titles(grid: Sequence[Axes], exhibit: ScalingExhibit, costs: Sequence[str]) -> None:
     """Say what is equal along each panel, since that is what it compares at."""
     unit = exhibit.unit
-    seen = {row.seen for row in exhibit.rows}
-    only = seen.pop() if len(seen) == 1 else None
+    only = _seen_alike(exhibit)
     noun = {"batch": "batch size"}.get(exhibit.section.x, exhibit.section.x)
     equal = f"at equal {noun}" if only is None else f"at equal {unit.seen} ({si(only).strip()})"
     names = {
@@ -299,6 +304,9 @@ def _notes(
     devices = ", ".join(exhibit.device)
     trained = "Time measured" if len(exhibit.device) < 2 else "Not drawn at equal time, trained"
     text = f"{bars}; n = {exhibit.rows[0].n:,} {exhibit.unit.target}s. {trained} on {devices}."
+    seen = _seen_alike(exhibit)
+    if seen is not None and section.x in ("flops", "seconds"):
+        text += f" All saw {si(seen).strip()} training {exhibit.unit.seen}."
     if exhibit.unit is SMOOTH_L1:
         text += f" {FINAL_CHECKPOINT}"
     far = [
@@ -309,7 +317,7 @@ def _notes(
     if far:
         text += f" Off the axis: {', '.join(far)}."
     if exhibit.lost:
-        text += f" Left out, for a loss that is not finite: {', '.join(exhibit.lost)}."
+        text += f" Left out, for a loss that is 0 or not finite: {', '.join(exhibit.lost)}."
     if limits.clipped:
         text += " Error bars that reach the frame end beyond it."
     if rate is not None:
