@@ -24,11 +24,12 @@ experiments:
       batch_size: 8
       optimizer: {lr: 1e-3}
       config: {depth: 1, width: 16, heads: 1}
+      SETTINGS
     adapters:
       transformer++: {adapter: transformer_pp_text}
       ebt: {adapter: ebt_text}
     axes:
-      budget: {path: budget.tokens, values: BUDGETS}
+      VARIED
     seeds: SEEDS
     evaluations:
       validation: {kind: likelihood, data: builtin/docs}
@@ -49,7 +50,10 @@ def suite_of(
     budgets: str = WIDE,
     seeds: str = "[0, 1, 2]",
     pair: tuple[str, str] = ("transformer++", "ebt"),
+    varied: str = "budget: {path: budget.tokens, values: BUDGETS}",
+    settings: str = "",
 ) -> Suite:
+    """Sections along `axes` of runs that differ in `varied`, by default their tokens: `budgets`."""
     sections = [
         SECTION.replace("AXIS", axis)
         .replace("BASELINE", pair[0])
@@ -57,7 +61,8 @@ def suite_of(
         .replace("PAPER", PAPER.get(axis, "[]"))
         for axis in axes
     ]
-    text = SUITE.replace("BUDGETS", budgets).replace("SEEDS", seeds)
+    text = SUITE.replace("VARIED", varied).replace("BUDGETS", budgets).replace("SEEDS", seeds)
+    text = text.replace("SETTINGS", settings)
     path = folder / "suite.yaml"
     path.write_text(text.replace("SECTIONS", ", ".join(sections)))
     return load_suite(path)

@@ -13,31 +13,9 @@ from harness.analysis.exhibits.scaling import ScalingExhibit, scaling_exhibit
 from harness.analysis.frame import load_frame
 from harness.analysis.tables.equal_loss import equal_loss_tables
 from harness.planning.planned import Suite
-from harness.planning.suite import load_suite
+from tests.analysis.planted_rates import suite_of
 from tests.analysis.records_factory import measured, write_suite
 
-SUITE = """
-suite: equal
-experiments:
-  text:
-    base:
-      task: {kind: next_token, context: 16}
-      batch_size: 8
-      optimizer: {lr: 1e-3}
-      config: {depth: 1, width: 16, heads: 1}
-      SETTINGS
-    adapters:
-      transformer++: {adapter: transformer_pp_text}
-      ebt: {adapter: ebt_text}
-    axes:
-      budget: {path: budget.UNIT, values: [3e9, 1e10, 3e10, 1e11, 3e11]}
-    seeds: [0, 1, 2]
-    evaluations:
-      validation: {kind: likelihood, data: builtin/docs}
-report:
-  - {kind: scaling, experiment: text, x: AXIS, evaluation: validation,
-     baseline: transformer++, candidate: ebt}
-"""
 #: What each seed adds, to both families, and the scatter of EBT alone.
 SEEDS = (0.0, 0.2, -0.1)
 OWN = (0.001, -0.002, 0.0015)
@@ -58,10 +36,8 @@ def losses(run, spec, folder):
 def exhibit_of(
     folder: Path, losses=losses, *, unit: str = "flops", axis: str = "flops", settings: str = ""
 ) -> tuple[ScalingExhibit, Suite]:
-    path = folder / "suite.yaml"
-    text = SUITE.replace("UNIT", unit).replace("AXIS", axis).replace("SETTINGS", settings)
-    path.write_text(text)
-    suite = load_suite(path)
+    varied = f"budget: {{path: budget.{unit}, values: [3e9, 1e10, 3e10, 1e11, 3e11]}}"
+    suite = suite_of(folder, axis, varied=varied, settings=settings)
     write_suite(suite, folder / "results", losses)
     return scaling_exhibit(suite.report[0], suite, load_frame(suite, folder / "results")), suite
 
@@ -150,17 +126,9 @@ def test_gain_and_crossover_are_those_of_the_planted_curves(tmp_path: Path) -> N
     assert titles == ["compute-equivalent gain", "crossover"]
 
 
-WIDTHS = SUITE.replace(
-    "budget: {path: budget.UNIT, values: [3e9, 1e10, 3e10, 1e11, 3e11]}", "WIDTH"
-)
-
-
 def test_at_equal_width_the_difference_is_told_though_costs_differ(tmp_path: Path) -> None:
-    path = tmp_path / "suite.yaml"
-    axis = "width: {path: config.width, values: [16, 32, 64, 128, 256]}"
-    text = WIDTHS.replace("WIDTH", axis).replace("AXIS", "width")
-    path.write_text(text.replace("SETTINGS", "budget: {steps: 10}"))
-    suite = load_suite(path)
+    varied = "width: {path: config.width, values: [16, 32, 64, 128, 256]}"
+    suite = suite_of(tmp_path, "width", varied=varied, settings="budget: {steps: 10}")
 
     def by_width(run, spec, folder):
         ebt = run.adapter_label == "ebt"

@@ -277,13 +277,20 @@ def test_a_link_to_a_hidden_run_shows_it(page):
     run = page.js(f"document.querySelector('{RUNS}').id")
     page.js("document.querySelector('#run-search').focus()")
     page.write("failed")
+    page.until(f"document.getElementById('{run}').hidden")
     page.js(f"location.hash = '#{run}'")
-    page.until(f"!document.getElementById('{run}').hidden && document.querySelector('tr.detail')")
+    page.until("document.querySelector('tr.detail')")
+    assert not page.js(f"document.getElementById('{run}').hidden")
+    assert page.js("document.querySelector('tr.detail').dataset.of") == run
 
 
 def test_an_address_opens_what_is_folded(browser, written):
+    folded = "document.querySelector('#disclosure-untrained')"
+    with browser.page(written) as page:
+        assert not page.js(f"{folded}.open")
     with browser.page(written, fragment="#disclosure-untrained") as page:
-        page.until("document.querySelector('#disclosure-untrained').open")
+        page.until(f"{folded}.open")
+        page.until(f"{folded}.getBoundingClientRect().top < window.innerHeight")
 
 
 @pytest.mark.parametrize(
