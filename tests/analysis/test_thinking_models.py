@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from harness.analysis.exhibits.gather import Gathered, gather
-from harness.analysis.exhibits.thinking import ThinkingExhibit
+from harness.analysis.exhibits.thinking import READ, ThinkingExhibit
+from harness.analysis.exhibits.thinking_models import model_rows
 from harness.analysis.frame import load_frame
 from harness.analysis.tables.sections import section_tables
+from harness.analysis.tables.thinking_models import thinking_model_tables
 from harness.planning.planned import PlannedRun, Suite
 from tests.analysis.test_thinking_sections import BOTH, DOCUMENTS, SETS, planted, suite_of, write
 
@@ -97,10 +101,47 @@ def test_it_takes_a_model_of_each_kind(tmp_path: Path, adapters: str, models: in
 
 
 def test_sizes_are_compared_each_with_its_own(tmp_path: Path) -> None:
+    def by_width(run: PlannedRun, data: str, setting: Any) -> float:
+        return planted(run, data, setting) * 16 / run.spec.config["width"]
+
     axes = "{width: {path: config.width, values: [16, 32]}}"
     suite = suite_of(tmp_path, section=THINKING, axes=axes, seeds="[0]")
-    gathered = write(suite, tmp_path, planted)
-    rows = exhibit_of(gathered).models
-    assert [row.label for row in rows if row.data == SETS[0]] == ["16", "32"]
+    gathered = write(suite, tmp_path, by_width)
+    rows = [row for row in exhibit_of(gathered).models if row.data == SETS[0]]
+    assert [row.label for row in rows] == ["16", "32"]
+    assert [row.baseline_loss for row in rows] == pytest.approx([2.0, 1.0])
+    assert [row.difference.value for row in rows] == pytest.approx([1.0, 0.5])
     assert {row.difference.seeds for row in rows} == {1}
     assert "one training seed" in section_tables(gathered)[1].markdown()
+
+
+def test_few_documents_have_the_t_interval_of_their_seeds(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, section=THINKING)
+    write(suite, tmp_path, planted, 0.0)
+    for path in tmp_path.glob("runs/*/evals/*/by_document.npz"):
+        stored = dict(np.load(path))
+        few = {"sums": stored["sums"][..., :5], "n": stored["n"][:5]}
+        np.savez_compressed(path, **(stored | few))
+    (gathered,) = gather(suite, load_frame(suite, tmp_path))
+    row = exhibit_of(gathered).models[0]
+    apart = np.array([0.0, 0.05, 0.1]) + 1.0
+    assert row.difference.interval == pytest.approx(
+        stats.t.interval(0.95, 2, apart.mean(), stats.sem(apart))
+    )
+    text = section_tables(gathered)[1].markdown()
+    assert "interval Student's t over training seeds of fewer than 10 documents" in text
+    assert "resampling" not in text
+
+
+def test_costs_that_no_run_says_have_no_ratio(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, section=THINKING)
+    gathered = write(suite, tmp_path, planted)
+    for path in tmp_path.glob("runs/transformer_pp_text-*/evals/*/measurements.jsonl"):
+        path.write_text(path.read_text().replace('"flops": 10.0', '"flops": null'))
+    rows = load_frame(suite, tmp_path).of("text", "thinking", READ)
+    models = model_rows(rows[rows["metric"] == "loss"])
+    assert {row.flops_ratio for row in models} == {None}
+    exhibit = replace(exhibit_of(gathered), models=models)
+    (table,) = thinking_model_tables(exhibit, "thinking")
+    assert "nan" not in table.markdown()
+    assert {row["flops_ratio"] for row in table.data} == {None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from harness.analysis.exhibits.document_sums import load_document_sums
 from harness.analysis.exhibits.magnitudes import cannot_think
 from harness.analysis.exhibits.samples import Difference, Sample
 from harness.planning.spec import thinking_label
+from harness.ranks import finite
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class ModelRow:
     the axes, in nats per token: paired by training seed and by document.
 
     `loss` and `baseline_loss` are means over the seeds that both have; `flops_ratio` is what a
-    predicted token costs, over the baseline's.
+    predicted token costs, over the baseline's, None where that is not known.
     """
 
     adapter: str
@@ -32,7 +34,7 @@ class ModelRow:
     difference: Difference
     documents: int
     n: int
-    flops_ratio: float
+    flops_ratio: float | None
     tokens: str
 
     @property
@@ -80,13 +82,19 @@ class _Measured:
             dict(zip(seeds, values, strict=True)), dict(zip(seeds, sums, strict=True)), self.n
         )
 
+    @property
+    def flops(self) -> float:
+        """Of a predicted token; NaN where no run says."""
+        return float(self.rows["flops"].astype("float64").mean())
+
     def mean(self, seeds: set[int]) -> float:
         return float(np.mean([v for seed, v in self.sample.by_seed.items() if seed in seeds]))
 
 
 def _row(model: _Measured, baseline: _Measured) -> ModelRow | None:
-    finite = all(np.isfinite(each.sample.value) for each in (model, baseline))
-    difference = model.sample.minus(baseline.sample) if finite else None
+    if not (isfinite(model.sample.value) and isfinite(baseline.sample.value)):
+        return None
+    difference = model.sample.minus(baseline.sample)
     if difference is None or not np.array_equal(model.n, baseline.n):
         return None
     seeds = set(model.sample.by_seed) & set(baseline.sample.by_seed)
@@ -100,8 +108,8 @@ def _row(model: _Measured, baseline: _Measured) -> ModelRow | None:
         baseline=str(other["adapter"]),
         baseline_loss=baseline.mean(seeds),
         difference=difference,
-        documents=int((model.n > 0).sum()),
+        documents=len(model.n),
         n=int(model.n.sum()),
-        flops_ratio=float(model.rows["flops"].mean() / baseline.rows["flops"].mean()),
+        flops_ratio=finite(model.flops / baseline.flops) if baseline.flops else None,
         tokens="all" if pd.isna(first["tokens"]) else str(first["tokens"]),
     )

@@ -48,7 +48,7 @@ def _cells(row: ModelRow, ratio: float | None) -> list[Cell]:
         Cell(f"{row.baseline_loss:.4f}"),
         Cell(minus(f"{row.difference.value:+.3f}")),
         Cell(minus(between)),
-        Cell(f"{row.flops_ratio:.3g}"),
+        Cell("" if row.flops_ratio is None else f"{row.flops_ratio:.3g}"),
         Cell(row.reading, bold=row.reading != "undecided"),
     ]
 
@@ -78,18 +78,21 @@ def _data(row: ModelRow, ratio: float | None) -> dict[str, object]:
 
 def _notes(exhibit: ThinkingExhibit, rows: list[ModelRow], baselines: str) -> list[str]:
     said = Counter(row.reading for row in rows)
-    by_document = all(row.difference.by_document for row in rows)
-    over = resampled(row.difference.seeds for row in rows) if by_document else "training seeds (t)"
+    drawn = [row.difference.seeds for row in rows if row.difference.by_document]
+    over = f"by resampling {resampled(drawn)}" if drawn else ""
+    if len(drawn) < len(rows):
+        few = f"Student's t over training seeds of fewer than {MIN_DOCUMENTS} documents"
+        over = f"{over}; {few}" if over else few
     notes = [
         f"Difference: a model's loss less that of {baselines}, in nats per token, both as trained, "
-        f"paired by training seed and by document; interval by resampling {over}.",
+        f"paired by training seed and by document; interval {over}.",
         f"Of {counted(len(rows), 'difference')} {said['lower']} lower, {said['higher']} higher, "
         f"{said['undecided']} undecided (not adjusted for their number).",
         "FLOPs ratio: of a predicted token. Perplexity ratio: how far a set lies from training, by "
         f"{exhibit.measured_by}.",
     ]
     if any(row.difference.interval is None for row in rows):
-        notes.append(f"No interval with fewer than {MIN_DOCUMENTS} documents and one seed.")
+        notes.append("No interval: one seed of too few documents, or all differences alike.")
     if any(row.tokens == "answer" for row in rows):
         notes.append("Losses are of the answers' tokens alone.")
     return notes
