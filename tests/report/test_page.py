@@ -286,6 +286,22 @@ def test_the_same_records_give_the_same_page(html, again):
     assert render(again).html == html
 
 
+def test_what_could_turn_a_finding_is_not_said_to_help(again):
+    claim = next(each for each in again.page.claims if each.verdict.findings)
+    finding = replace(claim.verdict.findings[0], evidence="confirmatory", caveat="it may turn")
+    verdict = replace(claim.verdict, findings=(finding,), deciding=(), status="undecided")
+    shown = parsed(
+        render(
+            replace(again, page=replace(again.page, claims=[replace(claim, verdict=verdict)]))
+        ).html
+    )
+    (article,) = shown.all("article", id=f"claim-{verdict.claim.name}")
+    terms = [term.text for term in article.all("dt")]
+    facts = dict(zip(terms, (fact.text for fact in article.all("dd")), strict=True))
+    assert facts["what could turn it"].endswith("it may turn.")
+    assert verdict.claim.suites in facts["what would help"]
+
+
 def test_it_shrinks_to_the_limit_and_says_so(html, again, monkeypatch):
     whole = len(html.encode())
     assert whole < LIMIT

@@ -114,8 +114,8 @@ class Finding:
     `estimate` is in `unit`, and what is above 0 (100 of passes) speaks for the claim; `paper` is
     the paper's number in the same unit. `p` is two-sided and adjusted as the interval is. An
     exploratory finding never decides, and `reason` says why it is one. `caveat` is what else could
-    turn it. `shown_by` is what shows the
-    parts of a claim together: findings of equal ones are read as one.
+    turn it. `shown_by` is what shows the parts of a claim together: findings of equal ones are read
+    as one.
     """
 
     claim: str
@@ -238,22 +238,23 @@ class ClaimVerdict:
         return self.status in ("supported", "not supported")
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What could turn a finding that may decide, and, of what is open, what would help where no
-        unfinished suite may decide it.
-        """
-        caveats = tuple(
+    def caveats(self) -> tuple[str, ...]:
+        """What could turn a finding that may decide."""
+        return tuple(
             f"{finding.what} ({', '.join(finding.suites)}): {finding.caveat}."
             for finding in self.confirmatory
             if finding.caveat
         )
+
+    @property
+    def remedy(self) -> str:
+        """What would help where no unfinished suite may decide it; empty where one may."""
         if self.decided or self.deciding:
-            return caveats
+            return ""
         return (
-            *caveats,
             "of the suites given none that is unfinished may decide it. Made for it: "
             f"{self.claim.suites}{self.claim.limits and f' ({self.claim.limits})'}. More seeds, "
-            "points and documents narrow the intervals.",
+            "points and documents narrow the intervals."
         )
 
     def count(self, bears: Bearing) -> int:

@@ -84,7 +84,9 @@ def _claim_notes(verdict: ClaimVerdict) -> Iterator[str]:
     if verdict.deciding:
         ways = "; ".join(map(deciding_text, verdict.deciding))
         yield f"{title}: what may decide it and is not run: {ways}."
-    yield from (f"{title}: {note}" for note in verdict.notes)
+    yield from (f"{title}: {caveat}" for caveat in verdict.caveats)
+    if verdict.remedy:
+        yield f"{title}: {verdict.remedy}"
 
 
 def _claim_data(verdict: ClaimVerdict) -> dict[str, object]:

@@ -79,8 +79,9 @@ def scaling_figure(exhibit: ScalingExhibit, *, missing: str = "") -> Drawing | N
     # Seconds of different devices are no axis to compare on.
     timed = ("training_seconds",) if len(exhibit.device) < 2 else ()
     costs = [c for c in ("training_flops", *timed) if c != f"training_{section.x}"]
-    if section.x in ("flops", "seconds") and _seen_alike(exhibit) is None:
-        costs = ["seen", *costs] if all(row.seen for row in exhibit.rows) else costs
+    differ = all(row.seen for row in exhibit.rows) and _seen_alike(exhibit) is None
+    if section.x in ("flops", "seconds") and differ:
+        costs = ["seen", *costs]
     with theme():
         figure, grid = panels(1, 1 + len(costs), share_y="all")
         for axes, key in zip(grid[0], ["x", *costs], strict=True):
@@ -191,8 +192,8 @@ def _draw_curves(axes: Axes, curves: Sequence[Curve], by: dict[str, Mark]) -> No
         axes.plot(curve.x, curve.loss, color=mark.color, linestyle=mark.line, linewidth=1)
 
 
-def _seen_alike(exhibit: ScalingExhibit) -> float | None:
-    """What every model saw in training, where all saw as much."""
+def _seen_alike(exhibit: ScalingExhibit) -> int | None:
+    """What every model saw in training, where all are known to have seen as much."""
     seen = {row.seen for row in exhibit.rows}
     return seen.pop() if len(seen) == 1 else None
 

@@ -84,7 +84,7 @@ class Table:
         )
 
     def csv(self) -> str:
-        """Every number behind the cells, unrounded."""
+        """The numbers behind the cells, to the digits of `as_csv`."""
         return as_csv(self.data)
 
     def write(self, folder: Path) -> list[Path]:

@@ -132,7 +132,7 @@ def test_small_designs_are_exploratory_and_decide_nothing(
     assert reason in finding.reason
     # Nothing unfinished could decide it either, so it says what is made for it.
     assert not verdict.deciding
-    assert "suites/registered" in verdict.notes[0]
+    assert "suites/registered" in verdict.remedy
 
 
 @pytest.mark.parametrize("label", ["ebt", "transformer++"])

@@ -381,7 +381,7 @@ def test_without_suites_no_claim_is_tested() -> None:
     assert [verdict.claim for verdict in verdicts] == list(CLAIMS)
     assert {verdict.status for verdict in verdicts} == {"not tested"}
     assert all(not v.findings and not v.deciding and v.magnitude is None for v in verdicts)
-    assert all(v.claim.suites in v.notes[0] for v in verdicts)
+    assert all(v.claim.suites in v.remedy for v in verdicts)
 
 
 def test_every_claim_says_what_it_is_and_how_it_is_decided() -> None:
